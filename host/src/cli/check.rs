@@ -1,0 +1,226 @@
+//! `portcullis check`.
+
+use std::io::{BufRead, Read, Write};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{CliError, chain_error, exit, this_client};
+use crate::{
+    config::Config,
+    policy::{Answer, Chain, Decision, Denial, Judgement, types::{NodeKind, Word}},
+    script::{MOST_COMMAND_BYTES, Script},
+    service::{self, Command},
+};
+
+/// Judges scripts and executes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes: 0 all allowed, 1 one denied, 10 one asks (and none denied), 3 wrong usage or configuration.
+
+  portcullis check 'git status' 'rm -rf x'
+  portcullis check --explain 'git log -3'
+  portcullis check --json - < commands.txt")]
+pub struct Check {
+    /// Scripts to judge; `-` reads one per line from standard input.
+    #[arg(required = true, value_name = "SCRIPT")]
+    scripts: Vec<String>,
+    /// One JSON object per script and line: command, decision, runs, policy, code, message, policies.
+    #[arg(long, conflicts_with = "explain")]
+    json: bool,
+    /// Shows the tree that was judged, each policy's verdict and time in each round, and what would run.
+    #[arg(long)]
+    explain: bool,
+}
+
+/// What came of one script.
+struct Finding {
+    command: String,
+    script: Option<Script>,
+    outcome: Outcome,
+    runs: Option<String>,
+    denial: Option<Denial>,
+    trail: Vec<Answer>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    Allow,
+    Ask,
+    Deny,
+}
+
+#[derive(Serialize)]
+struct JsonFinding<'a> {
+    command: &'a str,
+    decision: &'static str,
+    runs: Option<&'a str>,
+    policy: Option<&'a str>,
+    code: Option<&'a str>,
+    message: Option<&'a str>,
+    policies: Vec<JsonAnswer<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonAnswer<'a> {
+    round: usize,
+    policy: &'a str,
+    verdict: &'static str,
+    code: Option<&'a str>,
+    message: Option<&'a str>,
+    micros: u128,
+}
+
+impl Check {
+    pub(super) async fn execute(self, config: &Config) -> Result<u8, CliError> {
+        let chain = service::load_chain(config).await.map_err(|error| chain_error(&error))?;
+        let mut gravest = Outcome::Allow;
+        for script in &self.scripts {
+            if script == "-" {
+                let mut input = std::io::stdin().lock();
+                while let Some(line) = next_line(&mut input)? {
+                    gravest = gravest.max(self.one(&chain, config, line).await?);
+                }
+            } else {
+                gravest = gravest.max(self.one(&chain, config, script.clone()).await?);
+            }
+        }
+        Ok(match gravest {
+            Outcome::Allow => exit::OK,
+            Outcome::Ask => exit::ASKS,
+            Outcome::Deny => exit::DENIED,
+        })
+    }
+
+    async fn one(&self, chain: &Chain, config: &Config, text: String) -> Result<Outcome, CliError> {
+        let finding = judge(chain, config, text).await;
+        let shown = if self.json {
+            finding.json()
+        } else if self.explain {
+            finding.explanation()
+        } else {
+            finding.line()
+        };
+        writeln!(std::io::stdout(), "{shown}").map_err(|error| CliError::Failed(format!("could not write the result: {error}")))?;
+        Ok(finding.outcome)
+    }
+}
+
+/// The next line that is not blank, cut where it is too long to be judged anyway.
+fn next_line(input: &mut impl BufRead) -> Result<Option<String>, CliError> {
+    loop {
+        let mut line = Vec::new();
+        let failed = |error| CliError::Failed(format!("could not read scripts from standard input: {error}"));
+        let read = input.by_ref().take(MOST_COMMAND_BYTES as u64 + 2).read_until(b'\n', &mut line).map_err(failed)?;
+        if read == 0 {
+            return Ok(None);
+        }
+        if line.last() != Some(&b'\n') {
+            // The rest of an overlong line is part of it, not another script.
+            input.skip_until(b'\n').map_err(failed)?;
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end_matches('\n');
+        if !text.trim().is_empty() {
+            return Ok(Some(text.to_owned()));
+        }
+    }
+}
+
+async fn judge(chain: &Chain, config: &Config, text: String) -> Finding {
+    let command = chain.scrub(&text).await;
+    match service::check(chain, config, &Command::Text(text), &this_client()).await {
+        Err(denial) => Finding { command, script: None, outcome: Outcome::Deny, runs: None, denial: Some(denial), trail: Vec::new() },
+        Ok((script, Judgement { decision, shown, trail })) => {
+            let (outcome, denial) = match decision {
+                Decision::Approved(_) => (Outcome::Allow, None),
+                Decision::Asks(denial) => (Outcome::Ask, Some(denial)),
+                Decision::Denied(denial) => (Outcome::Deny, Some(denial)),
+            };
+            let runs = (outcome != Outcome::Deny).then_some(shown);
+            Finding { command, script: Some(script), outcome, runs, denial, trail }
+        }
+    }
+}
+
+impl<'a> JsonAnswer<'a> {
+    fn of(answer: &'a Answer) -> Self {
+        Self {
+            round: answer.round,
+            policy: &answer.policy,
+            verdict: answer.verdict.name(),
+            code: answer.reason.as_ref().map(|(code, _)| code.as_str()),
+            message: answer.reason.as_ref().map(|(_, message)| message.as_str()),
+            micros: answer.took.as_micros(),
+        }
+    }
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Ask => "ask",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+impl Finding {
+    fn line(&self) -> String {
+        let result = match (&self.denial, &self.runs) {
+            (Some(denial), _) => denial.to_string(),
+            (None, Some(runs)) => format!("runs {runs}"),
+            (None, None) => String::new(),
+        };
+        format!("{:5}  {}  {result}", self.outcome.name(), self.command)
+    }
+
+    fn json(&self) -> String {
+        let denial = self.denial.as_ref();
+        let finding = JsonFinding {
+            command: &self.command,
+            decision: self.outcome.name(),
+            runs: self.runs.as_deref(),
+            policy: denial.and_then(|denial| denial.policy.as_deref()),
+            code: denial.map(|denial| denial.code.as_str()),
+            message: denial.map(|denial| denial.message.as_str()),
+            policies: self.trail.iter().map(JsonAnswer::of).collect(),
+        };
+        serde_json::json!(finding).to_string()
+    }
+
+    fn explanation(&self) -> String {
+        let mut lines = vec![self.command.clone()];
+        lines.extend(self.script.iter().flat_map(tree));
+        lines.extend(self.trail.iter().map(answer_line));
+        lines.push(match (&self.denial, &self.runs) {
+            (Some(denial), _) => format!("  ⇒ {} {denial}", self.outcome.name()),
+            (None, Some(runs)) => format!("  ⇒ {}, runs {runs}", self.outcome.name()),
+            (None, None) => format!("  ⇒ {}", self.outcome.name()),
+        });
+        lines.join("\n")
+    }
+}
+
+/// The judged tree, a line per node and word.
+fn tree(script: &Script) -> Vec<String> {
+    let show = |word: &Word| match word {
+        Word::Literal(text) => format!("{text:?}"),
+        Word::Dynamic(text) => format!("dynamic {text:?}"),
+    };
+    let mut lines = Vec::new();
+    for node in script.nodes() {
+        let kind = if node.kind == NodeKind::Command { "command".to_owned() } else { format!("{:?}", node.kind) };
+        let resolved = node.resolved.as_ref().map_or(String::new(), |program| format!("  = {}", program.path));
+        lines.push(format!("  {kind} {}{resolved}", node.program.as_ref().map(show).unwrap_or_default()));
+        lines.extend(node.assignments.iter().map(|(name, word)| format!("    {name}={}", show(word))));
+        lines.extend(node.args.iter().map(|argument| format!("    {}", show(&argument.word))));
+    }
+    lines
+}
+
+fn answer_line(answer: &Answer) -> String {
+    let reason = answer.reason.as_ref().map_or(String::new(), |(code, message)| format!(" [{code}]: {message}"));
+    format!("  round {}  {:12} {:8} {:>6} µs{reason}", answer.round, answer.policy, answer.verdict.name(), answer.took.as_micros())
+}

@@ -1,0 +1,177 @@
+//! The command line: one file per verb, and the exit codes they share.
+
+mod check;
+mod config_check;
+mod run;
+mod serve;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    config::{self, Surroundings},
+    policy::{self, ChainError, LoadError, types::Client},
+    service::StartError,
+};
+
+/// Exit codes. `run` besides gives the command's own, and 128 + n for a command that signal n ended.
+pub mod exit {
+    /// Allowed, or done.
+    pub const OK: u8 = 0;
+    /// `check`: denied.
+    pub const DENIED: u8 = 1;
+    /// Wrong usage or configuration.
+    pub const USAGE: u8 = 3;
+    /// `check`: a person would be asked.
+    pub const ASKS: u8 = 10;
+    /// `run`: the command's time was up.
+    pub const TIMED_OUT: u8 = 124;
+    /// portcullis itself failed.
+    pub const FAILED: u8 = 125;
+    /// `run`: denied, or a person would have to be asked, or the program could not be started.
+    pub const NOT_RUN: u8 = 126;
+    /// `run`: there is no such program.
+    pub const NOT_FOUND: u8 = 127;
+    /// `run`: added to the number of the signal.
+    pub const SIGNALLED: u8 = 128;
+}
+
+/// The gate between AI agents and this machine: every command is judged by sandboxed policies, rewritten where they say so, run, and
+/// its output filtered.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portcullis",
+    version,
+    after_help = "\
+Try it:
+  portcullis run -- git log -3            judged, run, its output filtered
+  portcullis check 'rm -rf x'             judged only; the exit code tells: 0 allowed, 1 denied, 10 asks
+  portcullis check --explain 'git status' each policy's verdict, and what would run
+  portcullis serve                        an MCP server on standard input and output, for an agent to start
+
+The first of these that exists configures it: /etc/portcullis/config.toml (which then nothing can override), --config,
+PORTCULLIS_CONFIG, ~/.config/portcullis/config.toml, and else what is built in: read-only developer commands, hardened git,
+secrets redacted. PORTCULLIS_LOG sets how much is logged on standard error: error, warn, info or debug."
+)]
+pub struct Cli {
+    /// Configuration file. Ignored where an administrator's file exists.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Serve(serve::Serve),
+    Run(run::Run),
+    Check(check::Check),
+    /// Looks at the configuration.
+    Config(ConfigVerbs),
+}
+
+#[derive(Debug, Args)]
+struct ConfigVerbs {
+    #[command(subcommand)]
+    verb: ConfigVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigVerb {
+    Check(config_check::ConfigCheck),
+}
+
+/// Why a verb could not do its work; what it found out is an exit code instead.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The configuration is wrong; every mistake, one a line.
+    #[error("{0}\nnothing was started; mend the configuration and try again")]
+    Config(String),
+    /// portcullis failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl CliError {
+    /// The exit code that says so.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Config(_) => exit::USAGE,
+            Self::Failed(_) => exit::FAILED,
+        }
+    }
+}
+
+impl Cli {
+    /// How much is logged unless `PORTCULLIS_LOG` says otherwise.
+    pub fn log_level(&self) -> &'static str {
+        if matches!(self.verb, Verb::Serve(_)) { "info" } else { "warn" }
+    }
+
+    /// Does what was asked and gives the exit code.
+    pub async fn execute(self) -> Result<u8, CliError> {
+        let explicit = self.config.as_deref();
+        let config = config::load(explicit, &Surroundings::from_process(policy::builtins()))
+            .map_err(|mistakes| CliError::Config(mistakes.to_string()))?;
+        for what in &config.overridden {
+            tracing::warn!("{what} does not count, since {} does", config.origin);
+        }
+        match self.verb {
+            Verb::Serve(verb) => verb.execute(&config).await,
+            Verb::Run(verb) => verb.execute(&config).await,
+            Verb::Check(verb) => verb.execute(&config).await,
+            Verb::Config(ConfigVerbs { verb: ConfigVerb::Check(verb) }) => verb.execute(&config).await,
+        }
+    }
+}
+
+/// Who asks, when it is a person at a command line.
+fn this_client() -> Client {
+    Client { name: "portcullis".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+}
+
+fn start_error(error: StartError) -> CliError {
+    match error {
+        StartError::Chain(error) => chain_error(&error),
+        StartError::Audit(error) => CliError::Failed(format!("{error}; nothing is done that can not be recorded")),
+    }
+}
+
+/// Policies that could not be loaded are mistakes of the configuration, each with its place in it.
+fn chain_error(error: &ChainError) -> CliError {
+    match error {
+        ChainError::Policies(entries) => {
+            let lines = entries.iter().flat_map(|entry| entry_lines(&format!("policies[{}] ({})", entry.index, entry.name), &entry.error));
+            CliError::Config(lines.collect::<Vec<_>>().join("\n"))
+        }
+        ChainError::Cache(error) => CliError::Config(with_causes(error)),
+        ChainError::Engine(error) => CliError::Failed(with_causes(error)),
+    }
+}
+
+fn entry_lines(place: &str, error: &LoadError) -> Vec<String> {
+    match error {
+        LoadError::Settings(errors) => errors.iter().map(|error| settings_line(place, error)).collect(),
+        other => vec![format!("{place}: {}", with_causes(other))],
+    }
+}
+
+fn settings_line(place: &str, error: &policy::SettingsError) -> String {
+    let dot = if error.path.is_empty() { "" } else { "." };
+    policy::printable(&format!("{place}.settings{dot}{}: {}", error.path, error.message))
+}
+
+/// An error and what caused it, on one line. Texts that hold their cause already are not followed by it again.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        cause = error.source();
+    }
+    line
+}

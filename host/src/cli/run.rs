@@ -1,0 +1,148 @@
+//! `portcullis run`.
+
+use std::{ffi::OsString, time::Duration};
+
+use clap::Args;
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use super::{CliError, exit, start_error, this_client};
+use crate::{
+    config::Config,
+    jobs::{Job, State, Status, Stdin, StreamName},
+    policy::{Answer, Chunk, Denial, VerdictKind},
+    script::PROGRAM_NOT_FOUND,
+    service::{Command, Refused, Service, Started},
+};
+
+/// Pieces of output on their way to the terminal; beyond, the command waits.
+const OUTLET_PIECES: usize = 16;
+
+/// Runs one command through the gate. Its output is filtered; its exit code is this one's.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "portcullis run -- <COMMAND>...\n       portcullis run -c <SCRIPT>",
+    after_help = "\
+Exit codes: the command's own; 124 timed out, 126 denied (or a person would have to be asked), 127 no such program,
+128 + n ended by signal n, 125 portcullis failed, 3 wrong usage or configuration. What the policies did is said on
+standard error. The command's standard input is empty.
+
+  portcullis run -- git log -3
+  portcullis run -c 'grep -rn \"TODO: \" src'"
+)]
+pub struct Run {
+    /// The command as shell text.
+    #[arg(short = 'c', value_name = "SCRIPT", conflicts_with = "words")]
+    script: Option<String>,
+    /// The command as words.
+    #[arg(last = true, value_name = "COMMAND", required_unless_present = "script")]
+    words: Vec<OsString>,
+}
+
+impl Run {
+    pub(super) async fn execute(self, config: &Config) -> Result<u8, CliError> {
+        let service = Service::start(config).await.map_err(start_error)?;
+        let command = self.script.map_or(Command::Words(self.words), Command::Text);
+        let (outlet, pieces) = mpsc::channel(OUTLET_PIECES);
+        let code = match service.run(command, &this_client(), Stdin::Null, Some(outlet)).await {
+            Ok(started) => {
+                eprintln!("portcullis: {}", summary(&started));
+                follow(&started.job, pieces).await?
+            }
+            Err(refused) => refusal(&refused),
+        };
+        service.shut_down().await;
+        Ok(code)
+    }
+}
+
+fn refusal(refused: &Refused) -> u8 {
+    match refused {
+        Refused::Denied(denial @ Denial { policy: None, code, .. }) if code == PROGRAM_NOT_FOUND => {
+            eprintln!("portcullis: {}", denial.message);
+            exit::NOT_FOUND
+        }
+        Refused::Denied(denial) => {
+            eprintln!("portcullis: denied {denial}");
+            exit::NOT_RUN
+        }
+        Refused::Asks(denial) => {
+            eprintln!("portcullis: denied, since a person would have to approve and nobody can be asked here: {denial}");
+            exit::NOT_RUN
+        }
+        Refused::NotStarted(text) => {
+            eprintln!("portcullis: {text}");
+            exit::NOT_RUN
+        }
+    }
+}
+
+/// One line on what the policies did.
+fn summary(Started { job, trail }: &Started) -> String {
+    let took: Duration = trail.iter().map(|answer| answer.took).sum();
+    let by = |kind: VerdictKind| names(trail.iter().filter(|answer| answer.verdict == kind));
+    let (allowed, rewrote) = (by(VerdictKind::Allow), by(VerdictKind::Rewrite));
+    let allowed = if allowed.is_empty() { "by default".to_owned() } else { format!("by {allowed}") };
+    let took = format!("{} µs", took.as_micros());
+    if rewrote.is_empty() {
+        format!("allowed {allowed} in {took}: {}", job.shown())
+    } else {
+        format!("allowed {allowed}, rewritten by {rewrote} in {took}: {}", job.shown())
+    }
+}
+
+fn names<'a>(answers: impl Iterator<Item = &'a Answer>) -> String {
+    let mut names: Vec<_> = answers.map(|answer| answer.policy.as_str()).collect();
+    names.dedup();
+    names.sort_unstable();
+    names.dedup();
+    names.join(", ")
+}
+
+/// Passes the output on until the job is final; a signal, or a reader that is gone, stops the job.
+async fn follow(job: &Job, mut pieces: mpsc::Receiver<(StreamName, Chunk)>) -> Result<u8, CliError> {
+    let wait = |kind| signal(kind).map_err(|error| CliError::Failed(format!("could not wait for signals: {error}")));
+    let (mut terminate, mut interrupt) = (wait(SignalKind::terminate())?, wait(SignalKind::interrupt())?);
+    let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
+    let mut broken_by = None;
+    loop {
+        let piece = tokio::select! {
+            piece = pieces.recv() => piece,
+            _ = terminate.recv(), if broken_by.is_none() => { broken_by = stop(job, SignalKind::terminate()); continue }
+            _ = interrupt.recv(), if broken_by.is_none() => { broken_by = stop(job, SignalKind::interrupt()); continue }
+        };
+        let Some((name, chunk)) = piece else { break };
+        let written = match name {
+            StreamName::Stdout => pass_on(&mut stdout, &chunk).await,
+            StreamName::Stderr => pass_on(&mut stderr, &chunk).await,
+        };
+        if written.is_err() && broken_by.is_none() {
+            broken_by = stop(job, SignalKind::pipe());
+        }
+    }
+    let status = job.ended().await;
+    Ok(broken_by.map_or_else(|| code(&status), |signal| exit::SIGNALLED + signal))
+}
+
+fn stop(job: &Job, signal: SignalKind) -> Option<u8> {
+    job.stop();
+    u8::try_from(signal.as_raw_value()).ok()
+}
+
+async fn pass_on(out: &mut (impl AsyncWrite + Unpin), chunk: &Chunk) -> std::io::Result<()> {
+    out.write_all(chunk.bytes()).await?;
+    out.flush().await
+}
+
+fn code(status: &Status) -> u8 {
+    let low_byte = |number: i32| u8::try_from(number & 0xff).unwrap_or(exit::FAILED);
+    match (status.state, status.exit_code, status.signal) {
+        (State::TimedOut, ..) => exit::TIMED_OUT,
+        (_, Some(code), _) => low_byte(code),
+        (_, None, Some(signal)) => exit::SIGNALLED.saturating_add(low_byte(signal)),
+        (_, None, None) => exit::FAILED,
+    }
+}

@@ -1,0 +1,305 @@
+//! What the server is told by its owner: from a TOML file, the seed's variables and built-in defaults to values that are meant.
+//!
+//! ```text
+//! source::choose ─▶ raw::parse ─▶ RawConfig ─▶ jobs, limits, policies ─▶ Config
+//! which file,       TOML ⇒ types, every       units, ranges, defaults,
+//! can it be         leaf keeps its own        what exists, what an
+//! trusted           mistake                   agent could write
+//! ```
+//!
+//! [`load`] reports all mistakes at once and never hands out a [`Config`] beside a mistake. Nothing is read from the working
+//! directory, and nothing that steers the server may lie where a job could write it.
+
+mod jobs;
+mod limits;
+mod mistakes;
+mod places;
+mod policies;
+pub mod raw;
+mod seed;
+mod source;
+mod surroundings;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mistakes::Report;
+pub use mistakes::{Mistake, Mistakes};
+pub use raw::DefaultVerdict;
+use source::Source;
+pub use surroundings::{Builtin, Surroundings};
+
+/// The configuration that holds where no file is; also the documented example.
+pub const EMBEDDED: &str = include_str!("../../config.toml");
+
+/// Everything the server is told, meant and checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How jobs run, and how many.
+    pub jobs: Jobs,
+    /// What one call into a policy may use up.
+    pub limits: Limits,
+    /// What holds when every policy abstains.
+    pub default_verdict: DefaultVerdict,
+    /// The audit log: absolute, links followed, outside every root. It and its directory may not exist yet.
+    pub audit: PathBuf,
+    /// Directory for compiled policies: absolute, links followed, outside every root. It may not exist yet; whether others can
+    /// write it is for its user to check.
+    pub cache: PathBuf,
+    /// At least one, in the order in which their edits apply.
+    pub policies: Vec<PolicyEntry>,
+    /// Where all this comes from.
+    pub origin: Origin,
+    /// What was given but does not count because a file outranks it, such as `--config /x.toml` beside an administrator's file, or
+    /// `MCP_BG_MAX_JOBS` beside any file. For a line in the log.
+    pub overridden: Vec<String>,
+}
+
+/// How jobs run, and how many. `Debug` shows the names of variables, never their values.
+#[derive(Clone)]
+pub struct Jobs {
+    /// The directories jobs are confined to: at least one, canonical, each existed when it was read.
+    pub roots: Vec<PathBuf>,
+    /// Where jobs start unless they say otherwise: canonical, inside a root.
+    pub cwd: PathBuf,
+    /// Directories in which programs are looked up, in order: absolute, at least one, none inside a root.
+    pub path: Vec<PathBuf>,
+    /// The variables jobs start with, sorted by name, `PATH` (made of [`Jobs::path`]) among them.
+    pub env: Vec<(String, String)>,
+    /// How many jobs run at a time, 1 to 1000.
+    pub max_running: usize,
+    /// How long a job may run, at most 7 days; none: for ever.
+    pub timeout: Option<Duration>,
+    /// How long a job that is stopped has between TERM and KILL, at most 60 s.
+    pub grace: Duration,
+    /// Bytes kept of each of the two streams of a job, 1 KiB to 1 GiB.
+    pub output_bytes: usize,
+    /// How many finished jobs are remembered, 1 to 10 000.
+    pub keep_finished: usize,
+    /// How long a finished job is remembered, 1 s to 7 days.
+    pub keep_for: Duration,
+}
+
+/// What one call into a policy may use up. A call that meets a limit denies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Time for a decision or a filtered piece, 1 ms to 60 s.
+    pub decision: Duration,
+    /// Linear memory in bytes, 1 MiB to 4096 MiB.
+    pub memory_bytes: usize,
+    /// Elements of all tables together, 1 to 10 000 000.
+    pub table_elements: usize,
+    /// Stack in bytes, 64 KiB to 8192 KiB.
+    pub stack_bytes: usize,
+    /// Bytes that calls between host and policy copy, 1 MiB to 1024 MiB.
+    pub hostcall_bytes: usize,
+    /// Bytes a policy may log, 0 to 16 MiB.
+    pub log_bytes: usize,
+}
+
+/// One policy: which component, with which powers, told what. `Debug` does not show the settings, which may hold secrets to look for.
+#[derive(Clone)]
+pub struct PolicyEntry {
+    /// Unique; 1 to 64 characters of `a-z`, `0-9` and `-`.
+    pub name: String,
+    /// Where its code is.
+    pub component: ComponentSource,
+    /// Whether it may change commands; else a rewrite is a denial.
+    pub may_rewrite: bool,
+    /// Powers beyond those every policy has.
+    pub grants: Grants,
+    /// Always an object. Without a `settings` key: the defaults of a built-in policy, else `{}`.
+    pub settings: serde_json::Value,
+}
+
+/// Where the code of a policy is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ComponentSource {
+    /// In this binary, under this name, which is one of [`Surroundings::builtins`].
+    Builtin(String),
+    /// In a file: absolute, links followed, outside every root, writable by its owner alone when it was checked.
+    File(PathBuf),
+}
+
+/// Powers of a policy beyond those every policy has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Names of variables of the server that it sees.
+    pub env: Vec<String>,
+    /// Directories that it can read: absolute, each existed when it was checked.
+    pub read: Vec<PathBuf>,
+}
+
+/// Where a configuration comes from. Paths are absolute, links not followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The administrator's file; nothing overrides it.
+    Administrator(PathBuf),
+    /// A file that `--config`, `PORTCULLIS_CONFIG` or the user's configuration directory named.
+    File(PathBuf),
+    /// [`EMBEDDED`], with the seed's variables on top.
+    Embedded,
+}
+
+/// Finds the configuration and reads it, or says everything that is wrong with it.
+///
+/// `explicit` is the file `--config` named; a relative one is taken from the current directory. The order of sources is: the
+/// administrator's file if it exists, `explicit`, `PORTCULLIS_CONFIG`, `portcullis/config.toml` in the user's configuration
+/// directory if it exists, [`EMBEDDED`] with the seed's `MCP_BG_…` variables. A source that is chosen and can not be read or not be
+/// trusted is a mistake, never a reason to try the next.
+///
+/// # Errors
+/// All mistakes, at least one, in the order of the sections. The settings of policies are not judged here: only the policies can.
+pub fn load(explicit: Option<&Path>, surroundings: &Surroundings) -> Result<Config, Mistakes> {
+    let mut report = Report::default();
+    let config = source::choose(explicit, surroundings, &mut report)
+        .and_then(|source| mean(source, surroundings, &mut report));
+    report.conclude(config)
+}
+
+/// What the text of a source means; none if it is not TOML. Where a value is wrong something takes its place, so that the search for
+/// mistakes goes on; `Report::conclude` sees to it that such a result is never used.
+fn mean(source: Source, surroundings: &Surroundings, report: &mut Report) -> Option<Config> {
+    let root = match raw::parse(&source.text) {
+        Ok(root) => root,
+        Err(faults) => {
+            faults.into_iter().for_each(|fault| report.add("", fault));
+            return None;
+        }
+    };
+    let raw = report.section("", &root)?;
+    let mut jobs = jobs::mean(report, &raw.jobs, &source.origin, surroundings);
+    if source.origin == Origin::Embedded {
+        seed::overlay(report, &mut jobs, surroundings);
+    }
+    if let Some(trail) = &source.trail {
+        report.keep("", places::out_of_reach(trail, &jobs.roots));
+    }
+    Some(Config {
+        limits: limits::mean(report, &raw.limits),
+        default_verdict: default_verdict(report, raw),
+        audit: audit(report, raw, &jobs.roots, surroundings),
+        cache: cache(report, raw, &jobs.roots, surroundings),
+        policies: policies::Reader {
+            surroundings,
+            origin: &source.origin,
+            roots: &jobs.roots,
+        }
+        .mean(report, &raw.policies),
+        jobs,
+        origin: source.origin,
+        overridden: source.overridden,
+    })
+}
+
+fn default_verdict(report: &mut Report, raw: &raw::RawConfig) -> DefaultVerdict {
+    report
+        .section("decision", &raw.decision)
+        .and_then(|decision| {
+            let right = r#"must be "deny", "ask" or "allow""#;
+            report.leaf("decision.default", &decision.default, right)
+        })
+        .copied()
+        .unwrap_or_default()
+}
+
+fn audit(
+    report: &mut Report,
+    raw: &raw::RawConfig,
+    roots: &[PathBuf],
+    surroundings: &Surroundings,
+) -> PathBuf {
+    let written = report
+        .section("audit", &raw.audit)
+        .map(|audit| &audit.path)
+        .unwrap_or(&raw::Checked::Absent);
+    let default = || {
+        surroundings
+            .state_directory()
+            .map(|dir| dir.join("audit.jsonl"))
+    };
+    let place = places::Own {
+        path: "audit.path",
+        directory: false,
+        roots,
+    };
+    place.mean(report, written, default, surroundings)
+}
+
+fn cache(
+    report: &mut Report,
+    raw: &raw::RawConfig,
+    roots: &[PathBuf],
+    surroundings: &Surroundings,
+) -> PathBuf {
+    let written = report
+        .section("cache", &raw.cache)
+        .map(|cache| &cache.path)
+        .unwrap_or(&raw::Checked::Absent);
+    let place = places::Own {
+        path: "cache.path",
+        directory: true,
+        roots,
+    };
+    place.mean(
+        report,
+        written,
+        || surroundings.cache_directory(),
+        surroundings,
+    )
+}
+
+impl fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Taken apart, so that a new field can not be forgotten here.
+        let Self {
+            roots,
+            cwd,
+            path,
+            env,
+            max_running,
+            timeout,
+            grace,
+            output_bytes,
+            keep_finished,
+            keep_for,
+        } = self;
+        let names: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Jobs")
+            .field("roots", roots)
+            .field("cwd", cwd)
+            .field("path", path)
+            .field("env", &names)
+            .field("max_running", max_running)
+            .field("timeout", timeout)
+            .field("grace", grace)
+            .field("output_bytes", output_bytes)
+            .field("keep_finished", keep_finished)
+            .field("keep_for", keep_for)
+            .finish()
+    }
+}
+
+impl fmt::Debug for PolicyEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolicyEntry")
+            .field("name", &self.name)
+            .field("component", &self.component)
+            .field("may_rewrite", &self.may_rewrite)
+            .field("grants", &self.grants)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Administrator(path) => write!(f, "the administrator's {}", path.display()),
+            Self::File(path) => path.display().fmt(f),
+            Self::Embedded => f.write_str("the built-in configuration"),
+        }
+    }
+}

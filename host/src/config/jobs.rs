@@ -1,0 +1,386 @@
+//! `[jobs]`: where jobs may be, what they start with, how much of everything.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::limits::size;
+use super::mistakes::{Fault, Report, Span, join};
+use super::places;
+use super::raw::{Checked, RawEnv, RawJobs, Section};
+use super::surroundings::Surroundings;
+use super::{Jobs, Origin, seed};
+
+/// A week: for longer than that nobody waits for a job or its output.
+const WEEK_S: i64 = 7 * 24 * 3600;
+
+pub(super) const MAX_RUNNING: Span = Span {
+    unit: "jobs",
+    min: 1,
+    max: 1000,
+    default: 10,
+    zero: None,
+};
+pub(super) const TIMEOUT_S: Span = Span {
+    unit: "seconds",
+    min: 0,
+    max: WEEK_S,
+    default: 3600,
+    zero: Some("no limit"),
+};
+const GRACE_MS: Span = Span {
+    unit: "milliseconds",
+    min: 0,
+    max: 60_000,
+    default: 3000,
+    zero: Some("KILL at once"),
+};
+pub(super) const OUTPUT_BYTES: Span = Span {
+    unit: "bytes per stream",
+    min: 1 << 10,
+    max: 1 << 30,
+    default: 4 << 20,
+    zero: None,
+};
+const KEEP_FINISHED: Span = Span {
+    unit: "jobs",
+    min: 1,
+    max: 10_000,
+    default: 100,
+    zero: None,
+};
+pub(super) const KEEP_FINISHED_S: Span = Span {
+    unit: "seconds",
+    min: 1,
+    max: WEEK_S,
+    default: 3600,
+    zero: None,
+};
+
+/// Where programs are looked up if the server has no `PATH` itself.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// What jobs get of the server's variables if nothing else is said: who and where the user is. Nothing here loads code or carries
+/// a key.
+const DEFAULT_PASS: [&str; 8] = [
+    "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR",
+];
+
+/// What else jobs start with: nobody looks at a terminal and nobody can answer a prompt.
+const DEFAULT_SET: [(&str, &str); 5] = [
+    ("TERM", "dumb"),
+    ("NO_COLOR", "1"),
+    ("PAGER", "cat"),
+    ("GIT_PAGER", "cat"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+];
+
+/// What `[jobs]` says, defaults where it says nothing.
+pub(super) fn mean(
+    report: &mut Report,
+    section: &Section<RawJobs>,
+    origin: &Origin,
+    surroundings: &Surroundings,
+) -> Jobs {
+    let absent = RawJobs::default();
+    let raw = report.section("jobs", section).unwrap_or(&absent);
+    let start = Start::of(origin, surroundings);
+    let roots = roots(report, &raw.roots, &start, surroundings);
+    let cwd = cwd(report, &raw.cwd, &roots, &start, surroundings);
+    let path = path(report, &raw.path, &roots, surroundings);
+    let env = variables(report, &raw.env, &path, surroundings);
+    let max_running = report.number("jobs.max_running", &raw.max_running, &MAX_RUNNING);
+    let timeout = report.number("jobs.timeout_s", &raw.timeout_s, &TIMEOUT_S);
+    let grace = report.number("jobs.grace_ms", &raw.grace_ms, &GRACE_MS);
+    let output = report.number("jobs.output_bytes", &raw.output_bytes, &OUTPUT_BYTES);
+    let keep = report.number("jobs.keep_finished", &raw.keep_finished, &KEEP_FINISHED);
+    let keep_for = "jobs.keep_finished_s";
+    let keep_for = report.number(keep_for, &raw.keep_finished_s, &KEEP_FINISHED_S);
+    Jobs {
+        roots,
+        cwd,
+        path,
+        env,
+        max_running: size(max_running),
+        timeout: (timeout != 0).then(|| Duration::from_secs(timeout.unsigned_abs())),
+        grace: Duration::from_millis(grace.unsigned_abs()),
+        output_bytes: size(output),
+        keep_finished: size(keep),
+        keep_for: Duration::from_secs(keep_for.unsigned_abs()),
+    }
+}
+
+/// Where the server was started, or was told to act as if it had been.
+struct Start {
+    directory: Result<PathBuf, Fault>,
+    /// What names it.
+    named_by: &'static str,
+}
+
+impl Start {
+    fn of(origin: &Origin, surroundings: &Surroundings) -> Self {
+        let told = match origin {
+            Origin::Embedded => seed::working_directory(surroundings),
+            Origin::Administrator(_) | Origin::File(_) => None,
+        };
+        match told {
+            Some(directory) => Self {
+                directory,
+                named_by: seed::WORKING_DIR,
+            },
+            None => Self {
+                directory: current_directory(surroundings),
+                named_by: "jobs.roots",
+            },
+        }
+    }
+}
+
+fn current_directory(surroundings: &Surroundings) -> Result<PathBuf, Fault> {
+    let canonical = match &surroundings.cwd {
+        Ok(cwd) => cwd.canonicalize().map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    canonical.map_err(|error| {
+        let wrong = format!("no default, since the current directory is not known: {error}");
+        Fault::new(wrong, "name the directories jobs may work in")
+    })
+}
+
+fn roots(
+    report: &mut Report,
+    leaf: &Checked<Vec<Checked<String>>>,
+    start: &Start,
+    surroundings: &Surroundings,
+) -> Vec<PathBuf> {
+    match (leaf, report.strings("jobs.roots", leaf)) {
+        (Checked::Good(list), Some(strings)) if !list.is_empty() => {
+            let mut roots = Vec::new();
+            for (path, text) in strings {
+                let root = places::directory(Path::new(text), surroundings.home());
+                roots.extend(report.keep(path, root));
+            }
+            roots
+        }
+        (Checked::Bad(_), _) => Vec::new(),
+        _ => match &start.directory {
+            Ok(directory) => vec![directory.clone()],
+            Err(Fault { wrong, right }) => {
+                report.add(start.named_by, Fault::new(wrong, right));
+                Vec::new()
+            }
+        },
+    }
+}
+
+/// Explicit, else where the server was started if that is inside a root, else the first root.
+fn cwd(
+    report: &mut Report,
+    leaf: &Checked<String>,
+    roots: &[PathBuf],
+    start: &Start,
+    surroundings: &Surroundings,
+) -> PathBuf {
+    let key = "jobs.cwd";
+    let right = "must be a directory inside a root, as a string";
+    if let Some(text) = report.leaf(key, leaf, right) {
+        let directory = places::directory(Path::new(text), surroundings.home());
+        let inside = directory.and_then(|directory| confined(directory, roots));
+        return report.keep(key, inside).unwrap_or_default();
+    }
+    let start = start.directory.as_ref().ok();
+    start
+        .filter(|directory| places::root_of(directory, roots).is_some())
+        .or(roots.first())
+        .cloned()
+        .unwrap_or_default()
+}
+
+fn confined(directory: PathBuf, roots: &[PathBuf]) -> Result<PathBuf, Fault> {
+    // Without roots there is a mistake about them already.
+    if roots.is_empty() || places::root_of(&directory, roots).is_some() {
+        Ok(directory)
+    } else {
+        Err(Fault::new(
+            format!("{} is outside every root", directory.display()),
+            "must lie in one of `jobs.roots`",
+        ))
+    }
+}
+
+fn path(
+    report: &mut Report,
+    leaf: &Checked<Vec<Checked<String>>>,
+    roots: &[PathBuf],
+    surroundings: &Surroundings,
+) -> Vec<PathBuf> {
+    let key = "jobs.path";
+    match (leaf, report.strings(key, leaf)) {
+        (Checked::Absent, _) => servers_path(report, roots, surroundings),
+        (Checked::Good(list), _) if list.is_empty() => {
+            let right = "must name at least one directory, or be left out";
+            report.add(key, Fault::new("is empty", right));
+            Vec::new()
+        }
+        (_, strings) => {
+            let mut path = Vec::new();
+            for (at, text) in strings.unwrap_or_default() {
+                let entry = places::absolute(Path::new(text), surroundings.home());
+                let entry = entry.and_then(|entry| path_entry(entry, roots));
+                path.extend(report.keep(at, entry));
+            }
+            path
+        }
+    }
+}
+
+/// A directory to look programs up in, as written: programs see their own name through it. It need not exist, since one file may
+/// serve several machines.
+fn path_entry(entry: PathBuf, roots: &[PathBuf]) -> Result<PathBuf, Fault> {
+    if entry.to_str().is_none_or(|text| text.contains(':')) {
+        let wrong = format!("{} can not stand in PATH", entry.display());
+        return Err(Fault::new(wrong, "must be UTF-8 without a colon"));
+    }
+    let trail = places::trail(&entry)?;
+    places::out_of_reach(&trail, roots)?;
+    match trail.found() {
+        Some(meta) if !meta.is_dir() => Err(Fault::new(
+            format!("{} is no directory", entry.display()),
+            "must be a directory",
+        )),
+        _ => Ok(entry),
+    }
+}
+
+/// The server's `PATH` without what is relative, does not exist or lies in a root, where an agent could put a `git` of its own.
+fn servers_path(
+    report: &mut Report,
+    roots: &[PathBuf],
+    surroundings: &Surroundings,
+) -> Vec<PathBuf> {
+    let value = surroundings.variable("PATH");
+    let mut path: Vec<PathBuf> = Vec::new();
+    for entry in std::env::split_paths(value.unwrap_or(DEFAULT_PATH.as_ref())) {
+        let is_usable = entry.is_absolute() && entry.is_dir();
+        if is_usable && !path.contains(&entry) {
+            path.extend(path_entry(entry, roots).ok());
+        }
+    }
+    if path.is_empty() {
+        let wrong = "no default, since no directory of the server's PATH is absolute, exists and lies outside the roots";
+        report.add(
+            "jobs.path",
+            Fault::new(wrong, "name the directories of the programs jobs may start"),
+        );
+    }
+    path
+}
+
+/// Everything jobs start with, by name.
+fn variables(
+    report: &mut Report,
+    section: &Section<RawEnv>,
+    path: &[PathBuf],
+    surroundings: &Surroundings,
+) -> Vec<(String, String)> {
+    let absent = RawEnv::default();
+    let raw = report.section("jobs.env", section).unwrap_or(&absent);
+    let set = set(report, &raw.set);
+    let mut env = BTreeMap::new();
+    if set.is_none() {
+        env.extend(DEFAULT_SET.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+    env.extend(passed(report, &raw.pass, set.as_ref(), surroundings));
+    env.extend(set.unwrap_or_default());
+    // A path that is no UTF-8 was refused or left out above.
+    let path: Vec<&str> = path.iter().filter_map(|entry| entry.to_str()).collect();
+    env.insert("PATH".to_owned(), path.join(":"));
+    env.into_iter().collect()
+}
+
+/// What the file sets; none where it says nothing.
+fn set(
+    report: &mut Report,
+    leaf: &Checked<BTreeMap<String, Checked<String>>>,
+) -> Option<BTreeMap<String, String>> {
+    let key = "jobs.env.set";
+    let table = report.leaf(
+        key,
+        leaf,
+        r#"must be a table of strings: { NAME = "value" }"#,
+    )?;
+    let mut set = BTreeMap::new();
+    for (name, value) in table {
+        let at = join(key, name);
+        let value = report
+            .leaf(&at, value, "must be a string")
+            .and_then(|value| report.keep(&at, checked_value(value)));
+        let name = report.keep(&at, job_variable(name));
+        set.extend(name.zip(value).map(|(n, v)| (n.to_owned(), v.to_owned())));
+    }
+    Some(set)
+}
+
+/// What jobs get of the server's variables. Those that are no UTF-8 are left out: no policy could be shown them.
+fn passed(
+    report: &mut Report,
+    leaf: &Checked<Vec<Checked<String>>>,
+    set: Option<&BTreeMap<String, String>>,
+    surroundings: &Surroundings,
+) -> Vec<(String, String)> {
+    let names: Vec<&str> = match report.strings("jobs.env.pass", leaf) {
+        None => DEFAULT_PASS.to_vec(),
+        Some(strings) => strings
+            .into_iter()
+            .filter_map(|(at, name)| report.keep(at, passed_variable(name, set)))
+            .collect(),
+    };
+    let value = |name: &str| Some(surroundings.variable(name)?.to_str()?.to_owned());
+    names
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), value(name)?)))
+        .collect()
+}
+
+fn passed_variable<'n>(
+    name: &'n str,
+    set: Option<&BTreeMap<String, String>>,
+) -> Result<&'n str, Fault> {
+    let name = job_variable(name)?;
+    if set.is_some_and(|set| set.contains_key(name)) {
+        let wrong = format!("`{name}` stands in `jobs.env.set` too");
+        return Err(Fault::new(wrong, "choose one"));
+    }
+    Ok(name)
+}
+
+fn checked_value(value: &str) -> Result<&str, Fault> {
+    if value.contains('\0') {
+        let wrong = "contains a NUL character";
+        return Err(Fault::new(wrong, "must be without"));
+    }
+    Ok(value)
+}
+
+/// A variable that a file may give to jobs: any but `PATH`, which has its own key.
+fn job_variable(name: &str) -> Result<&str, Fault> {
+    if name == "PATH" {
+        let wrong = "`PATH` is made of `jobs.path`";
+        return Err(Fault::new(wrong, "write the directories there"));
+    }
+    variable_name(name)
+}
+
+/// A name as it is, never a pattern: `GIT_*` would also pass what makes git run programs.
+pub(super) fn variable_name(name: &str) -> Result<&str, Fault> {
+    let is_known = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let starts_well = !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit());
+    if starts_well && name.chars().all(is_known) {
+        Ok(name)
+    } else {
+        Err(Fault::new(
+            format!("{name:?} is no name of a variable"),
+            "must be one exact name of letters, digits and `_`; patterns are not taken",
+        ))
+    }
+}

@@ -1,0 +1,295 @@
+//! The file as it is written. These types are its schema: names of keys, kinds of values, doc comments.
+//!
+//! No leaf stops the reading: [`Checked`] keeps what was of the wrong kind, [`Section`] the keys nobody knows. None of these types
+//! is `Debug`, since they hold the values of variables.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use serde::de::{DeserializeOwned, Error as _, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::mistakes::Fault;
+
+/// A value that was there, was not there, or was of the wrong kind.
+#[derive(Default)]
+pub enum Checked<T> {
+    /// Nothing is written.
+    #[default]
+    Absent,
+    /// What is written.
+    Good(T),
+    /// The kind of what is written instead, such as `a string`; never the value, which may be secret.
+    Bad(String),
+}
+
+/// A table whose unknown keys are kept aside.
+#[derive(Default)]
+pub enum Section<T> {
+    /// Nothing is written.
+    #[default]
+    Absent,
+    /// What is written, and the keys `T` does not know.
+    Good {
+        /// The known part.
+        value: T,
+        /// Unknown keys.
+        unknown: Vec<String>,
+    },
+    /// The kind of what is written instead of a table.
+    Bad(String),
+}
+
+/// The whole file.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawConfig {
+    /// How jobs run, and how many.
+    pub jobs: Section<RawJobs>,
+    /// What one call into a policy may use up.
+    pub limits: Section<RawLimits>,
+    /// How verdicts are joined.
+    pub decision: Section<RawDecision>,
+    /// The record of decisions.
+    pub audit: Section<RawAudit>,
+    /// Compiled policies.
+    pub cache: Section<RawCache>,
+    /// The policies, in the order in which their edits apply; at least one.
+    pub policies: Checked<Vec<Section<RawPolicy>>>,
+}
+
+/// `[jobs]`: how jobs run, and how many.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawJobs {
+    /// Directories jobs are confined to; absolute or `~/…`. Default: the directory the server was started in.
+    pub roots: Checked<Vec<Checked<String>>>,
+    /// Where jobs start; inside a root. Default: the directory the server was started in if a root holds it, else the first root.
+    pub cwd: Checked<String>,
+    /// Directories in which programs are looked up; outside the roots. Default: those of the server's own `PATH`.
+    pub path: Checked<Vec<Checked<String>>>,
+    /// How many jobs run at a time, 1 to 1000.
+    pub max_running: Checked<i64>,
+    /// Seconds a job may run, 0 (no limit) to 604800.
+    pub timeout_s: Checked<i64>,
+    /// Milliseconds between TERM and KILL, 0 to 60000.
+    pub grace_ms: Checked<i64>,
+    /// Bytes kept of each stream of a job, 1024 to 1073741824.
+    pub output_bytes: Checked<i64>,
+    /// How many finished jobs are remembered, 1 to 10000.
+    pub keep_finished: Checked<i64>,
+    /// Seconds a finished job is remembered, 1 to 604800.
+    pub keep_finished_s: Checked<i64>,
+    /// The variables jobs start with.
+    pub env: Section<RawEnv>,
+}
+
+/// `[jobs.env]`: the variables jobs start with.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawEnv {
+    /// Names of variables of the server that jobs get too, where they are set.
+    pub pass: Checked<Vec<Checked<String>>>,
+    /// Variables and their values.
+    pub set: Checked<BTreeMap<String, Checked<String>>>,
+}
+
+/// `[limits]`: what one call into a policy may use up.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawLimits {
+    /// Milliseconds, 1 to 60000.
+    pub decision_ms: Checked<i64>,
+    /// MiB of memory, 1 to 4096.
+    pub memory_mib: Checked<i64>,
+    /// Elements of all tables, 1 to 10000000.
+    pub table_elements: Checked<i64>,
+    /// KiB of stack, 64 to 8192.
+    pub stack_kib: Checked<i64>,
+    /// MiB copied between host and policy, 1 to 1024.
+    pub hostcall_mib: Checked<i64>,
+    /// Bytes a policy may log, 0 to 16777216.
+    pub log_bytes: Checked<i64>,
+}
+
+/// `[decision]`: how verdicts are joined.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawDecision {
+    /// What holds when every policy abstains.
+    pub default: Checked<DefaultVerdict>,
+}
+
+/// What holds when every policy abstains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DefaultVerdict {
+    /// Refused.
+    #[default]
+    Deny,
+    /// A person must approve.
+    Ask,
+    /// Approved.
+    Allow,
+}
+
+/// `[audit]`: the record of decisions.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawAudit {
+    /// The log file; outside the roots.
+    pub path: Checked<String>,
+}
+
+/// `[cache]`: compiled policies.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawCache {
+    /// The directory; outside the roots.
+    pub path: Checked<String>,
+}
+
+/// `[[policies]]`: one policy.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawPolicy {
+    /// Unique; 1 to 64 characters of `a-z`, `0-9` and `-`.
+    pub name: Checked<String>,
+    /// `builtin:NAME`, or the path of a component, relative to the directory of this file if it is relative.
+    pub component: Checked<String>,
+    /// Whether the policy may change commands.
+    pub may_rewrite: Checked<bool>,
+    /// Powers beyond those every policy has.
+    pub grants: Section<RawGrants>,
+    /// What the policy is told. Default: the built-in policy's own defaults, else nothing.
+    pub settings: Checked<toml::Table>,
+}
+
+/// `grants` of a policy.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawGrants {
+    /// Names of variables of the server that the policy sees.
+    pub env: Checked<Vec<Checked<String>>>,
+    /// Directories that the policy can read.
+    pub read: Checked<Vec<Checked<String>>>,
+}
+
+/// Reads TOML. Values of the wrong kind and unknown keys are kept in the result.
+///
+/// # Errors
+/// All errors of syntax, each with its line and column. The offending text is not quoted: it may hold a secret.
+pub(super) fn parse(text: &str) -> Result<Section<RawConfig>, Vec<Fault>> {
+    let (_, errors) = toml::de::DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return Err(errors
+            .iter()
+            .map(|error| syntax_fault(text, error))
+            .collect());
+    }
+    toml::from_str(text).map_err(|error| vec![syntax_fault(text, &error)])
+}
+
+fn syntax_fault(text: &str, error: &toml::de::Error) -> Fault {
+    let at = error.span().map_or(0, |span| span.start);
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .map_or(0, |last| last.chars().count())
+        + 1;
+    let message = error.message().replace('\n', ", ");
+    Fault::new(
+        format!("line {line}, column {column}: {message}"),
+        "must be TOML",
+    )
+}
+
+/// The keys `T` knows, in the order of its fields.
+pub(super) fn keys<T: DeserializeOwned>() -> Vec<&'static str> {
+    let fields = Cell::new(&[][..]);
+    // The probe always fails; what it is good for it has by then.
+    let _ = T::deserialize(Probe {
+        fields: &fields,
+        lifetime: PhantomData,
+    });
+    fields.get().to_vec()
+}
+
+/// Asks a derived `Deserialize` which fields it expects, so that no list of keys is kept by hand.
+struct Probe<'p, 'de> {
+    fields: &'p Cell<&'static [&'static str]>,
+    lifetime: PhantomData<&'de ()>,
+}
+
+impl<'de> Deserializer<'de> for Probe<'_, 'de> {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(Self::Error::custom("only asked for its fields"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.fields.set(fields);
+        self.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct
+        seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// A value as a type, or what it is instead. By way of its text, since `toml::Value` as a deserializer makes a string of every date,
+/// and a date in the settings of a policy would pass unseen.
+fn typed<T: DeserializeOwned>(value: &toml::Value) -> Result<T, String> {
+    // Dotted keys take less depth in the file than the tables they stand for take in this text.
+    let text = value.to_string();
+    let deserializer = toml::de::ValueDeserializer::parse(&text);
+    let deserializer = deserializer.map_err(|_| "values nested too deeply".to_owned())?;
+    T::deserialize(deserializer).map_err(|_| kind(value).to_owned())
+}
+
+/// What someone would call the kind of a value.
+fn kind(value: &toml::Value) -> &'static str {
+    match value {
+        toml::Value::String(_) => "a string",
+        toml::Value::Integer(_) => "a whole number",
+        toml::Value::Float(_) => "a number with a fraction",
+        toml::Value::Boolean(_) => "true or false",
+        toml::Value::Datetime(_) => "a date or time",
+        toml::Value::Array(_) => "a list",
+        toml::Value::Table(_) => "a table",
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Checked<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = toml::Value::deserialize(deserializer)?;
+        // No leaf takes a date, but to serde it is a table with one odd key, which a map would take.
+        if value.is_datetime() {
+            return Ok(Self::Bad(kind(&value).to_owned()));
+        }
+        Ok(typed(&value).map_or_else(Self::Bad, Self::Good))
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Section<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = toml::Value::deserialize(deserializer)?;
+        let toml::Value::Table(table) = &value else {
+            return Ok(Self::Bad(kind(&value).to_owned()));
+        };
+        let known = keys::<T>();
+        let is_unknown = |key: &&String| !known.contains(&key.as_str());
+        let unknown = table.keys().filter(is_unknown).cloned().collect();
+        Ok(typed(&value).map_or_else(Self::Bad, |value| Self::Good { value, unknown }))
+    }
+}

@@ -1,0 +1,114 @@
+//! Starting a process from an approval, and signalling its group.
+
+use std::process::Stdio;
+
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process_group},
+};
+use tokio::process::{Child, Command};
+
+use super::SpawnError;
+use crate::policy::{
+    Approved,
+    types::{Program, Word},
+};
+
+/// What a job reads from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdin {
+    /// A pipe that approved input is written to.
+    Pipe,
+    /// Nothing.
+    Null,
+}
+
+/// Starts the program of an approval in a session and process group of its own, with exactly the approved variables.
+pub(super) fn start(approved: &Approved, stdin: Stdin) -> Result<Child, SpawnError> {
+    let request = approved.request();
+    let (program, args, assignments) = direct(approved)?;
+    let mut command = Command::new(&program.path);
+    command
+        .arg0(&program.name)
+        .args(args)
+        .env_clear()
+        .envs(request.env.iter().map(|(name, value)| (name, value)))
+        .envs(assignments)
+        .current_dir(&request.cwd)
+        .stdin(if stdin == Stdin::Pipe { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    isolate(&mut command);
+    command.spawn().map_err(|source| SpawnError::Start { program: program.name.clone(), source })
+}
+
+type Direct<'a> = (&'a Program, Vec<&'a str>, Vec<(&'a str, &'a str)>);
+
+/// The one command of a script that needs no shell.
+fn direct(approved: &Approved) -> Result<Direct<'_>, SpawnError> {
+    let nodes = approved.request().script.nodes();
+    let [node] = nodes else { return Err(SpawnError::NotDirect) };
+    let program = node.resolved.as_ref().ok_or(SpawnError::NotDirect)?;
+    let args = node.args.iter().map(|argument| literal(&argument.word)).collect::<Result<_, _>>()?;
+    let assignments = node
+        .assignments
+        .iter()
+        .map(|(name, word)| literal(word).map(|value| (name.as_str(), value)))
+        .collect::<Result<_, _>>()?;
+    Ok((program, args, assignments))
+}
+
+fn literal(word: &Word) -> Result<&str, SpawnError> {
+    match word {
+        Word::Literal(text) => Ok(text),
+        Word::Dynamic(_) => Err(SpawnError::NotDirect),
+    }
+}
+
+/// Gives the child a session of its own, so that it has no terminal to write past the filters to, and can be stopped as a group.
+#[expect(unsafe_code, reason = "code between fork and exec is the only way to start a session before the program runs")]
+fn isolate(command: &mut Command) {
+    // SAFETY: `setsid` is a bare system call: no allocation, no lock, nothing that another thread could have held at the fork.
+    unsafe {
+        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
+    }
+}
+
+/// A process group, which has the id of the process that leads it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Group(Pid);
+
+/// Whether there was anyone to take a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signalled {
+    /// At least one process.
+    Delivered,
+    /// The group is empty.
+    NobodyLeft,
+}
+
+impl Group {
+    pub(super) fn of(child: &Child) -> Option<Self> {
+        child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).map(Self)
+    }
+
+    /// Asks all of the group to end.
+    pub(super) fn terminate(self) -> Signalled {
+        self.signal(Signal::TERM)
+    }
+
+    /// Ends all of the group.
+    pub(super) fn kill(self) -> Signalled {
+        self.signal(Signal::KILL)
+    }
+
+    fn signal(self, signal: Signal) -> Signalled {
+        // The kernel does not reuse an id while a group bears it. Once the group is empty a stranger could bear it only by leading
+        // a group of that very id, between the end of the last member and this call.
+        match kill_process_group(self.0, signal) {
+            Err(Errno::SRCH) => Signalled::NobodyLeft,
+            _ => Signalled::Delivered,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The `portcullis` program: parse, log to standard error, execute, map errors to exit codes.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use portcullis::cli::{Cli, exit};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Fails only when standard error is closed, and then there is nobody to tell.
+            _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
+        }
+    };
+    log_to_stderr(cli.log_level());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("could not start: {error}"), exit::FAILED),
+    };
+    match runtime.block_on(cli.execute()) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => failed(&error.to_string(), error.code()),
+    }
+}
+
+fn failed(text: &str, code: u8) -> ExitCode {
+    eprintln!("portcullis: {text}");
+    ExitCode::from(code)
+}
+
+/// Logs what portcullis itself says, and of libraries nothing: the shell parser would log the commands it parses.
+fn log_to_stderr(default: &str) {
+    let wanted = std::env::var("PORTCULLIS_LOG").unwrap_or_default();
+    let level = ["error", "warn", "info", "debug"].into_iter().find(|level| *level == wanted).unwrap_or(default);
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(format!("portcullis={level}")))
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
+}

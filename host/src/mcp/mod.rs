@@ -1,0 +1,7 @@
+//! The MCP front end: protocol in, [`crate::service::Service`] calls, protocol out.
+
+mod server;
+mod tools;
+mod transport;
+
+pub use server::{ServeError, serve_stdio};

@@ -1,0 +1,108 @@
+//! The protocol handler, for the stateless revision (2026-07-28) and those that begin with `initialize`, and its life on standard
+//! input and output.
+
+use std::sync::Arc;
+
+use rmcp::{
+    ErrorData, RoleServer, ServerHandler, ServiceExt,
+    handler::server::router::tool::ToolRouter,
+    model::{
+        Implementation, ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod, ListResourceTemplatesResult,
+        ListResourcesRequestMethod, ListResourcesResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
+    },
+    service::RequestContext,
+    tool_handler,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::transport::Stdio;
+use crate::service::Service;
+
+const INSTRUCTIONS: &str = "Runs commands on this machine, each judged by the policies of its owner. execute_command starts a command \
+and answers at once with a job_id; read what it prints with tail_job_output or get_job_output, and see with get_job_status whether it \
+has ended. Send one program with literal arguments per command. A refusal names the policy, a code and the reason: change the command \
+as it says or ask the user; trying to get round it will not help. The command may be run in a safer form than sent: `runs` shows which. \
+Secrets in output appear as [redacted: …].";
+
+/// The handler of one connection.
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) service: Arc<Service>,
+    /// Cancelled when the client is gone or the server ends: whatever waits stops waiting.
+    pub(super) gone: CancellationToken,
+    pub(super) tool_router: ToolRouter<Self>,
+}
+
+/// Why serving ended other than by its client's or its owner's wish.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The handshake failed.
+    #[error("the client did not begin as the protocol demands: {0}")]
+    Handshake(String),
+    /// Signals can not be waited for.
+    #[error("could not wait for signals")]
+    Signals(#[source] std::io::Error),
+    /// The protocol task failed.
+    #[error("the connection failed: {0}")]
+    Connection(String),
+}
+
+/// Serves one client on standard input and output until it closes its end or a signal comes, then stops all jobs.
+pub async fn serve_stdio(service: Arc<Service>) -> Result<(), ServeError> {
+    let gone = CancellationToken::new();
+    watch_signals(&gone).map_err(ServeError::Signals)?;
+    let result = serve(service.clone(), &gone).await;
+    gone.cancel();
+    service.shut_down().await;
+    result
+}
+
+async fn serve(service: Arc<Service>, gone: &CancellationToken) -> Result<(), ServeError> {
+    let server = Server { service, gone: gone.clone(), tool_router: Server::tools() };
+    let handshake = server.serve_with_ct(Stdio::new(gone.clone()), gone.child_token());
+    let running = match handshake.await {
+        Ok(running) => running,
+        Err(_) if gone.is_cancelled() => return Ok(()),
+        Err(error) => return Err(ServeError::Handshake(error.to_string())),
+    };
+    running.waiting().await.map(drop).map_err(|error| ServeError::Connection(error.to_string()))
+}
+
+fn watch_signals(gone: &CancellationToken) -> std::io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let gone = gone.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        gone.cancel();
+    });
+    Ok(())
+}
+
+#[tool_handler(router = self.tool_router)]
+impl ServerHandler for Server {
+    fn get_info(&self) -> ServerConfig {
+        let this = Implementation::new("portcullis", env!("CARGO_PKG_VERSION")).with_title("portcullis");
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build()).with_server_info(this).with_instructions(INSTRUCTIONS)
+    }
+
+    // rmcp answers these with empty lists where they are not implemented, though the capability is not declared.
+    async fn list_prompts(&self, _: Option<PaginatedRequestParams>, _: RequestContext<RoleServer>) -> Result<ListPromptsResult, ErrorData> {
+        Err(ErrorData::method_not_found::<ListPromptsRequestMethod>())
+    }
+
+    async fn list_resources(&self, _: Option<PaginatedRequestParams>, _: RequestContext<RoleServer>) -> Result<ListResourcesResult, ErrorData> {
+        Err(ErrorData::method_not_found::<ListResourcesRequestMethod>())
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        Err(ErrorData::method_not_found::<ListResourceTemplatesRequestMethod>())
+    }
+}

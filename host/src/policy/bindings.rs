@@ -1,0 +1,14 @@
+//! The host's side of `wit/policy.wit`, generated. The only place that calls `bindgen!`.
+
+#![allow(missing_docs, reason = "generated; the WIT file is the documentation")]
+
+wasmtime::component::bindgen!({
+    path: "../wit",
+    world: "policy",
+    imports: { default: trappable },
+    exports: { default: async },
+    additional_derives: [PartialEq, Clone],
+});
+
+pub use exports::portcullis::policy::{command, input, output, settings};
+pub use portcullis::policy::{log, types};

@@ -1,0 +1,158 @@
+//! Compiled policies on disk, so that a start costs a page fault where it cost a compiler.
+//!
+//! A compiled policy is code that the host will run, so the folder must belong to the user alone, and whatever in it does not is
+//! refused. The key is the hash of all that went into the artifact.
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::Component;
+
+use super::engine::Engine;
+
+/// Names a compiled policy: what it was made from and by what.
+pub(super) struct Key(String);
+
+impl Key {
+    /// Hashes the parts, each with its length, together with the version of this program and the engine's own fingerprint.
+    pub(super) fn of(engine: &Engine, parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(env!("CARGO_PKG_VERSION"));
+        hash.update(fingerprint(engine).to_le_bytes());
+        for part in parts {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        Self(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+fn fingerprint(engine: &Engine) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    engine.wasmtime().precompile_compatibility_hash().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Whether the artifact starts from a configured memory image or must be configured each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `configure` has run; its memory is part of the artifact.
+    Frozen,
+    /// As compiled from the component.
+    Plain,
+}
+
+impl Form {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Frozen => "frozen.cwasm",
+            Self::Plain => "plain.cwasm",
+        }
+    }
+}
+
+/// The folder. Checked when it is opened, and each file again when it is read.
+pub struct Cache {
+    folder: PathBuf,
+}
+
+/// Why the cache can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// It could not be made, read or written.
+    #[error("could not use the cache of compiled policies at {path}")]
+    Io {
+        /// Folder or file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody else could have put code there.
+    #[error("the cache of compiled policies at {path} {fault}; it holds code that portcullis runs, so make it yours alone: `chmod 700 {path}`, or remove it")]
+    Unsafe {
+        /// Folder or file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
+}
+
+impl Cache {
+    /// Opens the folder, making it with access for its owner alone if there is none.
+    pub fn open(folder: &Path) -> Result<Self, CacheError> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|source| io_error(folder, source))?;
+        let found = fs::symlink_metadata(folder).map_err(|source| io_error(folder, source))?;
+        if !found.is_dir() {
+            return Err(CacheError::Unsafe { path: folder.to_owned(), fault: "is not a directory" });
+        }
+        owned(folder, &found, 0o077)?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// The artifact for this key, if there is one that this engine accepts.
+    pub(super) fn find(&self, engine: &Engine, key: &Key) -> Result<Option<(Component, Form)>, CacheError> {
+        for form in [Form::Frozen, Form::Plain] {
+            let path = self.path(key, form);
+            let found = match fs::symlink_metadata(&path) {
+                Ok(found) => found,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(io_error(&path, source)),
+            };
+            owned(&path, &found, 0o022)?;
+            if let Some(component) = load(engine, &path) {
+                return Ok(Some((component, form)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes an artifact, whole or not at all.
+    pub(super) fn keep(&self, key: &Key, form: Form, component: &Component) -> Result<(), CacheError> {
+        let path = self.path(key, form);
+        let bytes = component.serialize().map_err(|error| io_error(&path, io::Error::other(error.to_string())))?;
+        let draft = self.folder.join(format!("{}.{}", uuid::Uuid::new_v4(), form.suffix()));
+        write_new(&draft, &bytes)
+            .and_then(|()| fs::rename(&draft, &path))
+            .inspect_err(|_| _ = fs::remove_file(&draft))
+            .map_err(|source| io_error(&path, source))
+    }
+
+    fn path(&self, key: &Key, form: Form) -> PathBuf {
+        self.folder.join(format!("{}.{}", key.0, form.suffix()))
+    }
+}
+
+fn io_error(path: &Path, source: io::Error) -> CacheError {
+    CacheError::Io { path: path.to_owned(), source }
+}
+
+fn owned(path: &Path, found: &fs::Metadata, forbidden: u32) -> Result<(), CacheError> {
+    let fault = match found {
+        found if found.uid() != rustix::process::geteuid().as_raw() => "belongs to another user",
+        found if found.mode() & forbidden != 0 => "is open to other users",
+        found if !found.is_dir() && !found.is_file() => "is not an ordinary file",
+        _ => return Ok(()),
+    };
+    Err(CacheError::Unsafe { path: path.to_owned(), fault })
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    io::Write::write_all(&mut file, bytes)?;
+    file.sync_all()
+}
+
+/// An artifact of another version or a damaged one is as good as none: it is compiled again.
+fn load(engine: &Engine, path: &Path) -> Option<Component> {
+    #[expect(unsafe_code, reason = "an artifact is machine code: the one thing wasmtime can not verify")]
+    // SAFETY: the file and its folder belong to this user and nobody else can write them (checked by the caller), and what this
+    // program writes there is the output of `Component::serialize`.
+    let component = unsafe { Component::deserialize_file(engine.wasmtime(), path) };
+    component.inspect_err(|error| tracing::debug!(%error, "a cached policy is of no use")).ok()
+}

@@ -1,0 +1,456 @@
+//! All policies together: rounds of judging until nobody rewrites any more, and the joining of what they say.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::{Duration, Instant}};
+
+use uuid::Uuid;
+use wasmtime::{Store, component::Instance};
+
+use super::{
+    bindings::{
+        command::{self, Verdict},
+        input::InputVerdict,
+        types,
+    },
+    cache::{Cache, CacheError},
+    decision::{Answer, Approved, ApprovedInput, Decision, Denial, InputDecision, Judgement, Request, VerdictKind, valid_code},
+    engine::{Engine, EngineError},
+    limits::{Fault, Guest},
+    load::{LoadError, Policy},
+    stream::{Filters, Note, printable},
+};
+use crate::{
+    config::{DefaultVerdict, PolicyEntry},
+    script::{Edit, Site},
+};
+
+/// Rounds after which a command that is still being rewritten is denied.
+const MOST_ROUNDS: usize = 4;
+/// Longest message of a reason that is shown, in bytes.
+const MOST_MESSAGE_BYTES: usize = 4096;
+/// Most edits of one rewrite.
+const MOST_EDITS: usize = 256;
+/// Most bytes of one input, before and after rewriting.
+pub const MOST_INPUT_BYTES: usize = 256 * 1024;
+
+/// The policies of a configuration, ready to decide.
+pub struct Chain {
+    policies: Vec<Arc<Policy>>,
+    filters: Filters,
+    default: DefaultVerdict,
+    site: Site,
+}
+
+/// What went wrong with one policy's entry.
+#[derive(Debug)]
+pub struct EntryError {
+    /// Position among the entries, from 0.
+    pub index: usize,
+    /// Name in the entry.
+    pub name: String,
+    /// What it was.
+    pub error: LoadError,
+}
+
+/// Why there is no chain.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// The engine could not be set up.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The cache is unusable.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// Policies could not be made ready; all of them that could not.
+    #[error("{} of the policies could not be loaded", .0.len())]
+    Policies(Vec<EntryError>),
+}
+
+impl Chain {
+    /// Makes all policies ready, at the same time, and reports everything that is wrong with any of them.
+    pub async fn load(
+        engine: &Engine,
+        entries: &[PolicyEntry],
+        cache: &std::path::Path,
+        default: DefaultVerdict,
+        site: Site,
+    ) -> Result<Self, ChainError> {
+        let cache = Arc::new(Cache::open(cache)?);
+        let loading: Vec<_> = entries
+            .iter()
+            .cloned()
+            .map(|entry| {
+                let (engine, cache) = (engine.clone(), cache.clone());
+                tokio::spawn(async move { Policy::load(&engine, &entry, &cache).await })
+            })
+            .collect();
+        let (mut policies, mut errors) = (Vec::new(), Vec::new());
+        for (index, (loading, entry)) in loading.into_iter().zip(entries).enumerate() {
+            match loading.await.expect("loading neither panics nor is cancelled") {
+                Ok(policy) => policies.push(Arc::new(policy)),
+                Err(error) => errors.push(EntryError { index, name: entry.name.clone(), error }),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(ChainError::Policies(errors));
+        }
+        let filters = policies.iter().filter(|policy| policy.hooks.output.is_some()).cloned().collect();
+        Ok(Self { policies, filters: Filters(filters), default, site })
+    }
+
+    /// One line per policy, for an operator.
+    pub fn describe(&self) -> impl Iterator<Item = String> {
+        self.policies.iter().map(|policy| policy.describe())
+    }
+
+    /// Judges a command.
+    pub async fn decide(&self, request: Request) -> Judgement {
+        let mut trail = Vec::new();
+        let mut request = request;
+        let decision = match self.settle(&mut request, &mut trail).await {
+            Ok(Settled::Allowed) => None,
+            Ok(Settled::Asks(denial)) => Some(Decision::Asks(self.clean(denial).await)),
+            Err(denial) => Some(Decision::Denied(self.clean(denial).await)),
+        };
+        let shown = self.scrub(&request.script.canonical()).await;
+        let decision = decision.unwrap_or_else(|| Decision::Approved(Box::new(self.approve(request, shown.clone()))));
+        Judgement { decision, shown, trail }
+    }
+
+    /// Passes a text through the output policies, and shows hidden characters as escapes. For everything that goes to a log or a
+    /// client and is not a job's output.
+    pub async fn scrub(&self, text: &str) -> String {
+        printable(&self.filters.scrub(text).await)
+    }
+
+    /// Judges input to a job. `pending` is what was sent to it since its last newline.
+    pub async fn decide_input(&self, job: &types::Job, pending: &[u8], data: Vec<u8>) -> InputDecision {
+        match self.settle_input(job, pending, data).await {
+            Ok(decision) => decision,
+            Err(denial) => InputDecision::Denied(self.clean(denial).await),
+        }
+    }
+
+    fn approve(&self, request: Request, shown: String) -> Approved {
+        let id = Uuid::new_v4();
+        let job = types::Job {
+            id: id.to_string(),
+            launch: request.script.launch(),
+            nodes: request.script.nodes().to_vec(),
+            cwd: request.cwd.to_string_lossy().into_owned(),
+        };
+        Approved { id, request, shown, job: Arc::new(job), filters: self.filters.clone() }
+    }
+
+    async fn clean(&self, denial: Denial) -> Denial {
+        Denial { message: self.scrub(&denial.message).await, ..denial }
+    }
+
+    async fn settle(&self, request: &mut Request, trail: &mut Vec<Answer>) -> Result<Settled, Denial> {
+        let mut asked = None;
+        for round in 1..=MOST_ROUNDS {
+            let outcome = self.round(request, round, trail).await?;
+            asked = asked.or(outcome.asked);
+            if self.apply(request, outcome.rewrites)? {
+                continue;
+            }
+            return match (asked, outcome.is_allowed, self.default) {
+                (Some(denial), ..) => Ok(Settled::Asks(denial)),
+                (None, true, _) | (None, false, DefaultVerdict::Allow) => Ok(Settled::Allowed),
+                (None, false, DefaultVerdict::Ask) => Ok(Settled::Asks(nobody_spoke())),
+                (None, false, DefaultVerdict::Deny) => Err(nobody_spoke()),
+            };
+        }
+        Err(Denial::by_host(
+            "does-not-converge",
+            format!("the policies still rewrote the command after {MOST_ROUNDS} rounds; an operator should look at those that rewrite"),
+        ))
+    }
+
+    /// Asks every policy about the same form. Any refusal ends it.
+    async fn round(&self, request: &Request, round: usize, trail: &mut Vec<Answer>) -> Result<Round, Denial> {
+        let form = contract_form(request);
+        let mut outcome = Round::default();
+        let mut refusal = None;
+        for policy in self.policies.iter().filter(|policy| policy.hooks.command.is_some()) {
+            let (answer, verdict) = self.ask(policy, &form, round).await;
+            trail.push(answer);
+            match verdict {
+                Ok(Verdict::Abstain) => {}
+                Ok(Verdict::Allow) => outcome.is_allowed = true,
+                Ok(Verdict::Ask(reason)) => outcome.asked = outcome.asked.or(Some(denial_of(policy, reason))),
+                Ok(Verdict::Deny(reason)) => refusal = refusal.or(Some(denial_of(policy, reason))),
+                Ok(Verdict::Rewrite(rewrite)) => outcome.rewrites.push((policy.name.clone(), rewrite)),
+                Err(fault) => refusal = refusal.or(Some(denial_by_fault(policy, &fault))),
+            }
+        }
+        match refusal {
+            Some(denial) => Err(denial),
+            None => Ok(outcome),
+        }
+    }
+
+    async fn ask(&self, policy: &Policy, form: &types::Request, round: usize) -> (Answer, Result<Verdict, Fault>) {
+        let began = Instant::now();
+        let verdict = self.evaluate(policy, form).await.and_then(|verdict| valid_verdict(policy, verdict));
+        let took = began.elapsed();
+        let (kind, reason) = match &verdict {
+            Ok(Verdict::Abstain) => (VerdictKind::Abstain, None),
+            Ok(Verdict::Allow) => (VerdictKind::Allow, None),
+            Ok(Verdict::Ask(reason)) => (VerdictKind::Ask, Some((reason.code.clone(), reason.message.clone()))),
+            Ok(Verdict::Deny(reason)) => (VerdictKind::Deny, Some((reason.code.clone(), reason.message.clone()))),
+            Ok(Verdict::Rewrite(rewrite)) => {
+                (VerdictKind::Rewrite, Some((rewrite.reason.code.clone(), rewrite.reason.message.clone())))
+            }
+            Err(fault) => (VerdictKind::Fault, Some((fault.code().to_owned(), fault.to_string()))),
+        };
+        let reason = match reason {
+            Some((code, message)) => Some((code, self.scrub(&message).await)),
+            None => None,
+        };
+        (Answer { round, policy: policy.name.clone(), verdict: kind, reason, took }, verdict)
+    }
+
+    async fn evaluate(&self, policy: &Policy, form: &types::Request) -> Result<Verdict, Fault> {
+        let Some(hook) = &policy.hooks.command else { return Ok(Verdict::Abstain) };
+        self.with_fresh(policy, async |store, instance| {
+            hook.load(&mut *store, instance)?.call_evaluate(store, form).await
+        })
+        .await
+    }
+
+    /// Makes one call into a fresh instance, and lets its log lines out.
+    async fn with_fresh<R>(
+        &self,
+        policy: &Policy,
+        call: impl AsyncFnOnce(&mut Store<Guest>, &Instance) -> wasmtime::Result<R>,
+    ) -> Result<R, Fault> {
+        let (mut store, instance) = policy.instantiate().await?;
+        let answer = policy.engine().bounded(&mut store, async |store| call(store, &instance).await).await;
+        let lines = store.data_mut().take_log();
+        let notes = lines.into_iter().map(|line| Note { policy: policy.name.clone(), line }).collect();
+        self.filters.emit(notes).await;
+        answer
+    }
+
+    /// Applies one round's rewrites in the configured order. Says whether anything changed.
+    fn apply(&self, request: &mut Request, rewrites: Vec<(String, command::Rewrite)>) -> Result<bool, Denial> {
+        let before = request.clone();
+        let mut claims = Claims::default();
+        for (policy, rewrite) in rewrites {
+            claims.claim(&policy, &before, &rewrite)?;
+            self.rewrite(request, &before, &policy, rewrite)?;
+        }
+        Ok(request.script.nodes() != before.script.nodes()
+            || request.cwd != before.cwd
+            || request.timeout != before.timeout)
+    }
+
+    fn rewrite(&self, request: &mut Request, before: &Request, policy: &str, rewrite: command::Rewrite) -> Result<(), Denial> {
+        let refused = |message: String| Denial { policy: Some(policy.to_owned()), code: "bad-rewrite".to_owned(), message };
+        if let Some(cwd) = rewrite.cwd {
+            request.cwd = self.site.directory(&PathBuf::from(cwd)).map_err(|refusal| refused(refusal.message))?;
+        }
+        if let Some(milliseconds) = rewrite.timeout_ms {
+            request.timeout = Some(Duration::from_millis(milliseconds));
+        }
+        let cwd = request.cwd.clone();
+        for edit in rewrite.edits {
+            let edit = resolve_edit(edit, before).map_err(refused)?;
+            request.script.edit(&edit, &self.site, &cwd).map_err(|refusal| refused(refusal.message))?;
+        }
+        Ok(())
+    }
+
+    async fn settle_input(&self, job: &types::Job, pending: &[u8], data: Vec<u8>) -> Result<InputDecision, Denial> {
+        let mut data = data;
+        let mut asked = None;
+        for _ in 0..MOST_ROUNDS {
+            let (mut is_allowed, mut rewritten) = (false, None);
+            for policy in &self.policies {
+                match self.evaluate_input(policy, job, pending, &data).await {
+                    Ok(InputVerdict::Abstain) => {}
+                    Ok(InputVerdict::Allow) => is_allowed = true,
+                    Ok(InputVerdict::Ask(reason)) => asked = asked.or(Some(denial_of(policy, reason))),
+                    Ok(InputVerdict::Deny(reason)) => return Err(denial_of(policy, reason)),
+                    Ok(InputVerdict::Rewrite(bytes)) if bytes == data => {}
+                    Ok(InputVerdict::Rewrite(bytes)) => join_input(policy, bytes, &mut rewritten)?,
+                    Err(fault) => return Err(denial_by_fault(policy, &fault)),
+                }
+            }
+            if let Some(bytes) = rewritten {
+                data = bytes;
+                continue;
+            }
+            return match (asked, is_allowed, self.default) {
+                (Some(denial), ..) => Ok(InputDecision::Asks(self.clean(denial).await)),
+                (None, true, _) | (None, false, DefaultVerdict::Allow) => Ok(InputDecision::Approved(ApprovedInput(data))),
+                (None, false, DefaultVerdict::Ask) => Ok(InputDecision::Asks(nobody_spoke())),
+                (None, false, DefaultVerdict::Deny) => Err(nobody_spoke()),
+            };
+        }
+        Err(Denial::by_host("does-not-converge", format!("the policies still rewrote the input after {MOST_ROUNDS} rounds")))
+    }
+
+    async fn evaluate_input(&self, policy: &Policy, job: &types::Job, pending: &[u8], data: &[u8]) -> Result<InputVerdict, Fault> {
+        let Some(hook) = &policy.hooks.input else { return Ok(InputVerdict::Abstain) };
+        self.with_fresh(policy, async |store, instance| {
+            hook.load(&mut *store, instance)?.call_evaluate(store, job, pending, data).await
+        })
+        .await
+    }
+}
+
+/// How the rounds ended, if not in a denial.
+enum Settled {
+    Allowed,
+    Asks(Denial),
+}
+
+/// What one round brought.
+#[derive(Default)]
+struct Round {
+    is_allowed: bool,
+    asked: Option<Denial>,
+    rewrites: Vec<(String, command::Rewrite)>,
+}
+
+/// Who changes what in one round: two policies must not change the same thing differently.
+#[derive(Default)]
+struct Claims(BTreeMap<(Option<u32>, String), (String, String)>);
+
+impl Claims {
+    fn claim(&mut self, policy: &str, before: &Request, rewrite: &command::Rewrite) -> Result<(), Denial> {
+        if let Some(cwd) = &rewrite.cwd {
+            self.one(policy, None, "working directory", cwd.clone())?;
+        }
+        if let Some(timeout) = rewrite.timeout_ms {
+            self.one(policy, None, "timeout", timeout.to_string())?;
+        }
+        for edit in &rewrite.edits {
+            let node = Some(edit.node);
+            if let Some(program) = &edit.program {
+                self.one(policy, node, "program", program.clone())?;
+            }
+            if let Some(args) = &edit.args {
+                let unchanged = resolve_args(args, edit.node, before).ok();
+                self.one(policy, node, "arguments", format!("{unchanged:?}"))?;
+            }
+            for (name, value) in &edit.assignments {
+                self.one(policy, node, &format!("variable {name}"), value.clone())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, policy: &str, node: Option<u32>, what: &str, value: String) -> Result<(), Denial> {
+        let entry = self.0.entry((node, what.to_owned())).or_insert_with(|| (policy.to_owned(), value.clone()));
+        if entry.1 == value {
+            return Ok(());
+        }
+        Err(Denial::by_host(
+            "conflicting-rewrites",
+            format!("the policies \"{}\" and \"{policy}\" both rewrite the {what} of the command, differently; an operator should decide which of them may", entry.0),
+        ))
+    }
+}
+
+fn contract_form(request: &Request) -> types::Request {
+    types::Request {
+        source: request.script.source().to_owned(),
+        launch: request.script.launch(),
+        constructs: request.script.constructs(),
+        nodes: request.script.nodes().to_vec(),
+        cwd: request.cwd.to_string_lossy().into_owned(),
+        env: request.env.clone(),
+        timeout_ms: request.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+        client: request.client.clone(),
+    }
+}
+
+fn valid_verdict(policy: &Policy, verdict: Verdict) -> Result<Verdict, Fault> {
+    match &verdict {
+        Verdict::Abstain | Verdict::Allow => {}
+        Verdict::Ask(reason) | Verdict::Deny(reason) => valid_reason(reason)?,
+        Verdict::Rewrite(_) if !policy.may_rewrite => {
+            return Err(Fault::BadAnswer("it rewrites, which its entry does not allow (`may_rewrite`)".to_owned()));
+        }
+        Verdict::Rewrite(rewrite) => valid_rewrite(rewrite)?,
+    }
+    Ok(verdict)
+}
+
+fn valid_reason(reason: &types::Reason) -> Result<(), Fault> {
+    match valid_code(&reason.code) {
+        Some(_) => Ok(()),
+        None => Err(Fault::BadAnswer("the code of its reason is not 1 to 64 of a-z, 0-9 and -".to_owned())),
+    }
+}
+
+fn valid_rewrite(rewrite: &command::Rewrite) -> Result<(), Fault> {
+    valid_reason(&rewrite.reason)?;
+    if rewrite.edits.len() > MOST_EDITS {
+        return Err(Fault::BadAnswer(format!("it makes {} edits; at most {MOST_EDITS} are allowed", rewrite.edits.len())));
+    }
+    let mut nodes: Vec<u32> = rewrite.edits.iter().map(|edit| edit.node).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    if nodes.len() < rewrite.edits.len() {
+        return Err(Fault::BadAnswer("it edits the same node twice".to_owned()));
+    }
+    Ok(())
+}
+
+fn resolve_edit(edit: command::Edit, before: &Request) -> Result<Edit, String> {
+    let args = edit.args.as_deref().map(|args| resolve_args(args, edit.node, before)).transpose()?;
+    Ok(Edit { node: edit.node as usize, program: edit.program, args, assignments: edit.assignments })
+}
+
+/// Puts the arguments an edit keeps in their places.
+fn resolve_args(args: &[command::Edited], node: u32, before: &Request) -> Result<Vec<types::Word>, String> {
+    let old = before.script.nodes().get(node as usize).map(|node| node.args.as_slice()).unwrap_or_default();
+    args.iter()
+        .map(|arg| match arg {
+            command::Edited::Literal(text) => Ok(types::Word::Literal(text.clone())),
+            command::Edited::Keep(index) => old
+                .get(*index as usize)
+                .map(|argument| argument.word.clone())
+                .ok_or_else(|| format!("it keeps argument {index} of node {node}, which has {}", old.len())),
+        })
+        .collect()
+}
+
+fn join_input(policy: &Policy, bytes: Vec<u8>, rewritten: &mut Option<Vec<u8>>) -> Result<(), Denial> {
+    let refused = |code: &str, message: String| Denial { policy: Some(policy.name.clone()), code: code.to_owned(), message };
+    if !policy.may_rewrite {
+        return Err(refused("policy-bad-answer", "it rewrites input, which its entry does not allow (`may_rewrite`)".to_owned()));
+    }
+    if bytes.len() > MOST_INPUT_BYTES {
+        return Err(refused("bad-rewrite", format!("it makes {} bytes of the input; at most {MOST_INPUT_BYTES} are allowed", bytes.len())));
+    }
+    match rewritten {
+        Some(other) if *other != bytes => Err(refused("conflicting-rewrites", "two policies rewrite the input differently".to_owned())),
+        _ => {
+            *rewritten = Some(bytes);
+            Ok(())
+        }
+    }
+}
+
+fn denial_of(policy: &Policy, reason: types::Reason) -> Denial {
+    let code = valid_code(&reason.code).unwrap_or("no-valid-code").to_owned();
+    let mut message = reason.message;
+    message.truncate(message.floor_char_boundary(MOST_MESSAGE_BYTES));
+    Denial { policy: Some(policy.name.clone()), code, message }
+}
+
+fn denial_by_fault(policy: &Policy, fault: &Fault) -> Denial {
+    Denial {
+        policy: Some(policy.name.clone()),
+        code: fault.code().to_owned(),
+        message: format!("the policy {fault}, so nothing was approved; an operator should look at it"),
+    }
+}
+
+fn nobody_spoke() -> Denial {
+    Denial::by_host("no-policy-allows", "no policy had anything to say for it, and what nobody allows is not done")
+}

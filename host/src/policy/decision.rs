@@ -1,0 +1,186 @@
+//! What the policies decided, and the proof of it that everything further on demands.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use uuid::Uuid;
+
+use super::{
+    bindings::{output::StreamKind, types},
+    stream::{Filters, OutputFilter},
+};
+use crate::script::Script;
+
+/// A command to judge: the script, and what it would start with.
+#[derive(Clone)]
+pub struct Request {
+    /// The judged tree.
+    pub script: Script,
+    /// Directory to start in: absolute, links followed, inside the roots.
+    pub cwd: PathBuf,
+    /// Variables to start with.
+    pub env: Vec<(String, String)>,
+    /// Time after which it is stopped.
+    pub timeout: Option<Duration>,
+    /// Who asks.
+    pub client: types::Client,
+}
+
+/// Why something was refused, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The policy; `None`: portcullis itself.
+    pub policy: Option<String>,
+    /// Stable name of the reason.
+    pub code: String,
+    /// The reason for a person, filtered.
+    pub message: String,
+}
+
+impl Denial {
+    /// A denial by portcullis itself.
+    pub fn by_host(code: &str, message: impl Into<String>) -> Self {
+        Self { policy: None, code: code.to_owned(), message: message.into() }
+    }
+}
+
+impl std::fmt::Display for Denial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let by = self.policy.as_deref().map_or("by portcullis itself".to_owned(), |policy| format!("by policy \"{policy}\""));
+        write!(f, "{by} [{}]: {}", self.code, self.message)
+    }
+}
+
+/// What was decided about a command.
+pub enum Decision {
+    /// It may run, in exactly the form that the approval carries.
+    Approved(Box<Approved>),
+    /// A person must be asked.
+    Asks(Denial),
+    /// It must not run.
+    Denied(Denial),
+}
+
+/// A decision and how it came about.
+pub struct Judgement {
+    /// The outcome.
+    pub decision: Decision,
+    /// The canonical text of the final form, filtered; what would be executed, if that is the outcome.
+    pub shown: String,
+    /// Every answer of every policy, in order.
+    pub trail: Vec<Answer>,
+}
+
+/// One policy's answer in one round.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Round, from 1.
+    pub round: usize,
+    /// Who answered.
+    pub policy: String,
+    /// What it said.
+    pub verdict: VerdictKind,
+    /// Code and message, filtered, where the verdict has a reason.
+    pub reason: Option<(String, String)>,
+    /// How long it took, instantiation included.
+    pub took: Duration,
+}
+
+/// The kinds of verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerdictKind {
+    /// No opinion.
+    Abstain,
+    /// Approved.
+    Allow,
+    /// Ask a person.
+    Ask,
+    /// Refused.
+    Deny,
+    /// Another form.
+    Rewrite,
+    /// No usable answer, which refuses.
+    Fault,
+}
+
+impl VerdictKind {
+    /// Its name in results and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Abstain => "abstain",
+            Self::Allow => "allow",
+            Self::Ask => "ask",
+            Self::Deny => "deny",
+            Self::Rewrite => "rewrite",
+            Self::Fault => "fault",
+        }
+    }
+}
+
+/// Proof that every policy approved a command in the form it has here. Only [`super::Chain::decide`] makes one, and nothing is
+/// started without it.
+pub struct Approved {
+    pub(super) id: Uuid,
+    pub(super) request: Request,
+    pub(super) shown: String,
+    pub(super) job: Arc<types::Job>,
+    pub(super) filters: Filters,
+}
+
+impl Approved {
+    /// The job's id.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// What to run.
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// The canonical text of the command, filtered.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// The job as policies see it, for judging its input.
+    pub fn job(&self) -> &Arc<types::Job> {
+        &self.job
+    }
+
+    /// The filter its standard output must pass.
+    pub fn stdout_filter(&self) -> OutputFilter {
+        self.filters.open(&self.job, StreamKind::Stdout)
+    }
+
+    /// The filter its standard error must pass.
+    pub fn stderr_filter(&self) -> OutputFilter {
+        self.filters.open(&self.job, StreamKind::Stderr)
+    }
+}
+
+/// What was decided about input.
+pub enum InputDecision {
+    /// It may be written, in this form.
+    Approved(ApprovedInput),
+    /// A person must be asked.
+    Asks(Denial),
+    /// It must not be written.
+    Denied(Denial),
+}
+
+/// Bytes that every input policy approved. Only [`super::Chain::decide_input`] makes them, and a job's standard input takes nothing
+/// else.
+pub struct ApprovedInput(pub(super) Vec<u8>);
+
+impl ApprovedInput {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The code, if it is of the form that the contract demands.
+pub(super) fn valid_code(code: &str) -> Option<&str> {
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    ((1..=64).contains(&code.len()) && code.bytes().all(is_allowed)).then_some(code)
+}

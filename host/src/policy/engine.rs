@@ -1,0 +1,128 @@
+//! The one place that configures wasmtime: server, command line, tests and benchmarks all get their engine here.
+
+use std::{sync::Arc, thread, time::Duration};
+
+use wasmtime::{
+    Config, Store, UpdateDeadline,
+    component::{HasSelf, Linker},
+};
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+
+use super::{
+    bindings,
+    limits::{Fault, Guest},
+};
+use crate::config::{Grants, Limits};
+
+/// How often a running guest is looked at: the precision of its deadline, and how long it may keep others from its thread.
+const TICK: Duration = Duration::from_millis(5);
+/// What the host waits beyond a guest's deadline before it drops a call that sleeps inside the host and so never sees a tick.
+const SLACK: Duration = Duration::from_millis(20);
+/// Stack of the fiber a guest runs on, beyond what the guest itself may use: room for the host functions it calls.
+const HOST_STACK: usize = 256 * 1024;
+
+/// A configured wasmtime with the limits every guest gets. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: wasmtime::Engine,
+    linker: Arc<Linker<Guest>>,
+    limits: Limits,
+}
+
+impl Engine {
+    /// Builds the engine and starts its ticker, a thread that ends with the engine.
+    pub fn new(limits: &Limits) -> Result<Self, EngineError> {
+        let inner = wasmtime::Engine::new(&configuration(limits)).map_err(EngineError::Configure)?;
+        start_ticker(&inner).map_err(EngineError::Ticker)?;
+        let mut linker = Linker::new(&inner);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(EngineError::Configure)?;
+        bindings::log::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest| guest).map_err(EngineError::Configure)?;
+        bindings::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest| guest).map_err(EngineError::Configure)?;
+        Ok(Self { inner, linker: Arc::new(linker), limits: limits.clone() })
+    }
+
+    pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.inner
+    }
+
+    pub(super) fn linker(&self) -> &Linker<Guest> {
+        &self.linker
+    }
+
+    /// A store with all limits on and nothing in its WASI but what is granted. There is no other way to make one.
+    pub(super) fn store(&self, grants: &Grants) -> Result<Store<Guest>, Fault> {
+        let wasi = granted(grants).map_err(|error| Fault::Trap(error.to_string()))?;
+        let mut store = Store::new(&self.inner, Guest::new(&self.limits, wasi));
+        store.limiter(|guest| guest);
+        store.set_hostcall_fuel(self.limits.hostcall_bytes);
+        store.epoch_deadline_callback(|context| {
+            let guest = context.data();
+            if guest.is_late() { Err(guest.late().into()) } else { Ok(UpdateDeadline::Yield(1)) }
+        });
+        Ok(store)
+    }
+
+    /// Runs one call into a guest under its deadline: `call` gets the store and makes the call.
+    pub(super) async fn bounded<R>(
+        &self,
+        store: &mut Store<Guest>,
+        call: impl AsyncFnOnce(&mut Store<Guest>) -> wasmtime::Result<R>,
+    ) -> Result<R, Fault> {
+        store.data_mut().begin();
+        store.set_epoch_deadline(1);
+        match tokio::time::timeout(self.limits.decision + SLACK, call(store)).await {
+            Ok(answer) => answer.map_err(|error| Fault::of(&error)),
+            Err(_) => Err(store.data().late()),
+        }
+    }
+}
+
+/// What can go wrong with the engine itself.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// wasmtime refused the configuration, such as on a processor that it does not support.
+    #[error("could not set up the WebAssembly engine")]
+    Configure(#[source] wasmtime::Error),
+    /// No thread could be started.
+    #[error("could not start the thread that watches the policies' time")]
+    Ticker(#[source] std::io::Error),
+}
+
+fn configuration(limits: &Limits) -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(limits.stack_bytes)
+        .async_stack_size(limits.stack_bytes + HOST_STACK)
+        // Nothing of the asynchronous component model is used, and leaving it out makes calls cheaper.
+        .concurrency_support(false)
+        .memory_init_cow(true);
+    config
+}
+
+/// Grants, and nothing else: the builder starts with closed standard streams, no variables, no directories, no network.
+fn granted(grants: &Grants) -> wasmtime::Result<WasiCtxBuilder> {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+    for name in &grants.env {
+        if let Ok(value) = std::env::var(name) {
+            wasi.env(name, value);
+        }
+    }
+    for directory in &grants.read {
+        wasi.preopened_dir(directory, directory.to_string_lossy(), FsPerms::ReadOnly)?;
+    }
+    Ok(wasi)
+}
+
+fn start_ticker(engine: &wasmtime::Engine) -> std::io::Result<()> {
+    let engine = engine.weak();
+    thread::Builder::new().name("policy-ticker".to_owned()).spawn(move || {
+        loop {
+            thread::sleep(TICK);
+            let Some(engine) = engine.upgrade() else { return };
+            engine.increment_epoch();
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,363 @@
+//! From a component's bytes to a policy that is ready to decide: checked, configured once, frozen, compiled, cached.
+
+use std::path::{Path, PathBuf};
+
+use wasmtime::{
+    Store,
+    component::{Component, Instance, InstancePre},
+};
+use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
+
+use super::{
+    bindings::{command, input, output, settings},
+    cache::{Cache, CacheError, Form, Key},
+    engine::Engine,
+    limits::{Fault, Guest},
+    triggers::{Trigger, TriggerError, Triggers},
+};
+use crate::config::{Builtin, ComponentSource, Grants, PolicyEntry};
+
+/// Largest component file, in bytes: policies made from interpreted languages have about 20 MB.
+const MOST_COMPONENT_BYTES: u64 = 64 << 20;
+/// Most errors of one policy's settings that are shown.
+const MOST_SETTINGS_ERRORS: usize = 64;
+
+/// A policy that is part of this program: its component, compiled by the build script from `policies/`, and the settings it gets
+/// where its entry has none.
+struct BuiltIn {
+    name: &'static str,
+    component: &'static [u8],
+    default_settings: &'static str,
+}
+
+const BUILTINS: [BuiltIn; 3] = [
+    BuiltIn {
+        name: "allowlist",
+        component: include_bytes!(concat!(env!("OUT_DIR"), "/portcullis-allowlist.wasm")),
+        default_settings: include_str!("../../../policies/allowlist/default.toml"),
+    },
+    BuiltIn {
+        name: "harden",
+        component: include_bytes!(concat!(env!("OUT_DIR"), "/portcullis-harden.wasm")),
+        default_settings: "",
+    },
+    BuiltIn {
+        name: "redact",
+        component: include_bytes!(concat!(env!("OUT_DIR"), "/portcullis-redact.wasm")),
+        default_settings: "",
+    },
+];
+
+/// The built-in policies, as the configuration needs to know them.
+pub fn builtins() -> Vec<Builtin> {
+    BUILTINS.iter().map(|one| Builtin { name: one.name, default_settings: one.default_settings }).collect()
+}
+
+/// A policy, ready to be instantiated.
+pub(super) struct Policy {
+    pub(super) name: String,
+    pub(super) may_rewrite: bool,
+    /// What it exports besides `settings`.
+    pub(super) hooks: Hooks,
+    /// What its output filter waits for; `None` if it has no output hook.
+    pub(super) triggers: Option<Triggers>,
+    engine: Engine,
+    pre: InstancePre<Guest>,
+    grants: Grants,
+    /// Settings to give to each instance, for a policy that could not be frozen.
+    unfrozen: Option<(settings::GuestIndices, String)>,
+}
+
+/// The hooks a component exports.
+pub(super) struct Hooks {
+    pub(super) command: Option<command::GuestIndices>,
+    pub(super) input: Option<input::GuestIndices>,
+    pub(super) output: Option<output::GuestIndices>,
+}
+
+/// Why a policy could not be made ready. The server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// There is no such built-in.
+    #[error("there is no built-in policy \"{0}\"; there are {names}", names = names())]
+    UnknownBuiltin(String),
+    /// The file could not be read.
+    #[error("could not read the component {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is too large.
+    #[error("the component {path} has more than {} MiB", MOST_COMPONENT_BYTES >> 20)]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The bytes are no component.
+    #[error("not a WebAssembly component ({0}); build the policy for wasm32-wasip2")]
+    NotAComponent(String),
+    /// It imports what nobody granted.
+    #[error("imports {}, which portcullis does not offer; a policy may import portcullis:policy/log and WASI 0.2", .0.join(", "))]
+    SurplusImports(Vec<String>),
+    /// It lacks the exports of the contract.
+    #[error("does not implement the contract: {0}")]
+    Contract(String),
+    /// It did not survive its own `configure`, or what followed.
+    #[error("{during}: {fault}")]
+    Fault {
+        /// What it was doing.
+        during: &'static str,
+        /// What ended it.
+        #[source]
+        fault: Fault,
+    },
+    /// It refused its settings.
+    #[error("refused its settings")]
+    Settings(Vec<settings::SettingsError>),
+    /// Its triggers break the contract.
+    #[error(transparent)]
+    Triggers(#[from] TriggerError),
+    /// The cache is unusable.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+fn names() -> String {
+    BUILTINS.map(|one| one.name).join(", ")
+}
+
+impl Policy {
+    /// Makes the policy of one entry ready. Costs the compiler's time (a second for a megabyte) unless the cache has it.
+    pub(super) async fn load(engine: &Engine, entry: &PolicyEntry, cache: &Cache) -> Result<Self, LoadError> {
+        let bytes = component_bytes(&entry.component)?;
+        let settings = entry.settings.to_string();
+        let key = cache_key(engine, entry, &bytes, &settings);
+        let cached = match &key {
+            Some(key) => cache.find(engine, key)?,
+            None => None,
+        };
+        let (component, form) = match cached {
+            Some(found) => found,
+            None => prepare(engine, entry, &bytes, &settings, cache, key.as_ref()).await?,
+        };
+        Self::ready(engine, entry, &component, form, settings).await
+    }
+
+    async fn ready(
+        engine: &Engine,
+        entry: &PolicyEntry,
+        component: &Component,
+        form: Form,
+        settings: String,
+    ) -> Result<Self, LoadError> {
+        let pre = engine.linker().instantiate_pre(component).map_err(contract)?;
+        let configurable = settings::GuestIndices::new(&pre).map_err(contract)?;
+        let mut policy = Self {
+            name: entry.name.clone(),
+            may_rewrite: entry.may_rewrite,
+            hooks: Hooks::of(&pre)?,
+            triggers: None,
+            engine: engine.clone(),
+            pre,
+            grants: entry.grants.clone(),
+            unfrozen: (form == Form::Plain).then_some((configurable, settings)),
+        };
+        policy.triggers = policy.ask_triggers().await?;
+        Ok(policy)
+    }
+
+    async fn ask_triggers(&self) -> Result<Option<Triggers>, LoadError> {
+        let Some(hook) = &self.hooks.output else { return Ok(None) };
+        let fault = |fault| LoadError::Fault { during: "while it named its triggers", fault };
+        let (mut store, instance) = self.instantiate().await.map_err(fault)?;
+        let listed = self
+            .engine
+            .bounded(&mut store, async |store| hook.load(&mut *store, &instance)?.call_triggers(store).await)
+            .await
+            .map_err(fault)?;
+        let listed = listed.into_iter().map(|one| Trigger { text: one.text, ignore_case: one.ignore_case });
+        Ok(Some(Triggers::new(listed.collect())?))
+    }
+
+    /// A fresh instance, configured, in a store of its own.
+    pub(super) async fn instantiate(&self) -> Result<(Store<Guest>, Instance), Fault> {
+        let mut store = self.engine.store(&self.grants)?;
+        let instance =
+            self.engine.bounded(&mut store, async |store| self.pre.instantiate_async(store).await).await?;
+        if let Some((configurable, settings)) = &self.unfrozen {
+            let outcome = configure(&self.engine, &mut store, &instance, configurable, settings).await?;
+            outcome.map_err(|_| Fault::BadAnswer("refused settings that it took at load".to_owned()))?;
+        }
+        Ok((store, instance))
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// One line for an operator: name, hooks, and what is special about it.
+    pub(super) fn describe(&self) -> String {
+        let hooks = [
+            self.hooks.command.as_ref().map(|_| "command"),
+            self.hooks.input.as_ref().map(|_| "input"),
+            self.hooks.output.as_ref().map(|_| "output"),
+        ];
+        let hooks: Vec<_> = hooks.into_iter().flatten().collect();
+        let frozen = if self.unfrozen.is_some() { "configured anew for each decision" } else { "frozen" };
+        format!("{}: judges {}; {frozen}", self.name, hooks.join(", "))
+    }
+}
+
+impl Hooks {
+    fn of(pre: &InstancePre<Guest>) -> Result<Self, LoadError> {
+        let component = pre.component();
+        let has = |interface: &str| component.get_export_index(None, interface).is_some();
+        let hooks = Self {
+            command: exported(has("portcullis:policy/command@0.1.0"), || command::GuestIndices::new(pre))?,
+            input: exported(has("portcullis:policy/input@0.1.0"), || input::GuestIndices::new(pre))?,
+            output: exported(has("portcullis:policy/output@0.1.0"), || output::GuestIndices::new(pre))?,
+        };
+        if hooks.command.is_none() && hooks.input.is_none() && hooks.output.is_none() {
+            return Err(LoadError::Contract("it exports none of command, input and output".to_owned()));
+        }
+        Ok(hooks)
+    }
+}
+
+fn exported<T>(is_there: bool, find: impl FnOnce() -> wasmtime::Result<T>) -> Result<Option<T>, LoadError> {
+    is_there.then(find).transpose().map_err(contract)
+}
+
+fn contract(error: wasmtime::Error) -> LoadError {
+    LoadError::Contract(format!("{error:#}"))
+}
+
+fn component_bytes(source: &ComponentSource) -> Result<Vec<u8>, LoadError> {
+    match source {
+        ComponentSource::Builtin(wanted) => BUILTINS
+            .iter()
+            .find(|one| one.name == wanted)
+            .map(|one| one.component.to_vec())
+            .ok_or_else(|| LoadError::UnknownBuiltin(wanted.clone())),
+        ComponentSource::File(path) => read_component(path),
+    }
+}
+
+fn read_component(path: &Path) -> Result<Vec<u8>, LoadError> {
+    use std::io::Read;
+    let failed = |source| LoadError::Read { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(MOST_COMPONENT_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MOST_COMPONENT_BYTES {
+        return Err(LoadError::TooLarge { path: path.to_owned() });
+    }
+    Ok(bytes)
+}
+
+/// `None` for a policy whose configured memory may depend on files, which no key can name.
+fn cache_key(engine: &Engine, entry: &PolicyEntry, bytes: &[u8], settings: &str) -> Option<Key> {
+    if !entry.grants.read.is_empty() {
+        return None;
+    }
+    let granted: String =
+        entry.grants.env.iter().map(|name| format!("{name}={:?}\n", std::env::var_os(name))).collect();
+    Some(Key::of(engine, &[bytes, settings.as_bytes(), granted.as_bytes()]))
+}
+
+async fn prepare(
+    engine: &Engine,
+    entry: &PolicyEntry,
+    bytes: &[u8],
+    settings: &str,
+    cache: &Cache,
+    key: Option<&Key>,
+) -> Result<(Component, Form), LoadError> {
+    tracing::info!(policy = entry.name, "compiling; later starts take the result from the cache");
+    let frozen = freeze(engine, &entry.grants, bytes, settings).await?;
+    let (component, form) = match frozen {
+        Frozen::Image(image) => (compile(engine, &image)?, Form::Frozen),
+        Frozen::Not(reason) => {
+            tracing::warn!(policy = entry.name, reason, "not frozen: it is configured anew for each decision");
+            (compile(engine, bytes)?, Form::Plain)
+        }
+    };
+    if let Some(key) = key {
+        cache.keep(key, form, &component)?;
+    }
+    Ok((component, form))
+}
+
+fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadError> {
+    Component::from_binary(engine.wasmtime(), bytes).map_err(|error| LoadError::NotAComponent(format!("{error:#}")))
+}
+
+/// What became of an attempt to keep the memory that `configure` leaves behind.
+enum Frozen {
+    /// A component that starts configured.
+    Image(Vec<u8>),
+    /// Why there can be none.
+    Not(&'static str),
+}
+
+/// Configures one instance and takes a snapshot of it.
+async fn freeze(engine: &Engine, grants: &Grants, bytes: &[u8], settings: &str) -> Result<Frozen, LoadError> {
+    // The instrumented form adds exports and nothing else, so all checks hold for both and one compilation is saved.
+    let wizer = Wizer::new();
+    let instrumented = wizer.instrument_component(bytes);
+    let checked = compile(engine, instrumented.as_ref().map_or(bytes, |(_, bytes)| bytes))?;
+    refuse_surplus_imports(engine, &checked)?;
+    let pre = engine.linker().instantiate_pre(&checked).map_err(contract)?;
+    let configurable = settings::GuestIndices::new(&pre).map_err(contract)?;
+    let fault = |fault| LoadError::Fault { during: "while it took its settings", fault };
+    let mut store = engine.store(grants).map_err(fault)?;
+    let instance = engine.bounded(&mut store, async |store| pre.instantiate_async(store).await).await.map_err(fault)?;
+    let outcome = configure(engine, &mut store, &instance, &configurable, settings).await.map_err(fault)?;
+    if let Err(mut errors) = outcome {
+        errors.truncate(MOST_SETTINGS_ERRORS);
+        return Err(LoadError::Settings(errors));
+    }
+    if store.data().holds_resources() {
+        return Ok(Frozen::Not("it still holds resources of the host after configure, such as standard output or a directory"));
+    }
+    let Ok((context, _)) = instrumented else {
+        return Ok(Frozen::Not("its memory can not be captured from outside"));
+    };
+    let image = engine
+        .bounded(&mut store, async |store| {
+            wizer.snapshot_component(&context, &mut WasmtimeWizerComponent { store, instance }).await
+        })
+        .await;
+    Ok(image.map_or(Frozen::Not("its memory can not be written as an image"), Frozen::Image))
+}
+
+fn refuse_surplus_imports(engine: &Engine, component: &Component) -> Result<(), LoadError> {
+    let offered = |name: &str| {
+        let wasi = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+        name == "portcullis:policy/log@0.1.0"
+            || name == "portcullis:policy/types@0.1.0"
+            || wasi.iter().any(|prefix| name.starts_with(prefix)) && name.contains("@0.2.")
+    };
+    let imports = component.component_type();
+    let surplus: Vec<String> = imports
+        .imports(engine.wasmtime())
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| !offered(name))
+        .collect();
+    if surplus.is_empty() { Ok(()) } else { Err(LoadError::SurplusImports(surplus)) }
+}
+
+async fn configure(
+    engine: &Engine,
+    store: &mut Store<Guest>,
+    instance: &Instance,
+    configurable: &settings::GuestIndices,
+    settings: &str,
+) -> Result<Result<(), Vec<settings::SettingsError>>, Fault> {
+    engine
+        .bounded(store, async |store| configurable.load(&mut *store, instance)?.call_configure(store, settings).await)
+        .await
+}

@@ -1,0 +1,25 @@
+//! Policies: sandboxed components that judge commands and input and filter output.
+//!
+//! [`Chain`] asks them all and joins what they say. It alone makes the proofs that the rest of the program demands: [`Approved`]
+//! to start anything, [`ApprovedInput`] to write to it, [`Chunk`] to show what it prints.
+
+mod bindings;
+mod cache;
+mod chain;
+mod decision;
+mod engine;
+mod limits;
+mod load;
+mod log_sink;
+mod stream;
+mod triggers;
+
+pub use bindings::{settings::SettingsError, types};
+pub use cache::{Cache, CacheError};
+pub use chain::{Chain, ChainError, EntryError, MOST_INPUT_BYTES};
+pub use decision::{Answer, Approved, ApprovedInput, Decision, Denial, InputDecision, Judgement, Request, VerdictKind};
+pub use engine::{Engine, EngineError};
+pub use limits::Fault;
+pub use load::{LoadError, builtins};
+pub use stream::{Chunk, OutputFilter, PIECE_BYTES, printable};
+pub use triggers::{Trigger, TriggerError, Triggers};

@@ -1,0 +1,397 @@
+//! Output on its way through the filters: the only maker of [`Chunk`]s.
+//!
+//! A filter with triggers sees a line from the first trigger in it to its end, in pieces of at most 64 KiB. What stands before a
+//! trigger is passed on natively, at once, but for a suffix that may become a trigger. So what a filter is called with depends
+//! on the bytes alone, and filtered output is the same however a stream was cut and paced on its way.
+
+use std::sync::Arc;
+
+use wasmtime::{Store, component::ResourceAny};
+
+use super::{
+    bindings::{
+        output::{self, Action, Boundary, Emission, StreamKind},
+        types,
+    },
+    limits::{Fault, Guest},
+    load::Policy,
+    log_sink::Line,
+};
+
+/// Most new bytes of one piece.
+pub const PIECE_BYTES: usize = 64 * 1024;
+/// Most bytes a filter may hold back.
+const MOST_HELD_BYTES: usize = 64 * 1024;
+/// Most bytes a filter may put in the place of a piece: a flood would be a policy that makes much of little.
+const MOST_REPLACEMENT_BYTES: usize = 256 * 1024;
+/// How much of the same line a filter is shown from before its piece.
+const CONTEXT_BYTES: usize = 16;
+
+/// Bytes that every output policy has passed. Made here alone; what buffers and sends output takes nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chunk(Vec<u8>);
+
+impl Chunk {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The output policies in their order, for making streams' filters.
+#[derive(Clone)]
+pub(super) struct Filters(pub(super) Arc<[Arc<Policy>]>);
+
+impl Filters {
+    /// The filter of one stream of a job.
+    pub(super) fn open(&self, job: &Arc<types::Job>, kind: StreamKind) -> OutputFilter {
+        OutputFilter { stages: self.stages(Some(job), kind), filters: self.clone(), passed: Chunk::default() }
+    }
+
+    fn stages(&self, job: Option<&Arc<types::Job>>, kind: StreamKind) -> Stages {
+        let stage = |policy: &Arc<Policy>| Stage::new(policy.clone(), job.cloned(), kind);
+        Stages { stages: self.0.iter().map(stage).collect(), between: Vec::new() }
+    }
+
+    /// Passes a text through all filters, as if it were a stream of its own.
+    pub(super) async fn scrub(&self, text: &str) -> String {
+        let mut passed = Vec::new();
+        // What filters log about a log line is not logged: it could go on for ever.
+        let mut notes = Vec::new();
+        self.stages(None, StreamKind::Text).run(text.as_bytes(), Pace::Ended, &mut passed, &mut notes).await;
+        String::from_utf8_lossy(&passed).into_owned()
+    }
+
+    /// Writes a policy's lines to the host's log, filtered.
+    pub(super) async fn emit(&self, notes: Vec<Note>) {
+        for Note { policy, line } in notes {
+            let text = printable(&self.scrub(&line.text).await);
+            match line.level {
+                super::bindings::log::Level::Debug => tracing::debug!(%policy, "{text}"),
+                super::bindings::log::Level::Info => tracing::info!(%policy, "{text}"),
+                super::bindings::log::Level::Warn => tracing::warn!(%policy, "{text}"),
+                super::bindings::log::Level::Error => tracing::error!(%policy, "{text}"),
+            }
+        }
+    }
+}
+
+/// A text with its control characters and those that change the direction or the width of text shown as escapes.
+pub fn printable(text: &str) -> String {
+    let is_hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    };
+    text.chars().map(|c| if is_hidden(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
+/// A line that a policy logged.
+pub(super) struct Note {
+    pub(super) policy: String,
+    pub(super) line: Line,
+}
+
+/// The filter of one stream of one job: all output policies, one instance of each.
+pub struct OutputFilter {
+    stages: Stages,
+    filters: Filters,
+    passed: Chunk,
+}
+
+impl OutputFilter {
+    /// Filters the next bytes of the stream. The chunk may be empty, and may hold bytes of earlier pushes.
+    pub async fn push(&mut self, bytes: &[u8]) -> &Chunk {
+        self.run(bytes, Pace::Flowing).await
+    }
+
+    /// Whether a filter without triggers waits for the rest of a line, so that silence should be told.
+    pub fn awaits_silence(&self) -> bool {
+        self.stages.stages.iter().any(Stage::awaits_silence)
+    }
+
+    /// Says that nothing came for a while.
+    pub async fn silence(&mut self) -> &Chunk {
+        self.run(&[], Pace::Silent).await
+    }
+
+    /// Says that the stream has ended, and gives what was still held.
+    pub async fn end(&mut self) -> &Chunk {
+        self.run(&[], Pace::Ended).await
+    }
+
+    async fn run(&mut self, bytes: &[u8], pace: Pace) -> &Chunk {
+        let mut notes = Vec::new();
+        self.passed.0.clear();
+        self.stages.run(bytes, pace, &mut self.passed.0, &mut notes).await;
+        self.filters.emit(notes).await;
+        &self.passed
+    }
+}
+
+/// What is known of the stream behind the bytes that came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Flowing,
+    Silent,
+    Ended,
+}
+
+/// The filters of one stream, one behind the other.
+struct Stages {
+    stages: Vec<Stage>,
+    between: Vec<u8>,
+}
+
+impl Stages {
+    /// Filters bytes into `out`, which must be empty.
+    async fn run(&mut self, bytes: &[u8], pace: Pace, out: &mut Vec<u8>, notes: &mut Vec<Note>) {
+        out.extend_from_slice(bytes);
+        for stage in &mut self.stages {
+            std::mem::swap(out, &mut self.between);
+            out.clear();
+            stage.push(&self.between, out, notes).await;
+            match pace {
+                Pace::Flowing => {}
+                Pace::Silent => stage.silence(out, notes).await,
+                Pace::Ended => stage.end(out, notes).await,
+            }
+        }
+    }
+}
+
+/// Where a stage is in its stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Passing bytes on until a trigger comes.
+    Passing,
+    /// Collecting a piece for the filter.
+    Collecting,
+    /// Withholding everything, since the filter failed or stopped the stream.
+    Ended,
+}
+
+/// One policy's filter on one stream.
+struct Stage {
+    policy: Arc<Policy>,
+    job: Option<Arc<types::Job>>,
+    kind: StreamKind,
+    /// Made when it is first needed: most streams hold no trigger.
+    instance: Option<Instance>,
+    state: State,
+    /// A suffix that may be the beginning of a trigger.
+    tail: Vec<u8>,
+    /// The last bytes of the current line before `tail` or `piece`.
+    before: Vec<u8>,
+    /// What the filter held, and what came since.
+    piece: Vec<u8>,
+    held: usize,
+}
+
+/// A filter's instance.
+struct Instance {
+    store: Store<Guest>,
+    hook: output::Guest,
+    filter: ResourceAny,
+}
+
+impl Stage {
+    fn new(policy: Arc<Policy>, job: Option<Arc<types::Job>>, kind: StreamKind) -> Self {
+        let mut stage = Self {
+            policy,
+            job,
+            kind,
+            instance: None,
+            state: State::Passing,
+            tail: Vec::new(),
+            before: Vec::new(),
+            piece: Vec::new(),
+            held: 0,
+        };
+        stage.state = stage.between_lines();
+        stage
+    }
+
+    fn sees_everything(&self) -> bool {
+        self.policy.triggers.as_ref().is_none_or(super::triggers::Triggers::is_empty)
+    }
+
+    fn between_lines(&self) -> State {
+        if self.sees_everything() || self.held > 0 { State::Collecting } else { State::Passing }
+    }
+
+    async fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>, notes: &mut Vec<Note>) {
+        if self.tail.is_empty() {
+            self.run(bytes, out, notes).await;
+        } else {
+            let mut joined = std::mem::take(&mut self.tail);
+            joined.extend_from_slice(bytes);
+            self.run(&joined, out, notes).await;
+        }
+    }
+
+    async fn run(&mut self, bytes: &[u8], out: &mut Vec<u8>, notes: &mut Vec<Note>) {
+        let policy = self.policy.clone();
+        let Some(triggers) = &policy.triggers else { return };
+        let mut scan = triggers.scan(bytes);
+        let mut at = 0;
+        while at < bytes.len() {
+            match self.state {
+                State::Ended => return,
+                State::Collecting => at += self.collect(&bytes[at..], out, notes).await,
+                State::Passing => {
+                    let found = scan.find(at);
+                    let until = found.unwrap_or_else(|| at + triggers.unfinished_from(&bytes[at..]));
+                    out.extend_from_slice(&bytes[at..until]);
+                    remember_context(&mut self.before, &bytes[at..until]);
+                    at = until;
+                    if found.is_some() {
+                        self.state = State::Collecting;
+                    } else {
+                        self.tail.extend_from_slice(&bytes[until..]);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes bytes into the piece up to its end; gives the filter the piece if that was reached. Says how many bytes it took.
+    async fn collect(&mut self, bytes: &[u8], out: &mut Vec<u8>, notes: &mut Vec<Note>) -> usize {
+        let room = PIECE_BYTES - (self.piece.len() - self.held);
+        let within = &bytes[..bytes.len().min(room)];
+        let (taken, boundary) = match memchr::memchr(b'\n', within) {
+            Some(newline) => (newline + 1, Some(Boundary::Line)),
+            None => (within.len(), (within.len() == room).then_some(Boundary::Cut)),
+        };
+        self.piece.extend_from_slice(&bytes[..taken]);
+        if let Some(boundary) = boundary {
+            self.give(boundary, out, notes).await;
+        }
+        taken
+    }
+
+    fn awaits_silence(&self) -> bool {
+        self.state == State::Collecting && self.sees_everything() && self.piece.len() > self.held
+    }
+
+    async fn silence(&mut self, out: &mut Vec<u8>, notes: &mut Vec<Note>) {
+        if self.awaits_silence() {
+            self.give(Boundary::Silence, out, notes).await;
+        }
+    }
+
+    async fn end(&mut self, out: &mut Vec<u8>, notes: &mut Vec<Note>) {
+        match self.state {
+            State::Passing => out.append(&mut self.tail),
+            State::Collecting if !self.piece.is_empty() => self.give(Boundary::End, out, notes).await,
+            State::Collecting | State::Ended => {}
+        }
+        self.state = State::Ended;
+    }
+
+    /// Gives the filter its piece and does what it says.
+    async fn give(&mut self, boundary: Boundary, out: &mut Vec<u8>, notes: &mut Vec<Note>) {
+        let action = self.ask(boundary).await.and_then(|action| self.check(action, boundary));
+        if let Some(instance) = &mut self.instance {
+            let lines = instance.store.data_mut().take_log();
+            notes.extend(lines.into_iter().map(|line| Note { policy: self.policy.name.clone(), line }));
+        }
+        match action {
+            Ok(action) => self.act(action, boundary, out),
+            Err(fault) => {
+                tracing::warn!(policy = self.policy.name, %fault, "output withheld");
+                let text = printable(&fault.to_string());
+                self.withhold(&format!("output withheld: policy \"{}\" {text}", self.policy.name), out);
+            }
+        }
+    }
+
+    fn check(&self, action: Action, boundary: Boundary) -> Result<Action, Fault> {
+        let hold = action.hold as usize;
+        let most = if boundary == Boundary::End { 0 } else { self.piece.len().min(MOST_HELD_BYTES) };
+        if hold > most {
+            return Err(Fault::BadAnswer(format!("it would hold {hold} bytes where at most {most} can be held")));
+        }
+        match &action.emit {
+            Emission::Replace(bytes) if bytes.len() > MOST_REPLACEMENT_BYTES => Err(Fault::BadAnswer(format!(
+                "it would put {} bytes in the place of a piece; at most {MOST_REPLACEMENT_BYTES} are allowed",
+                bytes.len()
+            ))),
+            _ => Ok(action),
+        }
+    }
+
+    fn act(&mut self, action: Action, boundary: Boundary, out: &mut Vec<u8>) {
+        let judged = self.piece.len() - action.hold as usize;
+        match action.emit {
+            Emission::Pass => out.extend_from_slice(&self.piece[..judged]),
+            Emission::Replace(bytes) => out.extend_from_slice(&bytes),
+            Emission::Drop => {}
+            Emission::Stop(reason) => {
+                let code = super::decision::valid_code(&reason.code).unwrap_or("no-valid-code");
+                return self.withhold(&format!("output stopped by policy \"{}\": {code}", self.policy.name), out);
+            }
+        }
+        remember_context(&mut self.before, &self.piece[..judged]);
+        self.piece.drain(..judged);
+        self.held = self.piece.len();
+        if boundary == Boundary::Line {
+            self.state = if action.engaged { State::Collecting } else { self.between_lines() };
+        }
+    }
+
+    /// Ends the stream behind a marker.
+    fn withhold(&mut self, why: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("\n[portcullis: {why}]\n").as_bytes());
+        self.state = State::Ended;
+        self.piece = Vec::new();
+        self.instance = None;
+    }
+
+    async fn ask(&mut self, boundary: Boundary) -> Result<Action, Fault> {
+        let mut instance = match self.instance.take() {
+            Some(instance) => instance,
+            None => instantiate(&self.policy.clone(), self.job.clone(), self.kind).await?,
+        };
+        let (hook, filter, before, piece) = (&instance.hook, instance.filter, &self.before, &self.piece);
+        let action = self
+            .policy
+            .engine()
+            .bounded(&mut instance.store, async |store| hook.filter().call_push(store, filter, before, piece, boundary).await)
+            .await;
+        self.instance = Some(instance);
+        action
+    }
+}
+
+/// Makes a filter's instance for one stream.
+async fn instantiate(policy: &Policy, job: Option<Arc<types::Job>>, kind: StreamKind) -> Result<Instance, Fault> {
+    let Some(hook) = &policy.hooks.output else {
+        return Err(Fault::BadAnswer("it has no output hook".to_owned()));
+    };
+    let (mut store, instance) = policy.instantiate().await?;
+    let (hook, filter) = policy
+        .engine()
+        .bounded(&mut store, async |store| {
+            let hook = hook.load(&mut *store, &instance)?;
+            let filter = hook.filter().call_constructor(store, job.as_deref(), kind).await?;
+            Ok((hook, filter))
+        })
+        .await?;
+    Ok(Instance { store, hook, filter })
+}
+
+/// Keeps the last bytes of the current line.
+fn remember_context(context: &mut Vec<u8>, passed: &[u8]) {
+    let recent = &passed[passed.len().saturating_sub(CONTEXT_BYTES)..];
+    match memchr::memrchr(b'\n', recent) {
+        Some(newline) => {
+            context.clear();
+            context.extend_from_slice(&recent[newline + 1..]);
+        }
+        None => {
+            context.extend_from_slice(recent);
+            context.drain(..context.len().saturating_sub(CONTEXT_BYTES));
+        }
+    }
+}

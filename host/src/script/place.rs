@@ -1,0 +1,118 @@
+//! Where the paths that words may name really lead.
+
+use std::{
+    collections::VecDeque,
+    ffi::OsString,
+    fs, io,
+    path::{Component, Path, PathBuf},
+};
+
+use super::Refusal;
+use crate::policy::types::Place;
+
+/// Links followed before a path counts as leading nowhere: what Linux follows.
+const MOST_LINKS: usize = 40;
+
+/// What names are resolved against.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Directories that jobs are confined to: absolute, links followed.
+    pub roots: Vec<PathBuf>,
+    /// Directories that programs are looked up in, in order.
+    pub path: Vec<PathBuf>,
+}
+
+impl Site {
+    /// Whether a resolved path lies in the roots.
+    pub fn contains(&self, path: &Path) -> bool {
+        self.roots.iter().any(|root| path.starts_with(root))
+    }
+
+    /// A directory to start in: exists, and lies inside the roots after links are followed.
+    pub fn directory(&self, path: &Path) -> Result<PathBuf, Refusal> {
+        let bad = |message: String| Refusal::new("bad-directory", message);
+        let shown = path.display();
+        let resolved = fs::canonicalize(path).map_err(|error| bad(format!("can not start in the directory {shown}: {error}")))?;
+        if !resolved.is_dir() {
+            return Err(bad(format!("can not start in {shown}: it is not a directory")));
+        }
+        if !self.contains(&resolved) {
+            let roots: Vec<_> = self.roots.iter().map(|root| root.display().to_string()).collect();
+            return Err(bad(format!("can not start in {shown}: it leads outside of {}", roots.join(", "))));
+        }
+        Ok(resolved)
+    }
+
+    /// The paths a literal word may name, as its readers might read it.
+    pub(super) fn places(&self, word: &str, cwd: &Path) -> Vec<Place> {
+        let behind_equals = word.find('=').map(|at| at + 1);
+        let behind_flag = is_short_flag_with_value(word).then_some(2);
+        let mut starts = [Some(0), behind_flag, behind_equals].into_iter().flatten().collect::<Vec<_>>();
+        starts.sort_unstable();
+        starts.dedup();
+        starts.into_iter().filter_map(|start| self.place(word, start, cwd)).collect()
+    }
+
+    fn place(&self, word: &str, start: usize, cwd: &Path) -> Option<Place> {
+        let text = word.get(start..).filter(|text| !text.is_empty())?;
+        let resolved = resolve(Path::new(text), cwd).ok()?;
+        Some(Place {
+            start: u32::try_from(start).ok()?,
+            inside_roots: self.contains(&resolved.path),
+            exists: resolved.exists,
+            via_link: resolved.via_link,
+            path: resolved.path.to_str()?.to_owned(),
+        })
+    }
+}
+
+fn is_short_flag_with_value(word: &str) -> bool {
+    let bytes = word.as_bytes();
+    bytes.len() > 2 && bytes[0] == b'-' && bytes[1].is_ascii() && bytes[1] != b'-'
+}
+
+struct Resolved {
+    path: PathBuf,
+    exists: bool,
+    via_link: bool,
+}
+
+/// Follows a path as the kernel would, link by link, and where nothing exists any more by its names. `cwd` is free of links.
+fn resolve(path: &Path, cwd: &Path) -> io::Result<Resolved> {
+    let mut resolved = Resolved { path: cwd.to_owned(), exists: true, via_link: false };
+    let mut pending = names(path);
+    let mut links = 0;
+    while let Some(name) = pending.pop_front() {
+        match name.to_str() {
+            Some("/") => resolved.path = PathBuf::from("/"),
+            Some(".") => {}
+            Some("..") => _ = resolved.path.pop(),
+            _ => {
+                let next = resolved.path.join(&name);
+                match fs::symlink_metadata(&next) {
+                    Ok(found) if found.is_symlink() => {
+                        links += 1;
+                        if links > MOST_LINKS {
+                            return Err(io::Error::from(io::ErrorKind::TooManyLinks));
+                        }
+                        resolved.via_link = true;
+                        let mut target = names(&fs::read_link(&next)?);
+                        target.append(&mut pending);
+                        pending = target;
+                    }
+                    Ok(_) => resolved.path = next,
+                    Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                        resolved.exists = false;
+                        resolved.path = next;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+    Ok(resolved)
+}
+
+fn names(path: &Path) -> VecDeque<OsString> {
+    path.components().map(|component: Component<'_>| component.as_os_str().to_owned()).collect()
+}

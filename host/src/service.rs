@@ -1,0 +1,333 @@
+//! One method per verb, each the steps of the way through in their order. Command line and MCP server call nothing below this.
+
+use std::{ffi::OsString, sync::Arc, time::Duration};
+
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::{
+    audit::{Audit, AuditError, Decided, Outcome, Subject},
+    config::{self, Config},
+    jobs::{Cursor, Excerpt, Job, JobId, Outlet, Registry, Status, Stdin, StreamName, WriteError},
+    policy::{
+        Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, Judgement, MOST_INPUT_BYTES, Request, types::Client,
+    },
+    script::{Script, Site},
+};
+
+/// Longest name and version of a client that are kept, in bytes.
+const MOST_CLIENT_BYTES: usize = 256;
+/// How long output must be silent for an answer to input to count as complete.
+const ANSWER_SILENCE: Duration = Duration::from_millis(150);
+
+/// A command as it comes in.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Shell text.
+    Text(String),
+    /// Words, as a command line hands them over.
+    Words(Vec<OsString>),
+}
+
+/// Why a command was not started.
+#[derive(Clone, Debug)]
+pub enum Refused {
+    /// Denied.
+    Denied(Denial),
+    /// Somebody would have to be asked, and nobody can be.
+    Asks(Denial),
+    /// Approved, but the system did not start it; the text is filtered.
+    NotStarted(String),
+}
+
+/// Why input was not written.
+#[derive(Debug)]
+pub enum InputRefused {
+    /// Denied.
+    Denied(Denial),
+    /// Somebody would have to be asked, and nobody can be.
+    Asks(Denial),
+    /// Approved, but the job did not take it.
+    NotWritten(WriteError),
+}
+
+/// What to write to a job, and how long to wait for its answer.
+#[derive(Debug)]
+pub struct Input {
+    /// The bytes; may be none.
+    pub data: Vec<u8>,
+    /// Whether the job's input ends here.
+    pub close: bool,
+    /// The longest wait for output to come and fall silent.
+    pub wait: Duration,
+}
+
+/// What a job printed in answer to input.
+#[derive(Debug)]
+pub struct Answered {
+    /// Standard output since the input.
+    pub stdout: Excerpt,
+    /// Standard error since the input.
+    pub stderr: Excerpt,
+}
+
+/// A started job, and what was decided about it.
+pub struct Started {
+    /// The job.
+    pub job: Arc<Job>,
+    /// How the decision came about.
+    pub trail: Vec<crate::policy::Answer>,
+}
+
+/// Why the service could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Policies, engine or cache.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The record can not be kept.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+}
+
+/// The whole of portcullis behind its front ends.
+pub struct Service {
+    chain: Chain,
+    registry: Registry,
+    audit: Arc<Audit>,
+    site: Site,
+    jobs: config::Jobs,
+    /// Tasks that record the ends of jobs.
+    recorders: TaskTracker,
+}
+
+/// Makes all policies of a configuration ready.
+pub async fn load_chain(config: &Config) -> Result<Chain, ChainError> {
+    let engine = Engine::new(&config.limits)?;
+    Chain::load(&engine, &config.policies, &config.cache, config.default_verdict, site(config)).await
+}
+
+fn site(config: &Config) -> Site {
+    Site { roots: config.jobs.roots.clone(), path: config.jobs.path.clone() }
+}
+
+impl Service {
+    /// Loads the policies and opens the record.
+    pub async fn start(config: &Config) -> Result<Arc<Self>, StartError> {
+        Ok(Arc::new(Self {
+            chain: load_chain(config).await?,
+            audit: Arc::new(Audit::open(&config.audit)?),
+            registry: Registry::new(config.jobs.clone()),
+            site: site(config),
+            jobs: config.jobs.clone(),
+            recorders: TaskTracker::new(),
+        }))
+    }
+
+    /// Runs a command: parse, judge, record, start.
+    pub async fn run(&self, command: Command, client: &Client, stdin: Stdin, outlet: Option<Outlet>) -> Result<Started, Refused> {
+        let client = bounded(client);
+        let script = match self.parse(&command) {
+            Ok(script) => script,
+            Err(denial) => return Err(self.refuse_unparsed(&command, &client, denial).await),
+        };
+        let sent = self.chain.scrub(script.source()).await;
+        let Judgement { decision, shown, trail } = self.chain.decide(self.request(script, client.clone())).await;
+        let (outcome, denial, job_id) = match &decision {
+            Decision::Approved(approved) => (Outcome::Allow, None, Some(approved.id().to_string())),
+            Decision::Asks(denial) => (Outcome::Ask, Some(denial), None),
+            Decision::Denied(denial) => (Outcome::Deny, Some(denial), None),
+        };
+        self.record(&Decided {
+            subject: Subject::Command,
+            job_id,
+            client: &self.chain.scrub(&client.name).await,
+            sent: &sent,
+            runs: Some(&shown),
+            outcome,
+            denial,
+            trail: &trail,
+        })
+        .map_err(Refused::Denied)?;
+        match decision {
+            Decision::Approved(approved) => self.spawn(*approved, stdin, outlet).await.map(|job| Started { job, trail }),
+            Decision::Asks(denial) => Err(Refused::Asks(denial)),
+            Decision::Denied(denial) => Err(Refused::Denied(denial)),
+        }
+    }
+
+    /// The job of this id.
+    pub fn job(&self, id: Uuid) -> Option<Arc<Job>> {
+        self.registry.find(JobId(id))
+    }
+
+    /// All jobs, newest first.
+    pub fn jobs(&self) -> Vec<Arc<Job>> {
+        self.registry.list()
+    }
+
+    /// Writes to a job: judge, record, write, wait for the answer.
+    pub async fn write(&self, job: &Arc<Job>, input: Input, client: &Client) -> Result<Answered, InputRefused> {
+        let Ok(_turn) = job.input_turn().await else { return Err(InputRefused::NotWritten(WriteError::Closed)) };
+        let before = (job.output(StreamName::Stdout).end(), job.output(StreamName::Stderr).end());
+        let growth = job.growth();
+        if !input.data.is_empty() {
+            self.write_judged(job, input.data, &bounded(client)).await?;
+        }
+        if input.close {
+            job.close_input().map_err(InputRefused::NotWritten)?;
+        }
+        fall_silent(job, growth, input.wait).await;
+        let since = |name, cursor: Cursor| job.output(name).since(cursor);
+        Ok(Answered { stdout: since(StreamName::Stdout, before.0), stderr: since(StreamName::Stderr, before.1) })
+    }
+
+    /// Stops a job and waits until it is final.
+    pub async fn stop(&self, job: &Job) -> Status {
+        job.stop();
+        job.ended().await
+    }
+
+    /// Stops all jobs, and waits until their ends are recorded.
+    pub async fn shut_down(&self) {
+        self.registry.shut_down().await;
+        self.recorders.close();
+        self.recorders.wait().await;
+    }
+
+    /// Passes a text that goes to a client or a log through the output policies.
+    pub async fn scrub(&self, text: &str) -> String {
+        self.chain.scrub(text).await
+    }
+
+    fn parse(&self, command: &Command) -> Result<Script, Denial> {
+        parse(command, &self.site, &self.jobs.cwd)
+    }
+
+    fn request(&self, script: Script, client: Client) -> Request {
+        request(script, &self.jobs, client)
+    }
+
+    async fn refuse_unparsed(&self, command: &Command, client: &Client, denial: Denial) -> Refused {
+        let denial = Denial { message: self.chain.scrub(&denial.message).await, ..denial };
+        let sent = self.chain.scrub(&excerpt(command)).await;
+        let recorded = self.record(&Decided {
+            subject: Subject::Command,
+            job_id: None,
+            client: &self.chain.scrub(&client.name).await,
+            sent: &sent,
+            runs: None,
+            outcome: Outcome::Deny,
+            denial: Some(&denial),
+            trail: &[],
+        });
+        Refused::Denied(recorded.err().unwrap_or(denial))
+    }
+
+    /// A denial that says so if the record could not be kept.
+    fn record(&self, decided: &Decided<'_>) -> Result<(), Denial> {
+        tokio::task::block_in_place(|| self.audit.decided(decided)).map_err(|error| {
+            tracing::error!(%error, "nothing is started while decisions can not be recorded");
+            Denial::by_host("audit-unavailable", format!("{error}; nothing is done that can not be recorded"))
+        })
+    }
+
+    async fn spawn(&self, approved: Approved, stdin: Stdin, outlet: Option<Outlet>) -> Result<Arc<Job>, Refused> {
+        let job = match self.registry.spawn(approved, stdin, outlet) {
+            Ok(job) => job,
+            Err(error) => return Err(Refused::NotStarted(self.chain.scrub(&error.to_string()).await)),
+        };
+        let (audit, ending) = (self.audit.clone(), job.clone());
+        self.recorders.spawn(async move {
+            let status = ending.ended().await;
+            if let Err(error) = tokio::task::block_in_place(|| audit.ended(&ending, &status)) {
+                tracing::error!(%error, "the end of a job is not recorded");
+            }
+        });
+        Ok(job)
+    }
+
+    async fn write_judged(&self, job: &Job, data: Vec<u8>, client: &Client) -> Result<(), InputRefused> {
+        if data.len() > MOST_INPUT_BYTES {
+            let message = format!("the input has {} bytes; at most {MOST_INPUT_BYTES} can be sent at once", data.len());
+            return Err(InputRefused::Denied(Denial::by_host("too-long", message)));
+        }
+        let sent = self.chain.scrub(&String::from_utf8_lossy(&data)).await;
+        let decision = self.chain.decide_input(job.contract(), &job.pending_input(), data).await;
+        let (outcome, denial) = match &decision {
+            InputDecision::Approved(_) => (Outcome::Allow, None),
+            InputDecision::Asks(denial) => (Outcome::Ask, Some(denial)),
+            InputDecision::Denied(denial) => (Outcome::Deny, Some(denial)),
+        };
+        self.record(&Decided {
+            subject: Subject::Input,
+            job_id: Some(job.id().to_string()),
+            client: &self.chain.scrub(&client.name).await,
+            sent: &sent,
+            runs: None,
+            outcome,
+            denial,
+            trail: &[],
+        })
+        .map_err(InputRefused::Denied)?;
+        match decision {
+            InputDecision::Approved(approved) => job.write(approved).await.map_err(InputRefused::NotWritten),
+            InputDecision::Asks(denial) => Err(InputRefused::Asks(denial)),
+            InputDecision::Denied(denial) => Err(InputRefused::Denied(denial)),
+        }
+    }
+}
+
+/// Judges a command and does nothing else: no record, no start. What is refused before any policy saw it has no judgement.
+pub async fn check(chain: &Chain, config: &Config, command: &Command, client: &Client) -> Result<(Script, Judgement), Denial> {
+    match parse(command, &site(config), &config.jobs.cwd) {
+        Ok(script) => {
+            let judgement = chain.decide(request(script.clone(), &config.jobs, bounded(client))).await;
+            Ok((script, judgement))
+        }
+        Err(denial) => Err(Denial { message: chain.scrub(&denial.message).await, ..denial }),
+    }
+}
+
+fn parse(command: &Command, site: &Site, cwd: &std::path::Path) -> Result<Script, Denial> {
+    let refused = |refusal: crate::script::Refusal| Denial::by_host(refusal.code, refusal.message);
+    let cwd = site.directory(cwd).map_err(refused)?;
+    match command {
+        Command::Text(text) => Script::parse(text, site, &cwd),
+        Command::Words(words) => Script::from_words(words, site, &cwd),
+    }
+    .map_err(refused)
+}
+
+fn request(script: Script, jobs: &config::Jobs, client: Client) -> Request {
+    Request { script, cwd: jobs.cwd.clone(), env: jobs.env.clone(), timeout: jobs.timeout, client }
+}
+
+/// The beginning of a command that could not be parsed, for the record.
+fn excerpt(command: &Command) -> String {
+    const MOST_EXCERPT_BYTES: usize = 4096;
+    let mut text = match command {
+        Command::Text(text) => text.clone(),
+        Command::Words(words) => words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "),
+    };
+    text.truncate(text.floor_char_boundary(MOST_EXCERPT_BYTES));
+    text
+}
+
+fn bounded(client: &Client) -> Client {
+    let cut = |text: &str| text[..text.floor_char_boundary(MOST_CLIENT_BYTES)].to_owned();
+    Client { name: cut(&client.name), version: cut(&client.version) }
+}
+
+/// Waits until output came and fell silent, the job ended, or the time is up.
+async fn fall_silent(job: &Job, mut growth: tokio::sync::watch::Receiver<()>, wait: Duration) {
+    let quiet = async {
+        if growth.changed().await.is_ok() {
+            while let Ok(Ok(())) = tokio::time::timeout(ANSWER_SILENCE, growth.changed()).await {}
+        }
+    };
+    tokio::select! {
+        _ = tokio::time::timeout(wait, quiet) => {}
+        _ = job.ended() => {}
+    }
+}

@@ -1,0 +1,216 @@
+//! Rewrites commands into a form that no configuration in the working directory can bend.
+//!
+//! `git` reads configuration and attributes from the repository it stands in, and both can name programs to run. The
+//! hardened form puts fixed options directly behind `git`, which win over every file, switches external diff programs and
+//! text converters off where a sub-command knows the switch, and sets variables so that nothing prompts or pages.
+//!
+//! The form is canonical: a command has it or has it not, and what has it is left alone.
+
+use portcullis_sdk::{CommandPolicy, Edit, Edited, Policy, Request, SettingsErrors, Simple, Verdict, export};
+use serde::Deserialize;
+
+/// What stands directly behind `git`, in this order. Each is here because a repository's own files could say otherwise.
+const PREFIX: &[&str] = &[
+    "--no-pager",
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "core.pager=cat",
+    "-c",
+    "core.sshCommand=false",
+    "-c",
+    "core.askPass=",
+    "-c",
+    "credential.helper=",
+    "-c",
+    "diff.external=",
+    "-c",
+    "gpg.program=false",
+    "-c",
+    "gpg.ssh.program=false",
+    "-c",
+    "gpg.x509.program=false",
+    "-c",
+    "log.showSignature=false",
+    "-c",
+    "protocol.allow=never",
+    "-c",
+    "submodule.recurse=false",
+];
+
+/// What stands directly behind the sub-commands that know it: no external diff programs, no text converters, no look into
+/// submodules, whose own configuration would count.
+const SWITCHES: &[(&str, &[&str])] = &[
+    ("log", DIFF),
+    ("show", DIFF),
+    ("diff", DIFF),
+    ("whatchanged", DIFF),
+    ("diff-tree", DIFF),
+    ("diff-index", DIFF),
+    ("diff-files", DIFF),
+    ("blame", &["--no-textconv"]),
+    ("grep", &["--no-textconv"]),
+    ("status", &["--ignore-submodules=all"]),
+];
+
+const DIFF: &[&str] = &["--no-ext-diff", "--no-textconv", "--ignore-submodules=all"];
+
+/// What is set in front of the command.
+const VARIABLES: &[(&str, &str)] =
+    &[("GIT_OPTIONAL_LOCKS", "0"), ("GIT_PAGER", "cat"), ("GIT_TERMINAL_PROMPT", "0"), ("PAGER", "cat")];
+
+/// No settings: what is switched off is not for choice.
+#[derive(Debug, Deserialize)]
+struct Settings {}
+
+/// The policy.
+struct Harden;
+
+impl Policy for Harden {
+    type Settings = Settings;
+
+    fn configure(Settings {}: Settings) -> Result<Self, SettingsErrors> {
+        Ok(Self)
+    }
+}
+
+impl CommandPolicy for Harden {
+    fn evaluate(&self, request: &Request) -> Verdict {
+        let commands = request.nodes.iter().zip(0..).filter_map(|(node, index)| node.simple(index));
+        let edits: Vec<_> = commands.filter(|command| command.is_program("git")).filter_map(|git| harden(&git)).collect();
+        if edits.is_empty() {
+            return Verdict::Abstain;
+        }
+        Verdict::rewrite(edits, "git-hardened", "git runs with what a repository's own files could make it execute switched off")
+    }
+}
+
+/// The edit that gives this call of git the hardened form; none if it has it.
+fn harden(git: &Simple) -> Option<Edit> {
+    let words: Vec<&str> = git.words().collect();
+    let is_prefixed = words.starts_with(PREFIX);
+    // The client's own `--no-pager` says nothing that the prefix does not.
+    let own = if is_prefixed { PREFIX.len() } else { words.iter().take_while(|word| **word == "--no-pager").count() };
+    let switches = switches(words.get(own).copied());
+    let behind = own + 1;
+    let switched = words.get(behind..).is_some_and(|rest| rest.starts_with(switches));
+    let variables = VARIABLES.iter().filter(|variable| !git.assignments.contains(variable));
+    let edit = variables.fold(Edit::new(git.index), |edit, (name, value)| edit.set(*name, *value));
+    if is_prefixed && (switches.is_empty() || switched) {
+        return (!edit.assignments.is_empty()).then_some(edit);
+    }
+    let split = if switches.is_empty() || switched { own } else { behind };
+    let literal = |word: &&str| Edited::Literal((*word).to_owned());
+    let keep = |range: std::ops::Range<usize>| range.filter_map(|at| u32::try_from(at).ok()).map(Edited::Keep);
+    let added: &[&str] = if switched { &[] } else { switches };
+    let args =
+        PREFIX.iter().map(literal).chain(keep(own..split)).chain(added.iter().map(literal)).chain(keep(split..words.len()));
+    Some(edit.args(args))
+}
+
+/// What the sub-command is told, if this is one that knows it. A global option in its place has none: the allowlist, which
+/// knows the exact prefix only, refuses that call.
+fn switches(command: Option<&str>) -> &'static [&'static str] {
+    SWITCHES.iter().find(|(name, _)| Some(*name) == command).map_or(&[], |(_, switches)| switches)
+}
+
+export!(Harden: command);
+
+#[cfg(test)]
+mod tests {
+    use portcullis_sdk::harness::{World, configure};
+
+    use super::*;
+
+    fn words(request: &Request) -> Vec<String> {
+        let node = &request.nodes[0];
+        node.args.iter().map(|arg| arg.text().unwrap().to_owned()).collect()
+    }
+
+    fn hardened(command: &[&str]) -> Request {
+        let world = World::new();
+        let request = world.request(command);
+        match Harden.evaluate(&request) {
+            Verdict::Rewrite(rewrite) => world.apply(&request, &rewrite),
+            _ => request,
+        }
+    }
+
+    fn behind_prefix(command: &[&str]) -> Vec<String> {
+        let words = words(&hardened(command));
+        assert_eq!(&words[..PREFIX.len()], PREFIX);
+        words[PREFIX.len()..].to_vec()
+    }
+
+    #[test]
+    fn git_gets_the_prefix_and_its_switches() {
+        assert_eq!(
+            behind_prefix(&["git", "log", "-3"]),
+            ["log", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all", "-3"]
+        );
+        assert_eq!(behind_prefix(&["git", "rev-parse", "HEAD"]), ["rev-parse", "HEAD"]);
+        assert_eq!(behind_prefix(&["git"]), [""; 0]);
+        assert_eq!(hardened(&["git", "status"]).nodes[0].assignments.len(), VARIABLES.len());
+    }
+
+    #[test]
+    fn what_is_hardened_is_left_alone() {
+        for command in [
+            &["git", "log", "-3"][..],
+            &["git"],
+            &["git", "--no-pager", "log"],
+            &["git", "-c", "a=b", "st"],
+            &["GIT_PAGER=x", "git", "show"],
+        ] {
+            assert_eq!(Harden.evaluate(&hardened(command)), Verdict::Abstain, "{command:?}");
+        }
+    }
+
+    #[test]
+    fn half_a_prefix_or_half_the_switches_are_not_the_form() {
+        assert_eq!(behind_prefix(&["git", "--no-pager", "log"])[..2], ["log", "--no-ext-diff"]);
+        assert_eq!(behind_prefix(&["git", "-p", "log"]), ["-p", "log"]);
+        assert_eq!(
+            behind_prefix(&["git", "log", "--no-ext-diff"])[1..],
+            ["--no-ext-diff", "--no-textconv", "--ignore-submodules=all", "--no-ext-diff"]
+        );
+        let with_prefix: Vec<_> = ["git"].iter().chain(PREFIX).chain(&["show"]).copied().collect();
+        assert_eq!(behind_prefix(&with_prefix), ["show", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all"]);
+    }
+
+    #[test]
+    fn variables_of_the_client_are_replaced() {
+        let request = hardened(&["GIT_PAGER=touch x", "git", "log"]);
+        assert!(
+            !request.nodes[0].assignments.iter().any(|(_, value)| *value == portcullis_sdk::Word::Literal("touch x".to_owned()))
+        );
+    }
+
+    #[test]
+    fn other_programs_are_not_touched() {
+        assert_eq!(Harden.evaluate(&World::new().request(&["ls", "git"])), Verdict::Abstain);
+        assert_eq!(Harden.evaluate(&World::new().request(&["./git", "status"])), Verdict::Abstain, "the allowlist refuses it");
+    }
+
+    #[test]
+    fn the_default_allowlist_wants_this_very_form() {
+        let rules: toml::Table = include_str!("../../allowlist/default.toml").parse().unwrap();
+        let git = &rules["programs"]["git"];
+        assert_eq!(git["prefix"], toml::Value::from(PREFIX.to_vec()));
+        for (name, command) in git["commands"].as_table().unwrap() {
+            let wanted = command.get("prefix").map_or(Vec::new(), |prefix| prefix.as_array().unwrap().clone());
+            assert_eq!(toml::Value::from(wanted), toml::Value::from(switches(Some(name)).to_vec()), "{name}");
+        }
+        for (name, value) in VARIABLES {
+            assert_eq!(git["env"][name]["one-of"], toml::Value::from(vec![*value]));
+        }
+    }
+
+    #[test]
+    fn there_are_no_settings() {
+        assert!(configure::<Harden>("{}").is_ok());
+        assert!(configure::<Harden>(r#"{"git":false}"#).is_err());
+    }
+}

@@ -1,0 +1,264 @@
+//! One stream on its way through the rules.
+
+use portcullis_sdk::{Action, Boundary, Emission, Filter};
+
+use crate::keys::{self, Key, Step};
+use crate::text::{Found, Text};
+use crate::{Beginning, Redact, Rule, named};
+
+/// How far behind its beginning a secret may be recognised, in bytes: as much is held back where a line is cut. A value
+/// that is longer takes the rest of its line with it.
+pub const REACH: usize = 8 * 1024;
+
+/// How much of what was passed on is remembered inside a line, in bytes.
+const CONTEXT: usize = 64;
+
+/// Where in the stream the filter is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Text,
+    Key(Key),
+    /// The rest of the line belongs to a secret.
+    Swallowing,
+}
+
+/// The filter of one stream.
+pub struct Redaction {
+    policy: &'static Redact,
+    state: State,
+    /// Inside a line whose beginning was given before.
+    mid_line: bool,
+    context: Vec<u8>,
+    /// The line calls curl.
+    curl: bool,
+    /// Inside an entry of a netrc file.
+    netrc: bool,
+}
+
+/// What the rules say of one position.
+enum Look<'r> {
+    Nothing,
+    Secret(Found<'r>),
+    /// A private key whose first line ends here.
+    Key {
+        end: usize,
+    },
+}
+
+/// A piece on its way: what is left of it and what has come out.
+struct Piece<'a> {
+    text: Text<'a>,
+    at: usize,
+    /// Whether the line goes on in the next piece.
+    goes_on: bool,
+    out: Vec<u8>,
+}
+
+impl Redaction {
+    /// A filter at the beginning of a stream.
+    pub fn new(policy: &'static Redact) -> Self {
+        Self { policy, state: State::Text, mid_line: false, context: Vec::new(), curl: false, netrc: false }
+    }
+
+    fn begin_line(&mut self, before: &[u8], bytes: &[u8]) {
+        self.context = before.to_vec();
+        self.curl = false;
+        let first = bytes.split(u8::is_ascii_whitespace).find(|word| !word.is_empty());
+        self.netrc &= first.is_some_and(named::is_netrc_word);
+    }
+
+    /// Works through the piece; stops where the rest is to be held.
+    fn run(&mut self, piece: &mut Piece) {
+        while piece.at < piece.text.0.len() {
+            let went_on = match self.state {
+                State::Text => self.look(piece),
+                State::Key(key) => self.step(key, piece),
+                State::Swallowing => self.swallow(piece),
+            };
+            if !went_on {
+                return;
+            }
+        }
+    }
+
+    fn look(&mut self, piece: &mut Piece) -> bool {
+        let (text, at) = (piece.text, piece.at);
+        let (look, begun) = self.at(text, at);
+        let near_cut = piece.goes_on && text.0.len() - at <= REACH;
+        match look {
+            Look::Secret(found) if near_cut && found.end == text.0.len() => return false,
+            Look::Nothing | Look::Key { .. } if near_cut && begun => return false,
+            Look::Nothing => piece.pass(at + 1),
+            Look::Secret(found) => self.replace(found, piece),
+            Look::Key { end } => self.open_key(end, piece),
+        }
+        true
+    }
+
+    /// What stands at this position, and whether a trigger or the beginning of one does.
+    fn at(&mut self, text: Text, at: usize) -> (Look<'static>, bool) {
+        let policy = self.policy;
+        let rest = text.from(at);
+        let mut begun = self.curl && rest[0] == b'-';
+        if begun && let Some(found) = self.curl_option(text, at) {
+            return (Look::Secret(found), true);
+        }
+        for index in &policy.by_byte[usize::from(rest[0])] {
+            let beginning = &policy.beginnings[usize::from(*index)];
+            if beginning.is_prefix_of(rest) {
+                begun = true;
+                match self.apply(beginning, text, at) {
+                    Look::Nothing => {}
+                    look => return (look, true),
+                }
+            }
+            begun |= rest.len() < beginning.text.len() && beginning.may_begin(rest);
+        }
+        (Look::Nothing, begun)
+    }
+
+    fn curl_option(&self, text: Text, at: usize) -> Option<Found<'static>> {
+        let stands_alone = text.before(at).last().is_none_or(|byte| byte.is_ascii_whitespace() || b"\"'".contains(byte));
+        stands_alone.then(|| named::curl_user(text, at)).flatten()
+    }
+
+    fn apply(&mut self, beginning: &'static Beginning, text: Text, at: usize) -> Look<'static> {
+        let found = match beginning.rule {
+            Rule::Token(token) => token.find(text, at),
+            Rule::JsonWebToken => crate::tokens::json_web_token(text, at),
+            Rule::Keyword => named::assignment(text, at, self.netrc),
+            Rule::Bearer => named::bearer(text, at),
+            Rule::Address => named::address(text, at),
+            Rule::Own(pattern) => self.policy.own(pattern, text, at),
+            Rule::PrivateKey => {
+                return keys::begins(text, at).map_or(Look::Nothing, |end| Look::Key { end });
+            }
+            Rule::Putty => {
+                let end = text.run(at + beginning.text.len(), |byte| byte.is_ascii_digit());
+                return Look::Key { end };
+            }
+            Rule::Curl => {
+                self.curl = true;
+                None
+            }
+            Rule::Machine => {
+                self.netrc |= named::is_netrc(text, at);
+                None
+            }
+        };
+        found.map_or(Look::Nothing, Look::Secret)
+    }
+
+    fn replace(&mut self, found: Found, piece: &mut Piece) {
+        let value = piece.text.between(found.start, found.end);
+        let overlong = piece.goes_on && found.end == piece.text.0.len();
+        if !overlong && self.policy.is_allowed(value) {
+            return piece.pass(found.end);
+        }
+        piece.pass(found.start);
+        piece.mark(found.rule, found.end);
+        if overlong {
+            self.state = State::Swallowing;
+        }
+    }
+
+    fn open_key(&mut self, end: usize, piece: &mut Piece) {
+        piece.mark("private-key", end);
+        if let Some((body, key)) = Key::open(piece.text, end) {
+            piece.at = body;
+            if key.passes_newline() {
+                piece.pass(piece.text.0.len());
+            }
+            self.state = State::Key(key);
+        }
+    }
+
+    fn step(&mut self, key: Key, piece: &mut Piece) -> bool {
+        let rest = piece.text.0.len() - piece.at;
+        match key.step(piece.text, piece.at) {
+            Step::Within(end, _) if piece.goes_on && end == piece.text.0.len() && rest <= REACH => {
+                return false;
+            }
+            Step::Foreign if piece.goes_on && rest <= REACH => return false,
+            // No line of text is this long without an end; nothing of it is shown.
+            Step::Foreign if piece.goes_on => self.state = State::Swallowing,
+            Step::Within(end, key) => {
+                piece.at = end;
+                self.state = State::Key(key);
+            }
+            Step::Ends(end) => {
+                piece.at = end;
+                self.state = State::Text;
+            }
+            Step::Foreign => self.state = State::Text,
+        }
+        true
+    }
+
+    fn swallow(&mut self, piece: &mut Piece) -> bool {
+        piece.at = piece.text.0.len();
+        if !piece.goes_on {
+            self.state = State::Text;
+            if piece.text.0.ends_with(b"\n") {
+                piece.out.push(b'\n');
+            }
+        }
+        true
+    }
+}
+
+impl Piece<'_> {
+    /// Passes on what stands before `end`.
+    fn pass(&mut self, end: usize) {
+        self.out.extend_from_slice(self.text.between(self.at, end));
+        self.at = end;
+    }
+
+    /// Puts a marker in the place of what stands before `end`.
+    fn mark(&mut self, rule: &str, end: usize) {
+        self.out.extend_from_slice(b"[redacted: ");
+        self.out.extend_from_slice(rule.as_bytes());
+        self.out.push(b']');
+        self.at = end;
+    }
+}
+
+impl Filter for Redaction {
+    fn push(&mut self, before: &[u8], bytes: &[u8], boundary: Boundary) -> Action {
+        if !self.mid_line {
+            self.begin_line(before, bytes);
+        }
+        let context = std::mem::take(&mut self.context);
+        let all = [context.as_slice(), bytes].concat();
+        let goes_on = matches!(boundary, Boundary::Cut | Boundary::Silence);
+        let mut piece = Piece { text: Text(&all), at: context.len(), goes_on, out: Vec::with_capacity(bytes.len()) };
+        self.run(&mut piece);
+        let (kept, out) = (piece.at - context.len(), piece.out);
+        self.mid_line = goes_on;
+        self.context = tail(&[context.as_slice(), &out].concat());
+        Action { emit: emission(out, &bytes[..kept]), hold: count(bytes.len() - kept), engaged: self.is_engaged() }
+    }
+}
+
+impl Redaction {
+    fn is_engaged(&self) -> bool {
+        self.netrc || matches!(self.state, State::Key(_))
+    }
+}
+
+fn emission(out: Vec<u8>, given: &[u8]) -> Emission {
+    match out {
+        out if out == given => Emission::Pass,
+        out if out.is_empty() => Emission::Drop,
+        out => Emission::Replace(out),
+    }
+}
+
+fn tail(bytes: &[u8]) -> Vec<u8> {
+    bytes[bytes.len().saturating_sub(CONTEXT)..].to_vec()
+}
+
+/// Never more than [`REACH`].
+fn count(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}

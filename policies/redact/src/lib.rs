@@ -1,0 +1,215 @@
+//! Keeps secrets out of what jobs print: a value that looks like a secret is replaced by `[redacted: RULE]`.
+//!
+//! The result does not depend on how a stream was cut, and filtered text filters to itself.
+
+mod filter;
+mod keys;
+mod named;
+mod text;
+mod tokens;
+
+use portcullis_sdk::{Job, OutputPolicy, Policy, SettingsError, SettingsErrors, StreamKind, Trigger, export};
+use regex::bytes::{Regex, RegexBuilder};
+use serde::Deserialize;
+
+use crate::filter::Redaction;
+use crate::text::{Found, Text};
+use crate::tokens::{TOKENS, Token};
+
+/// Most bytes of an exception; longer values are never held whole.
+const MAX_ALLOWED: usize = 4096;
+
+/// Most patterns of an operator, and most beginnings of one.
+const MAX_PATTERNS: usize = 32;
+
+/// Most memory of one compiled pattern, in bytes.
+const MAX_PATTERN_SIZE: usize = 256 * 1024;
+
+/// The settings of this policy's entry.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct Settings {
+    /// Values that are no secrets, such as the password of a test database. Exact.
+    allow: Vec<String>,
+    /// Secrets of the operator's own kinds.
+    patterns: Vec<Pattern>,
+}
+
+/// One kind of secret of the operator's own.
+#[derive(Debug, Deserialize)]
+struct Pattern {
+    /// Stands in the replacement: `a-z`, `0-9`, `-`.
+    name: String,
+    /// How it begins, literally; 3 to 64 bytes each.
+    triggers: Vec<String>,
+    /// The whole of it, from the trigger on; bytes, without Unicode classes.
+    regex: String,
+}
+
+/// What stands at a trigger.
+enum Rule {
+    Token(&'static Token),
+    JsonWebToken,
+    Keyword,
+    Bearer,
+    Address,
+    Curl,
+    Machine,
+    PrivateKey,
+    Putty,
+    /// Index of an operator's pattern.
+    Own(usize),
+}
+
+/// A trigger and what it begins.
+struct Beginning {
+    text: Vec<u8>,
+    ignore_case: bool,
+    rule: Rule,
+}
+
+/// The policy.
+struct Redact {
+    allow: Vec<Vec<u8>>,
+    own: Vec<(String, Regex)>,
+    beginnings: Vec<Beginning>,
+    /// Per byte: the beginnings that may start with it.
+    by_byte: Vec<Vec<u16>>,
+}
+
+impl Policy for Redact {
+    type Settings = Settings;
+
+    fn configure(settings: Settings) -> Result<Self, SettingsErrors> {
+        let mut errors = Vec::new();
+        let mut beginnings = built_in();
+        let mut own = Vec::new();
+        check_allowed(&settings.allow, &mut errors);
+        if settings.patterns.len() > MAX_PATTERNS {
+            errors.push(SettingsError::new("patterns", format!("{} patterns; at most {MAX_PATTERNS}", settings.patterns.len())));
+        }
+        for (at, pattern) in settings.patterns.into_iter().enumerate().take(MAX_PATTERNS) {
+            beginnings.extend(pattern.triggers.iter().map(|text| beginning(text, false, Rule::Own(at))));
+            match pattern.compile() {
+                Ok(compiled) => own.push(compiled),
+                Err((key, message)) => errors.push(SettingsError::new(format!("patterns.{at}.{key}"), message)),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let by_byte = index(&beginnings);
+        Ok(Self { allow: settings.allow.into_iter().map(String::into_bytes).collect(), own, beginnings, by_byte })
+    }
+}
+
+impl OutputPolicy for Redact {
+    type Filter = Redaction;
+
+    /// Without those that begin with another trigger, which finds their lines too.
+    fn triggers(&self) -> Vec<Trigger> {
+        let covered = |this: usize, text: &[u8]| {
+            self.beginnings.iter().enumerate().any(|(at, other)| at != this && other.text != text && other.is_prefix_of(text))
+        };
+        let mut triggers: Vec<Trigger> = Vec::new();
+        for (at, beginning) in self.beginnings.iter().enumerate() {
+            if !covered(at, &beginning.text) && !triggers.iter().any(|known| known.text == beginning.text) {
+                triggers.push(Trigger { text: beginning.text.clone(), ignore_case: beginning.ignore_case });
+            }
+        }
+        triggers
+    }
+
+    fn filter(&'static self, _job: Option<Job>, _stream: StreamKind) -> Redaction {
+        Redaction::new(self)
+    }
+}
+
+impl Pattern {
+    fn compile(self) -> Result<(String, Regex), (&'static str, String)> {
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(is_name) {
+            return Err(("name", "must be 1 to 64 of a-z, 0-9 and -".to_owned()));
+        }
+        let is_trigger = |text: &String| (3..=64).contains(&text.len()) && !text.contains('\n');
+        if self.triggers.is_empty() || self.triggers.len() > MAX_PATTERNS || !self.triggers.iter().all(is_trigger) {
+            return Err((
+                "triggers",
+                format!("must be 1 to {MAX_PATTERNS} texts of 3 to 64 bytes without a newline: how the secret begins"),
+            ));
+        }
+        let anchored = format!(r"\A(?:{})", self.regex);
+        let regex = RegexBuilder::new(&anchored).unicode(false).size_limit(MAX_PATTERN_SIZE).build();
+        let regex = regex.map_err(|error| ("regex", format!("is not a regular expression on bytes: {error}")))?;
+        // What the first match allocates is then part of the image that filters start from.
+        regex.is_match(b"");
+        Ok((self.name, regex))
+    }
+}
+
+impl Beginning {
+    fn is_prefix_of(&self, text: &[u8]) -> bool {
+        text.get(..self.text.len()).is_some_and(|text| self.is(text))
+    }
+
+    /// Whether a text that ends too early may turn out to begin like this.
+    fn may_begin(&self, text: &[u8]) -> bool {
+        self.text.get(..text.len()).is_some_and(|own| if self.ignore_case { own.eq_ignore_ascii_case(text) } else { own == text })
+    }
+
+    fn is(&self, text: &[u8]) -> bool {
+        if self.ignore_case { self.text.eq_ignore_ascii_case(text) } else { self.text == text }
+    }
+}
+
+fn check_allowed(allow: &[String], errors: &mut SettingsErrors) {
+    for (at, value) in allow.iter().enumerate() {
+        if value.is_empty() || value.len() > MAX_ALLOWED {
+            errors.push(SettingsError::new(format!("allow.{at}"), format!("must be 1 to {MAX_ALLOWED} bytes")));
+        }
+    }
+}
+
+fn beginning(text: &str, ignore_case: bool, rule: Rule) -> Beginning {
+    Beginning { text: text.as_bytes().to_vec(), ignore_case, rule }
+}
+
+fn built_in() -> Vec<Beginning> {
+    let mut all: Vec<_> = TOKENS.iter().map(|token| beginning(token.text, false, Rule::Token(token))).collect();
+    all.extend(named::KEYWORDS.iter().map(|word| beginning(word, true, Rule::Keyword)));
+    all.push(beginning("bearer", true, Rule::Bearer));
+    all.push(beginning("eyJ", false, Rule::JsonWebToken));
+    all.push(beginning("://", false, Rule::Address));
+    all.push(beginning("curl", false, Rule::Curl));
+    all.push(beginning("machine ", false, Rule::Machine));
+    all.push(beginning("BEGIN ", false, Rule::PrivateKey));
+    all.push(beginning("Private-Lines: ", false, Rule::Putty));
+    all
+}
+
+fn index(beginnings: &[Beginning]) -> Vec<Vec<u16>> {
+    let starts = |byte: u8| {
+        let fits =
+            move |(at, beginning): (usize, &Beginning)| beginning.may_begin(&[byte]).then(|| u16::try_from(at).ok()).flatten();
+        beginnings.iter().enumerate().filter_map(fits).collect()
+    };
+    (0..=u8::MAX).map(starts).collect()
+}
+
+impl Redact {
+    /// What the operator's pattern finds at `at`.
+    fn own(&self, pattern: usize, text: Text, at: usize) -> Option<Found<'_>> {
+        let (name, regex) = self.own.get(pattern)?;
+        let end = at + regex.find(text.from(at))?.end();
+        (end > at).then_some(Found { start: at, end, rule: name })
+    }
+
+    fn is_allowed(&self, value: &[u8]) -> bool {
+        self.allow.iter().any(|allowed| allowed == value)
+    }
+}
+
+export!(Redact: output);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,522 @@
+//! Secrets that are known by what they are called: assignments, headers, options, addresses with a password.
+
+use crate::filter::REACH;
+use crate::text::{Found, Text, is_replacement, replacement};
+
+/// The parts of names that say secret. Each is a trigger, in either case.
+pub const KEYWORDS: &[&str] = &["passw", "passphrase", "secret", "token", "credential", "key", "auth", "_pwd"];
+
+/// The longest part of a name that is looked at, to each side of the keyword.
+const NAME: usize = 64;
+
+/// What the rules for values are called in replacements.
+const ASSIGNMENT: &str = "assignment";
+
+/// How sure a name is about its value.
+#[derive(Clone, Copy, PartialEq)]
+enum Name {
+    /// Such as `db_password`.
+    Secret,
+    /// Such as `token`, which is a number or a symbol as often.
+    Token,
+    /// Such as `signing_key`: the value must look like a secret too.
+    Maybe,
+    /// `Authorization`, whose value has a scheme in front.
+    Authorization,
+}
+
+/// How name and value are joined.
+#[derive(Clone, Copy, PartialEq)]
+enum Joint {
+    /// `name=value`.
+    Tight,
+    /// `name: value`, `name = value`.
+    Loose,
+    /// `--name value`.
+    Option,
+    /// `<name>value<`.
+    Element,
+}
+
+/// A value and how it stands there.
+struct Value {
+    start: usize,
+    end: usize,
+    quoted: bool,
+}
+
+/// The value of the name that has one of [`KEYWORDS`] at `at`. `netrc`: in a line of a netrc file, where a blank joins.
+pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> {
+    let start = text.run_back_within(at, NAME, is_name);
+    let end = text.run_within(at, NAME, |byte| is_name(byte) && byte != b'.');
+    let written = text.between(start, end);
+    if netrc && written == b"password" {
+        return netrc_password(text, end);
+    }
+    let name = judge(written)?;
+    let (joint, at) = joint(text, start, end)?;
+    if name == Name::Authorization {
+        return authorization(text, at);
+    }
+    let value = retyped(text, joint, value(text, joint, at));
+    let bytes = text.between(value.start, value.end);
+    let plausible = is_literal(bytes) && Shape { text, name, joint, start, written }.fits(&value, bytes);
+    plausible.then_some(Found { start: value.start, end: value.end, rule: ASSIGNMENT })
+}
+
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_-.".contains(&byte)
+}
+
+/// Splits at `_`, `-`, `.` and where a capital follows a small letter; lower case.
+fn segments(name: &[u8]) -> Vec<String> {
+    let mut segments = vec![String::new()];
+    let mut small = false;
+    for byte in name {
+        if b"_-.".contains(byte) || (small && byte.is_ascii_uppercase()) {
+            segments.push(String::new());
+        }
+        small = byte.is_ascii_lowercase();
+        if byte.is_ascii_alphanumeric() {
+            segments.last_mut().expect("there is a first").push(char::from(byte.to_ascii_lowercase()));
+        }
+    }
+    segments.retain(|segment| !segment.is_empty());
+    segments
+}
+
+fn judge(name: &[u8]) -> Option<Name> {
+    // A name with one of these parts says something about a secret and does not hold it.
+    const ABOUT: &[&str] = &[
+        "file",
+        "path",
+        "dir",
+        "url",
+        "uri",
+        "name",
+        "names",
+        "type",
+        "types",
+        "ttl",
+        "expiry",
+        "expires",
+        "expiration",
+        "expire",
+        "length",
+        "len",
+        "count",
+        "limit",
+        "max",
+        "min",
+        "num",
+        "size",
+        "policy",
+        "format",
+        "prompt",
+        "hint",
+        "label",
+        "field",
+        "regex",
+        "pattern",
+        "index",
+        "kind",
+        "class",
+        "reset",
+        "manager",
+        "provider",
+        "public",
+        "pub",
+        "primary",
+        "foreign",
+        "sort",
+        "cache",
+        "partition",
+        "group",
+        "row",
+        "arn",
+        "ref",
+        "version",
+        "algorithm",
+        "alg",
+        "endpoint",
+        "scope",
+        "scopes",
+        "usage",
+        "budget",
+        "next",
+        "cancellation",
+        "cancel",
+        "oldpwd",
+        "enabled",
+        "required",
+        "method",
+        "mode",
+        "fingerprint",
+    ];
+    let segments = segments(name);
+    if segments.iter().any(|segment| ABOUT.contains(&segment.as_str())) {
+        return None;
+    }
+    segments.iter().enumerate().find_map(|(at, segment)| judge_segment(segment, &segments[..at], &segments[at + 1..]))
+}
+
+fn judge_segment(segment: &str, before: &[String], after: &[String]) -> Option<Name> {
+    const SECRET: &[&str] = &[
+        "password",
+        "passwd",
+        "passwort",
+        "passphrase",
+        "secret",
+        "credential",
+        "apikey",
+        "accesskey",
+        "privatekey",
+        "authkey",
+        "accountkey",
+        "secretkey",
+    ];
+    const OF_A_SECRET_KEY: &[&str] = &[
+        "api",
+        "access",
+        "private",
+        "secret",
+        "encryption",
+        "signing",
+        "master",
+        "service",
+        "account",
+        "auth",
+        "client",
+        "license",
+        "app",
+        "shared",
+        "admin",
+        "deploy",
+    ];
+    let stem = segment.trim_end_matches(|c: char| c == 's' || c.is_ascii_digit());
+    let known = |stems: &[&str]| stems.iter().any(|known| segment.ends_with(known) || stem.ends_with(known));
+    let before_it = before.last().map(String::as_str);
+    let is_id = after.first().is_some_and(|next| next == "id" || next == "ids");
+    match segment {
+        "authorization" => Some(Name::Authorization),
+        _ if is_id && segment != "secret" => None,
+        _ if known(SECRET) || (segment == "pwd" && before_it.is_some()) || segment == "passw" => Some(Name::Secret),
+        _ if known(&["token"]) => Some(Name::Token),
+        "key" if before_it.is_some_and(|word| OF_A_SECRET_KEY.contains(&word)) => Some(Name::Secret),
+        "key" if before_it.is_some() => Some(Name::Maybe),
+        "auth" if after.is_empty() => Some(Name::Maybe),
+        _ => None,
+    }
+}
+
+/// How the name between `start` and `end` is joined to a value, and where that begins.
+fn joint(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
+    if text.byte(end) == Some(b'>') && text.before(start).ends_with(b"<") {
+        return Some((Joint::Element, end + 1));
+    }
+    let closed = text.run(end, |byte| b"\\\"'`]".contains(&byte));
+    let sign = text.blanks(closed);
+    let behind = match text.from(sign) {
+        [b'=', b'=' | b'~', ..] | [b':', b':', ..] => return None,
+        [b'=', b'>', ..] | [b':', b'=', ..] => sign + 2,
+        [b'=' | b':', ..] => sign + 1,
+        _ => return option(text, start, end, sign),
+    };
+    let value = text.blanks(behind);
+    let tight = text.byte(sign) == Some(b'=') && sign == closed && value == behind;
+    Some((if tight { Joint::Tight } else { Joint::Loose }, value))
+}
+
+fn option(text: Text, start: usize, end: usize, value: usize) -> Option<(Joint, usize)> {
+    let named = text.between(start, end).starts_with(b"-") && text.byte(start) == Some(b'-');
+    (named && value > end && text.byte(value) != Some(b'-')).then_some((Joint::Option, value))
+}
+
+fn value(text: Text, joint: Joint, at: usize) -> Value {
+    let opened = text.run(at, |byte| byte == b'\\');
+    match text.byte(opened) {
+        Some(quote @ (b'"' | b'\'' | b'`')) => quoted(text, opened + 1, quote, opened > at),
+        _ if joint == Joint::Element => element(text, at),
+        _ => unquoted(text, at),
+    }
+}
+
+/// Up to the closing tag; nothing if there is none.
+fn element(text: Text, start: usize) -> Value {
+    let end = text.run(start, |byte| !b"<\r\n".contains(&byte));
+    let end = if text.from(end).starts_with(b"</") { end } else { start };
+    Value { start, end, quoted: true }
+}
+
+/// `escaped`: the quotes themselves are escaped, as in JSON inside a string.
+fn quoted(text: Text, start: usize, quote: u8, escaped: bool) -> Value {
+    let mut end = start;
+    while !text.is_end(end) && text.byte(end) != Some(quote) {
+        end += if text.byte(end) == Some(b'\\') && !escaped && !text.is_end(end + 1) { 2 } else { 1 };
+    }
+    if escaped {
+        end = text.run_back(end, |byte| byte == b'\\').max(start);
+    }
+    Value { start, end, quoted: true }
+}
+
+/// To the next blank or quote, without the punctuation that may belong to what is around it.
+fn unquoted(text: Text, start: usize) -> Value {
+    let mut end = start;
+    let mut floor = start;
+    loop {
+        let marker = replacement(text.from(end));
+        if marker > 0 {
+            end += marker;
+            floor = end;
+        }
+        end = text.run(end, |byte| !byte.is_ascii_whitespace() && !b"\"'`<[".contains(&byte));
+        match text.byte(end) {
+            Some(b'[') if replacement(text.from(end)) > 0 => {}
+            Some(b'[') => end += 1,
+            _ => break,
+        }
+    }
+    let end = text.run_back(end, |byte| b",;)]}\\".contains(&byte)).max(floor);
+    Value { start, end, quoted: false }
+}
+
+/// In `password: str = "x"` the value stands behind the type.
+fn retyped(text: Text, joint: Joint, value: Value) -> Value {
+    let sign = text.blanks(value.end);
+    let behind = text.blanks(sign + 1);
+    let is_type = joint == Joint::Loose
+        && !value.quoted
+        && text.byte(sign) == Some(b'=')
+        && matches!(text.byte(behind), Some(b'"' | b'\''));
+    if is_type { self::value(text, joint, behind) } else { value }
+}
+
+/// Whether this can be a value itself: no reference to one, no blank to fill in, no word for nothing.
+fn is_literal(value: &[u8]) -> bool {
+    const WORDS: &[&str] = &[
+        "true",
+        "false",
+        "null",
+        "none",
+        "nil",
+        "undefined",
+        "yes",
+        "no",
+        "required",
+        "optional",
+        "string",
+        "str",
+        "bytes",
+        "bool",
+        "boolean",
+        "number",
+        "integer",
+        "int",
+        "any",
+        "object",
+        "text",
+        "option",
+        "vec",
+        "self",
+        "return",
+        "void",
+        "let",
+        "const",
+        "var",
+        "new",
+        "await",
+    ];
+    let is_word = WORDS.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()));
+    let is_mask = value.iter().all(|byte| b"*.-_".contains(byte));
+    !(is_word || is_mask || is_reference(value) || is_replacement(value))
+}
+
+/// `${NAME}`, `$NAME`, `$(...)`, `{{ name }}`, `<name>`, `%NAME%`.
+fn is_reference(value: &[u8]) -> bool {
+    let upper = |bytes: &[u8]| {
+        !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
+    };
+    match value {
+        [b'$', b'{', name @ ..] => name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_}".contains(byte)),
+        [b'$', b'(', ..] | [b'{', b'{', ..] | [b'<', ..] => true,
+        [b'%', name @ .., b'%'] => upper(name),
+        [b'$', name @ ..] => upper(name),
+        _ => false,
+    }
+}
+
+/// What is around a value, by which words of prose and code are told from secrets.
+struct Shape<'a> {
+    text: Text<'a>,
+    name: Name,
+    joint: Joint,
+    /// Where the name begins.
+    start: usize,
+    written: &'a [u8],
+}
+
+impl Shape<'_> {
+    fn fits(&self, value: &Value, bytes: &[u8]) -> bool {
+        let number = bytes.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.' || *byte == b',');
+        let environment = self.joint == Joint::Tight && !self.written.iter().any(u8::is_ascii_lowercase);
+        match self.name {
+            Name::Token | Name::Maybe if number && bytes.len() < 10 => false,
+            Name::Maybe if environment => bytes.len() >= 8 && !bytes.starts_with(b"/"),
+            Name::Maybe => looks_random(bytes),
+            _ if environment => true,
+            _ if value.quoted => bytes.len() >= 3,
+            _ if is_code(bytes) || bytes == self.written => false,
+            _ if self.joint == Joint::Tight => bytes.len() >= 3,
+            _ if self.joint == Joint::Option => {
+                is_mixed(bytes, 6) || (bytes.len() >= 8 && !bytes.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_'))
+            }
+            _ if !self.is_last(value.end) => is_mixed(bytes, 8) || bytes.len() >= 24,
+            _ => is_mixed(bytes, 4) || (self.is_setting() && bytes.len() >= 3 && !bytes[0].is_ascii_uppercase()),
+        }
+    }
+
+    /// Whether nothing but punctuation or a comment follows in the line.
+    fn is_last(&self, end: usize) -> bool {
+        let next = self.text.run(end, |byte| b" \t,;)]}\\\"'".contains(&byte));
+        self.text.is_end(next) || (next > end && self.text.byte(next) == Some(b'#'))
+    }
+
+    /// Whether the line begins with the name, as in a file of settings.
+    fn is_setting(&self) -> bool {
+        let before = self.text.before(self.start).trim_ascii();
+        [&b""[..], b"-", b"export", b"set", b"{", b"+", b"\"", b"'"].contains(&before)
+    }
+}
+
+/// Letters and something else, of at least this length.
+fn is_mixed(value: &[u8], min: usize) -> bool {
+    let others = value.iter().any(|byte| byte.is_ascii_digit() || b"!@#$%^&*+/=~?".contains(byte));
+    value.len() >= min && others
+}
+
+/// Long and without the signs that join words, or letters and digits.
+fn looks_random(value: &[u8]) -> bool {
+    let digits = value.iter().any(u8::is_ascii_digit) && value.iter().any(u8::is_ascii_alphabetic);
+    let one_word = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte)) && !value.starts_with(b"/");
+    (digits && value.len() >= 8 && !value.iter().any(|byte| b" /".contains(byte))) || (one_word && value.len() >= 20)
+}
+
+/// A call, a type, a path of names: `env.TOKEN`, `read_token(`, `Option<`, `a::b`.
+fn is_code(value: &[u8]) -> bool {
+    let text = Text(value);
+    let identifier = text.run(0, |byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));
+    let opens = matches!(text.from(identifier), [b'(' | b'<' | b'[' | b'{', ..] | [b':', b':', ..]);
+    let path = identifier == value.len() && value.contains(&b'.') && !value.iter().any(u8::is_ascii_digit);
+    let sign = value.first().is_some_and(|byte| b"&({[|".contains(byte));
+    (identifier > 0 && opens) || path || sign
+}
+
+fn netrc_password(text: Text, name_end: usize) -> Option<Found<'static>> {
+    let start = text.blanks(name_end);
+    let given = start + replacement(text.from(start));
+    let end = text.run(given, |byte| !byte.is_ascii_whitespace());
+    let found = start > name_end && is_literal(text.between(start, end));
+    found.then_some(Found { start, end, rule: "netrc" })
+}
+
+/// The value of an `Authorization` header that begins at `at`: a scheme and what proves it.
+fn authorization(text: Text, at: usize) -> Option<Found<'static>> {
+    let at = text.run(at, |byte| b"\\\"' ".contains(&byte));
+    let scheme = text.run(at, |byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let proof = text.blanks(scheme);
+    let word = unquoted(text, proof);
+    let (start, end) = match text.between(at, scheme).to_ascii_lowercase().as_slice() {
+        b"digest" | b"aws4-hmac-sha256" | b"hawk" | b"oauth" => (proof, text.run(proof, |byte| !b"'\r\n".contains(&byte))),
+        b"bearer" | b"basic" | b"token" | b"negotiate" | b"ntlm" | b"apikey" | b"key" | b"bot" if proof > scheme => {
+            (proof, word.end)
+        }
+        _ => (at, unquoted(text, at).end),
+    };
+    let bytes = text.between(start, end);
+    let proven = start > at && bytes.len() >= 6 || is_mixed(bytes, 8) || bytes.len() >= 20;
+    (proven && is_literal(bytes)).then_some(Found { start, end, rule: "authorization" })
+}
+
+/// What follows `Bearer` at `at`, wherever it stands.
+pub fn bearer(text: Text, at: usize) -> Option<Found<'static>> {
+    let word = at + b"bearer".len();
+    let value = unquoted(text, text.blanks(word));
+    let bytes = text.between(value.start, value.end);
+    let found = value.start > word && (is_mixed(bytes, 12) || bytes.len() >= 20);
+    (found && is_literal(bytes)).then_some(Found { start: value.start, end: value.end, rule: "bearer-token" })
+}
+
+/// The password in an address whose `://` stands at `at`.
+pub fn address(text: Text, at: usize) -> Option<Found<'static>> {
+    let authority = at + b"://".len();
+    let user = text.run(authority, |byte| is_user(byte) && byte != b':');
+    let start = user + 1;
+    let given = start + replacement(text.from(start));
+    let end = text.run(given, |byte| is_user(byte) || b"?#".contains(&byte));
+    // A password may itself hold an `@`; the last one before the host counts.
+    let last = text.between(start, end).iter().rposition(|byte| *byte == b'@').map(|at| start + at);
+    let end = last.or((end - start >= REACH - NAME).then_some(end))?;
+    let found = text.byte(user) == Some(b':') && end > start && is_literal(text.between(start, end));
+    found.then_some(Found { start, end, rule: "url-password" })
+}
+
+fn is_user(byte: u8) -> bool {
+    !byte.is_ascii_whitespace() && !b"/\"'`<>\\".contains(&byte)
+}
+
+/// The password of an option `-u user:password` or `--user` that stands at `at`, in a line that calls curl.
+pub fn curl_user(text: Text, at: usize) -> Option<Found<'static>> {
+    let word = text.run(at, |byte| !byte.is_ascii_whitespace() && !b"=\"'".contains(&byte));
+    let name = text.between(at, word);
+    let long = [&b"--user"[..], b"--proxy-user"].contains(&name);
+    let short = name.starts_with(b"-") && !name.starts_with(b"--");
+    let bundle = short.then(|| name.iter().position(|byte| *byte == b'u' || *byte == b'U')).flatten();
+    if !long && bundle.is_none() {
+        return None;
+    }
+    let attached = bundle.map_or(word, |at_flag| at + at_flag + 1);
+    let value = if attached < word { attached } else { text.run(word, |byte| b"= \t".contains(&byte)) };
+    password_of_pair(text, value)
+}
+
+/// The part behind the first colon of a word of the shell.
+fn password_of_pair(text: Text, at: usize) -> Option<Found<'static>> {
+    let mut quote = None;
+    let mut start = None;
+    let mut end = at;
+    while !text.is_end(end) {
+        let byte = text.0[end];
+        let is_blank = byte == b' ' || byte == b'\t';
+        let closes = quote == Some(byte) && start.is_some_and(|(_, opened)| opened == quote);
+        // Blanks of a replacement are no end of the word.
+        let skipped = replacement(text.from(end));
+        match byte {
+            _ if closes || (quote.is_none() && is_blank) => break,
+            b'[' if skipped > 0 => end += skipped - 1,
+            b'"' | b'\'' if quote.is_none() => quote = Some(byte),
+            _ if quote == Some(byte) => quote = None,
+            b':' if start.is_none() => start = Some((end + 1, quote)),
+            _ => {}
+        }
+        end += 1;
+    }
+    let (start, _) = start?;
+    let bytes = text.between(start, end);
+    let unquoted = bytes.trim_ascii_start();
+    (!bytes.is_empty() && !unquoted.starts_with(b"//") && is_literal(bytes)).then_some(Found { start, end, rule: "curl-user" })
+}
+
+/// Whether `machine` at `at` begins an entry of a netrc file.
+pub fn is_netrc(text: Text, at: usize) -> bool {
+    let mut words = text.from(at).split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+    let boundary = text.before(at).last().is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    let _machine = words.next();
+    let host = words.next();
+    boundary && host.is_some() && words.next().is_none_or(is_netrc_word)
+}
+
+/// Whether this is one of the words that name what follows them in a netrc file.
+pub fn is_netrc_word(word: &[u8]) -> bool {
+    [&b"login"[..], b"password", b"account", b"machine"].contains(&word)
+}

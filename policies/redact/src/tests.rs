@@ -1,0 +1,245 @@
+use std::sync::LazyLock;
+
+use portcullis_sdk::OutputPolicy;
+use portcullis_sdk::harness::{configure, filter};
+use proptest::prelude::*;
+
+use crate::Redact;
+
+static REDACT: LazyLock<Redact> = LazyLock::new(|| configure("{}").expect("no settings are good settings"));
+const SAMPLES: &str = include_str!("../../../tests/corpora/secrets.tsv");
+
+fn redacted(text: &str) -> String {
+    String::from_utf8(filter(&*REDACT, &[text.as_bytes()])).expect("text stays text")
+}
+
+/// `{x*3}` is `xxx`, `\n` a newline.
+fn expand(sample: &str) -> String {
+    let mut out = String::new();
+    let mut rest = sample;
+    while let Some(at) = rest.find('{') {
+        let repeat = rest[at..].split_once('}').and_then(|(inside, behind)| {
+            let (text, count) = inside[1..].rsplit_once('*')?;
+            Some((text.repeat(count.parse().ok()?), behind))
+        });
+        out.push_str(&rest[..at]);
+        match repeat {
+            Some((text, behind)) => {
+                out.push_str(&text);
+                rest = behind;
+            }
+            None => {
+                out.push('{');
+                rest = &rest[at + 1..];
+            }
+        }
+    }
+    (out + rest).replace("\\n", "\n")
+}
+
+fn samples() -> impl Iterator<Item = (&'static str, String)> {
+    SAMPLES.lines().skip(1).filter_map(|line| line.split_once('\t')).map(|(rule, sample)| (rule, expand(sample)))
+}
+
+#[test]
+fn no_sample_survives_wherever_it_stands() {
+    for (rule, sample) in samples() {
+        for (before, behind) in
+            [("", ""), ("", "\n"), ("+ ", " and more\n"), ("value: ", "\nnext\n"), ("(", ")\n"), ("log \"", "\"\n")]
+        {
+            let text = format!("first line\n{before}{sample}{behind}");
+            let out = redacted(&text);
+            assert!(out.contains("[redacted: "), "{rule}: {out}");
+            assert!(!out.contains(&sample), "{rule}: {out}");
+            assert!(
+                !["xxxxxxxx", "00000000", "AAAAAAAAA", "QQQQQQQQ", "QUFBQ"].iter().any(|part| out.contains(part)),
+                "{rule}: {out}"
+            );
+            assert_eq!(redacted(&out), out, "{rule}: filtered text filters to itself");
+        }
+    }
+}
+
+#[test]
+fn members_of_the_families_do_not_survive() {
+    let x = |count: usize| "x7".repeat(count / 2);
+    let cases = [
+        format!("ASIA{}", "Z".repeat(16)),
+        format!("ghp_{}", x(36)),
+        format!("github_pat_{}", x(82)),
+        format!("glcbt-64_{}", x(20)),
+        format!("sk-ant-api03-{}", x(90)),
+        format!("sk-proj-{}", x(40)),
+        format!("npm_{}", x(36)),
+        format!("pypi-AgEIcHlwaS5vcmc{}", x(60)),
+        format!("SKf{}", "a1".repeat(16)),
+        format!("\"password\": \"{}\"", x(8)),
+        format!("{{\\\"password\\\": \\\"{}\\\"}}", x(8)),
+        format!("  password: {}", x(8)),
+        format!("export GITHUB_TOKEN={}", x(8)),
+        format!("API_KEY={}", x(12)),
+        format!("apiKey: '{}',", x(12)),
+        format!("mysql --password={} db", x(8)),
+        format!("login --token {} now", x(20)),
+        format!("<password>{}</password>", x(8)),
+        format!("Authorization: Basic {}", x(20)),
+        format!("\"authorization\": \"Bearer {}\"", x(20)),
+        format!("redis://:{}@h:6379", x(8)),
+        format!("https://u:p@{}@h/", x(8)),
+        format!("curl -su u:{} h", x(8)),
+        format!("curl --user \"u:{}\" h", x(8)),
+        format!("-----BEGIN PRIVATE KEY-----\\n{}\\n-----END PRIVATE KEY-----\\n", x(64)),
+        format!("\"-----BEGIN PRIVATE KEY-----\\\\n{}\\\\nAg==\\\\n-----END PRIVATE KEY-----\"", x(64)),
+        format!("1:-----BEGIN PRIVATE KEY-----\n2:{}\n3:x7x=\n4:-----END PRIVATE KEY-----", x(64)),
+        format!(
+            "+-----BEGIN PGP PRIVATE KEY BLOCK-----\n+Version: 1\n+\n+{}\n+=x7x7\n+-----END PGP PRIVATE KEY BLOCK-----",
+            x(64)
+        ),
+        format!("machine h\nlogin u\npassword {}\n", x(12)),
+        format!("_auth = {}", x(24)),
+        format!("//r.invalid/:_authToken={}", x(24)),
+        format!("password: str = \"{}\"", x(8)),
+    ];
+    for case in cases {
+        let out = redacted(&case);
+        assert!(!out.contains("x7x") && !out.contains("ZZZZ") && !out.contains("a1a1"), "{case} -> {out}");
+        assert_eq!(redacted(&out), out, "filtered text filters to itself");
+    }
+}
+
+#[test]
+fn ordinary_text_survives() {
+    let text = "\
+drwxr-xr-x 2 root root 4096 Nov 20 21:29 /usr/share/keyrings/archive.gpg
+commit 3f2504e04f8964e3b0c0f1d5a7c6e5d4c3b2a190
+id 6fa459ea-ee8a-3ca4-894e-db77e160355e
+Enter password: 
+error: expected one of `;` or `}`, found token `x`
+error: unexpected token: identifier
+the password must be at least 8 characters; your password: must be changed
+key-value stores and key=value pairs, \"key\": \"value\", primary_key: created_at
+max_tokens: 4096, \"tokens\": 120345, tokens = 12
+let token = lexer.next_token();
+    pub password: String,
+    token: &str,
+password = os.environ[\"PASSWORD\"]
+PASSWORD=$PASSWORD TOKEN=${TOKEN} run
+Compiling tokio v1.44.0 (https://github.com/tokio-rs/tokio?rev=1#abc)
+https://h.invalid:8080/a@b and mailto:user@h.invalid
+   Compiling task-local v0.1.0 (/home/u/src/task-local-storage-implementation)
+PWD=/work/secret/path
+curl -sSf https://h.invalid/install.sh | sh
+the machine is down, login later
+grep: -----BEGIN RSA PRIVATE KEY is what to look for
+test result: ok. 5 passed; 0 failed; finished in 0.00s
+author: A. Nobody <a@h.invalid>
+--token <TOKEN>  the token to use
+--password string  password of the user
+secret_name: db-credentials
+tokenizer: whitespace
+sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+eyJhbGciOiJIUzI1NiJ9
+";
+    for (out, line) in redacted(text).lines().zip(text.lines()) {
+        assert_eq!(out, line);
+    }
+}
+
+#[test]
+fn a_first_line_alone_swallows_nothing_behind_it() {
+    let out = redacted("a:-----BEGIN RSA PRIVATE KEY-----\nb is no key\nc:-----BEGIN RSA PRIVATE KEY-----\nd: neither is this\n");
+    assert_eq!(out, "a:-----[redacted: private-key]\nb is no key\nc:-----[redacted: private-key]\nd: neither is this\n");
+}
+
+#[test]
+fn what_surrounds_a_key_survives() {
+    let key = format!("-----BEGIN RSA PRIVATE KEY-----\n{0}\n{0}\nAg==\n-----END RSA PRIVATE KEY-----\n", "A".repeat(64));
+    assert_eq!(redacted(&format!("before\n{key}after\n")), "before\n-----[redacted: private-key]\nafter\n");
+    let json = format!("{{\"k\": \"{}\", \"n\": 1}}\n", key.replace('\n', "\\n"));
+    assert_eq!(redacted(&json), "{\"k\": \"-----[redacted: private-key]\\n\", \"n\": 1}\n");
+}
+
+#[test]
+fn a_value_longer_than_the_reach_does_not_leak() {
+    for long in [
+        format!("DB_PASSWORD=\"{}\" tail", "s3 ".repeat(50_000)),
+        format!("ghp_{}", "s3".repeat(100_000)),
+        format!("postgres://u:{}@h", "s3".repeat(60_000)),
+    ] {
+        let out = redacted(&format!("{long}\nnext\n"));
+        assert!(out.len() < 200 || !out.contains("s3s3s3") && !out.contains("s3 s3"), "{} bytes", out.len());
+        assert!(out.ends_with("\nnext\n"));
+    }
+}
+
+#[test]
+fn a_secret_over_a_cut_is_found() {
+    for shift in 0..80 {
+        let text = format!("token {} ghp_{} end\n", "a ".repeat(32 * 1024 - 60 + shift), "x7".repeat(18));
+        let out = redacted(&text);
+        assert!(out.ends_with("[redacted: github-token] end\n"), "{shift}");
+    }
+}
+
+#[test]
+fn lines_of_nothing_but_beginnings_are_done_in_time() {
+    for part in ["key", "eyJ-", "xox", "BEGIN ", "sk-", "AKIA", "://u:", "curl -u", "secret ", "glpat-x "] {
+        let text = part.repeat(64 * 1024 / part.len());
+        filter(&*REDACT, &[text.as_bytes()]);
+    }
+}
+
+#[test]
+fn exceptions_and_own_patterns_are_heard() {
+    let settings = r#"{"allow":["hunter22"],"patterns":[{"name":"acme","triggers":["acme-"],"regex":"acme-[0-9]{6}"}]}"#;
+    let policy: &'static Redact = Box::leak(Box::new(configure(settings).unwrap()));
+    let out = filter(policy, &[b"PASSWORD=hunter22\nPASSWORD=hunter23\nid acme-123456, acme-12\n"]);
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "PASSWORD=hunter22\nPASSWORD=[redacted: assignment]\nid [redacted: acme], acme-12\n"
+    );
+}
+
+#[test]
+fn all_mistakes_in_settings_are_named() {
+    let settings = r#"{"allow":[""],"patterns":[{"name":"A","triggers":["acme"],"regex":"x"},{"name":"b","triggers":["ab"],"regex":"x"},{"name":"c","triggers":["abc"],"regex":"("}]}"#;
+    let errors = configure::<Redact>(settings).err().expect("they are wrong");
+    let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
+    assert_eq!(paths, ["allow.0", "patterns.0.name", "patterns.1.triggers", "patterns.2.regex"]);
+}
+
+#[test]
+fn triggers_are_few_and_valid() {
+    let triggers = REDACT.triggers();
+    assert!(triggers.len() <= 110, "{}", triggers.len());
+    assert!(triggers.iter().all(|trigger| (3..=64).contains(&trigger.text.len())));
+    assert!(triggers.iter().filter(|trigger| trigger.ignore_case).count() <= 10);
+}
+
+proptest! {
+    #[test]
+    fn any_split_filters_to_the_same_bytes(order in prop::collection::vec(0usize..60, 1..12), cuts in prop::collection::vec(1usize..40, 1..80)) {
+        let all: Vec<_> = samples().map(|(_, sample)| sample).chain(["plain\n".to_owned(), "{\"a\": ".to_owned(), "curl ".to_owned(), "\n".to_owned()]).collect();
+        let text: String = order.iter().map(|at| format!("{} ", all[at % all.len()])).collect();
+        let whole = filter(&*REDACT, &[text.as_bytes()]);
+        let (mut pieces, mut rest) = (Vec::new(), text.as_bytes());
+        for cut in cuts.iter().cycle() {
+            if rest.is_empty() { break }
+            let (piece, next) = rest.split_at((*cut).min(rest.len()));
+            pieces.push(piece);
+            rest = next;
+        }
+        prop_assert_eq!(&filter(&*REDACT, &pieces), &whole);
+        prop_assert_eq!(filter(&*REDACT, &[&whole]), whole);
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), word in "[ -~]{0,80}") {
+        let mut text = bytes.clone();
+        text.extend(b"password=");
+        text.extend(word.bytes());
+        text.extend(b"://u:\\");
+        text.extend(&bytes);
+        filter(&*REDACT, &[&text]);
+    }
+}

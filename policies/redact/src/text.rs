@@ -1,0 +1,82 @@
+//! Looking at the bytes of a line.
+
+/// A piece of a line with what stands before it.
+#[derive(Clone, Copy)]
+pub struct Text<'a>(pub &'a [u8]);
+
+/// A secret in a [`Text`]: from `start` to before `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found<'r> {
+    /// Where it begins.
+    pub start: usize,
+    /// Where it ends; never before `start`.
+    pub end: usize,
+    /// What it is; stands in the replacement.
+    pub rule: &'r str,
+}
+
+impl<'a> Text<'a> {
+    /// What stands before `at`.
+    pub fn before(self, at: usize) -> &'a [u8] {
+        &self.0[..at.min(self.0.len())]
+    }
+
+    /// What stands from `at` on.
+    pub fn from(self, at: usize) -> &'a [u8] {
+        self.0.get(at..).unwrap_or_default()
+    }
+
+    /// The bytes from `start` to before `end`, or none.
+    pub fn between(self, start: usize, end: usize) -> &'a [u8] {
+        self.0.get(start..end).unwrap_or_default()
+    }
+
+    /// The byte at `at`.
+    pub fn byte(self, at: usize) -> Option<u8> {
+        self.0.get(at).copied()
+    }
+
+    /// Where the run of such bytes that begins at `at` ends; at least `at`.
+    pub fn run(self, at: usize, is: impl Fn(u8) -> bool) -> usize {
+        at + self.from(at).iter().take_while(|byte| is(**byte)).count()
+    }
+
+    /// Like [`Text::run`], but looks no further than `limit` bytes.
+    pub fn run_within(self, at: usize, limit: usize, is: impl Fn(u8) -> bool) -> usize {
+        at + self.from(at).iter().take(limit).take_while(|byte| is(**byte)).count()
+    }
+
+    /// Like [`Text::run_back`], but looks no further than `limit` bytes.
+    pub fn run_back_within(self, at: usize, limit: usize, is: impl Fn(u8) -> bool) -> usize {
+        at - self.before(at).iter().rev().take(limit).take_while(|byte| is(**byte)).count()
+    }
+
+    /// Where the run of such bytes that ends before `at` begins.
+    pub fn run_back(self, at: usize, is: impl Fn(u8) -> bool) -> usize {
+        at - self.before(at).iter().rev().take_while(|byte| is(**byte)).count()
+    }
+
+    /// Behind the blanks at `at`.
+    pub fn blanks(self, at: usize) -> usize {
+        self.run(at, |byte| byte == b' ' || byte == b'\t')
+    }
+
+    /// Whether `at` is a line's end.
+    pub fn is_end(self, at: usize) -> bool {
+        matches!(self.byte(at), None | Some(b'\n' | b'\r'))
+    }
+}
+
+/// Whether all of these bytes are one replacement of this filter.
+pub fn is_replacement(bytes: &[u8]) -> bool {
+    replacement(bytes) == bytes.len() && !bytes.is_empty()
+}
+
+/// How many bytes at the beginning are a replacement of this filter, such as `[redacted: jwt]`; 0 if none are.
+pub fn replacement(bytes: &[u8]) -> usize {
+    let Some(rest) = bytes.strip_prefix(b"[redacted: ") else {
+        return 0;
+    };
+    let name = rest.iter().take_while(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || **byte == b'-').count();
+    if (1..=64).contains(&name) && rest.get(name) == Some(&b']') { b"[redacted: ]".len() + name } else { 0 }
+}

@@ -1,0 +1,120 @@
+//! Asking requests and building answers.
+
+use crate::{Argument, Edit, Edited, Launch, Node, NodeKind, Program, Reason, Request, Rewrite, Verdict, Word};
+
+/// A simple command whose words are all literal.
+#[derive(Debug, Clone)]
+pub struct Simple<'a> {
+    /// Its index in the request's nodes, for edits.
+    pub index: u32,
+    /// The program as written.
+    pub program: &'a str,
+    /// The file that will be started; none for builtins.
+    pub resolved: Option<&'a Program>,
+    /// Arguments with the paths they may name; their words are literal.
+    pub args: &'a [Argument],
+    /// Variables set in front of the command.
+    pub assignments: Vec<(&'a str, &'a str)>,
+}
+
+/// The text of a word that is exactly its text.
+pub fn literal(word: &Word) -> Option<&str> {
+    match word {
+        Word::Literal(text) => Some(text),
+        Word::Dynamic(_) => None,
+    }
+}
+
+impl Request {
+    /// The command, if the request is one simple command of literal words that the host starts itself.
+    pub fn command(&self) -> Option<Simple<'_>> {
+        match self.nodes.as_slice() {
+            [node] if self.launch == Launch::Direct => node.simple(0),
+            _ => None,
+        }
+    }
+}
+
+impl Node {
+    /// This node, whose index is given, as a simple command: of kind `command`, with a program, all words literal, nothing
+    /// redirected.
+    pub fn simple(&self, index: u32) -> Option<Simple<'_>> {
+        if self.kind != NodeKind::Command || !self.redirects.is_empty() || self.args.iter().any(|arg| arg.text().is_none()) {
+            return None;
+        }
+        let assignments = self.assignments.iter().map(|(name, value)| Some((name.as_str(), literal(value)?)));
+        Some(Simple {
+            index,
+            program: literal(self.program.as_ref()?)?,
+            resolved: self.resolved.as_ref(),
+            args: &self.args,
+            assignments: assignments.collect::<Option<_>>()?,
+        })
+    }
+}
+
+impl Argument {
+    /// The argument's text, if it is literal.
+    pub fn text(&self) -> Option<&str> {
+        literal(&self.word)
+    }
+}
+
+impl<'a> Simple<'a> {
+    /// The texts of the arguments.
+    pub fn words(&self) -> impl ExactSizeIterator<Item = &'a str> + Clone + use<'a> {
+        self.args.iter().map(|arg| arg.text().unwrap_or_default())
+    }
+
+    /// Whether the program is the one of this name, by its name alone or by the very path it was found under. A rule that
+    /// allows must ask this: `./git` and a `git` in a folder of the agent's are other programs.
+    pub fn is_program(&self, name: &str) -> bool {
+        self.resolved.is_some_and(|resolved| {
+            let found = resolved.name.rsplit('/').next() == Some(name);
+            found && (self.program == name || self.program == resolved.name)
+        })
+    }
+}
+
+impl Reason {
+    /// `code`: 1 to 64 of `a-z`, `0-9`, `-`; `message`: one or two sentences for a person.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into() }
+    }
+}
+
+impl Verdict {
+    /// Refused, whatever other policies say.
+    pub fn deny(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Deny(Reason::new(code, message))
+    }
+
+    /// A person must approve.
+    pub fn ask(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Ask(Reason::new(code, message))
+    }
+
+    /// Not in this form but with these edits, at most one per node.
+    pub fn rewrite(edits: Vec<Edit>, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Rewrite(Rewrite { edits, cwd: None, timeout_ms: None, reason: Reason::new(code, message) })
+    }
+}
+
+impl Edit {
+    /// A change of the node with this index that changes nothing yet.
+    pub fn new(node: u32) -> Self {
+        Self { node, program: None, args: None, assignments: Vec::new() }
+    }
+
+    /// With these arguments instead.
+    pub fn args(mut self, args: impl IntoIterator<Item = Edited>) -> Self {
+        self.args = Some(args.into_iter().collect());
+        self
+    }
+
+    /// With this variable set in front of the command, instead of another value it may have there.
+    pub fn set(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.assignments.push((name.into(), value.into()));
+        self
+    }
+}
