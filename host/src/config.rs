@@ -155,8 +155,7 @@ pub enum Origin {
 /// All mistakes, at least one, in the order of the sections. The settings of policies are not judged here: only the policies can.
 pub fn load(explicit: Option<&Path>, surroundings: &Surroundings) -> Result<Config, Mistakes> {
     let mut report = Report::default();
-    let config = source::choose(explicit, surroundings, &mut report)
-        .and_then(|source| mean(source, surroundings, &mut report));
+    let config = source::choose(explicit, surroundings, &mut report).and_then(|source| mean(source, surroundings, &mut report));
     report.conclude(config)
 }
 
@@ -183,12 +182,7 @@ fn mean(source: Source, surroundings: &Surroundings, report: &mut Report) -> Opt
         default_verdict: default_verdict(report, raw),
         audit: audit(report, raw, &jobs.roots, surroundings),
         cache: cache(report, raw, &jobs.roots, surroundings),
-        policies: policies::Reader {
-            surroundings,
-            origin: &source.origin,
-            roots: &jobs.roots,
-        }
-        .mean(report, &raw.policies),
+        policies: policies::Reader { surroundings, origin: &source.origin, roots: &jobs.roots }.mean(report, &raw.policies),
         jobs,
         origin: source.origin,
         overridden: source.overridden,
@@ -206,67 +200,23 @@ fn default_verdict(report: &mut Report, raw: &raw::RawConfig) -> DefaultVerdict 
         .unwrap_or_default()
 }
 
-fn audit(
-    report: &mut Report,
-    raw: &raw::RawConfig,
-    roots: &[PathBuf],
-    surroundings: &Surroundings,
-) -> PathBuf {
-    let written = report
-        .section("audit", &raw.audit)
-        .map(|audit| &audit.path)
-        .unwrap_or(&raw::Checked::Absent);
-    let default = || {
-        surroundings
-            .state_directory()
-            .map(|dir| dir.join("audit.jsonl"))
-    };
-    let place = places::Own {
-        path: "audit.path",
-        directory: false,
-        roots,
-    };
+fn audit(report: &mut Report, raw: &raw::RawConfig, roots: &[PathBuf], surroundings: &Surroundings) -> PathBuf {
+    let written = report.section("audit", &raw.audit).map(|audit| &audit.path).unwrap_or(&raw::Checked::Absent);
+    let default = || surroundings.state_directory().map(|dir| dir.join("audit.jsonl"));
+    let place = places::Own { path: "audit.path", directory: false, roots };
     place.mean(report, written, default, surroundings)
 }
 
-fn cache(
-    report: &mut Report,
-    raw: &raw::RawConfig,
-    roots: &[PathBuf],
-    surroundings: &Surroundings,
-) -> PathBuf {
-    let written = report
-        .section("cache", &raw.cache)
-        .map(|cache| &cache.path)
-        .unwrap_or(&raw::Checked::Absent);
-    let place = places::Own {
-        path: "cache.path",
-        directory: true,
-        roots,
-    };
-    place.mean(
-        report,
-        written,
-        || surroundings.cache_directory(),
-        surroundings,
-    )
+fn cache(report: &mut Report, raw: &raw::RawConfig, roots: &[PathBuf], surroundings: &Surroundings) -> PathBuf {
+    let written = report.section("cache", &raw.cache).map(|cache| &cache.path).unwrap_or(&raw::Checked::Absent);
+    let place = places::Own { path: "cache.path", directory: true, roots };
+    place.mean(report, written, || surroundings.cache_directory(), surroundings)
 }
 
 impl fmt::Debug for Jobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Taken apart, so that a new field can not be forgotten here.
-        let Self {
-            roots,
-            cwd,
-            path,
-            env,
-            max_running,
-            timeout,
-            grace,
-            output_bytes,
-            keep_finished,
-            keep_for,
-        } = self;
+        let Self { roots, cwd, path, env, max_running, timeout, grace, output_bytes, keep_finished, keep_for } = self;
         let names: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("Jobs")
             .field("roots", roots)

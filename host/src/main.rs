@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use portcullis::cli::{Cli, exit};
+use portcullis::cli::{Cli, exit, say};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 }
 
 fn failed(text: &str, code: u8) -> ExitCode {
-    eprintln!("portcullis: {text}");
+    say(text);
     ExitCode::from(code)
 }
 

@@ -252,8 +252,10 @@ impl Service {
             let message = format!("the input has {} bytes; at most {MOST_INPUT_BYTES} can be sent at once", data.len());
             return Err(InputRefused::Denied(Denial::by_host("too-long", message)));
         }
-        let sent = self.chain.scrub(&String::from_utf8_lossy(&data)).await;
-        let decision = self.chain.decide_input(job.contract(), &job.pending_input(), data).await;
+        // With what was sent before on the same line, or a secret could be recorded in two halves.
+        let pending = job.pending_input();
+        let sent = self.chain.scrub(&String::from_utf8_lossy(&[pending.as_slice(), &data].concat())).await;
+        let decision = self.chain.decide_input(job.contract(), &pending, data).await;
         let (outcome, denial) = match &decision {
             InputDecision::Approved(_) => (Outcome::Allow, None),
             InputDecision::Asks(denial) => (Outcome::Ask, Some(denial)),

@@ -8,7 +8,10 @@ use serde::Serialize;
 use super::{CliError, chain_error, exit, this_client};
 use crate::{
     config::Config,
-    policy::{Answer, Chain, Decision, Denial, Judgement, types::{NodeKind, Word}},
+    policy::{
+        Answer, Chain, Decision, Denial, Judgement,
+        types::{NodeKind, Word},
+    },
     script::{MOST_COMMAND_BYTES, Script},
     service::{self, Command},
 };
@@ -36,7 +39,8 @@ pub struct Check {
 /// What came of one script.
 struct Finding {
     command: String,
-    script: Option<Script>,
+    /// The judged tree, a line per node and word, filtered.
+    tree: Vec<String>,
     outcome: Outcome,
     runs: Option<String>,
     denial: Option<Denial>,
@@ -101,7 +105,8 @@ impl Check {
         } else {
             finding.line()
         };
-        writeln!(std::io::stdout(), "{shown}").map_err(|error| CliError::Failed(format!("could not write the result: {error}")))?;
+        writeln!(std::io::stdout(), "{shown}")
+            .map_err(|error| CliError::Failed(format!("could not write the result: {error}")))?;
         Ok(finding.outcome)
     }
 }
@@ -130,7 +135,9 @@ fn next_line(input: &mut impl BufRead) -> Result<Option<String>, CliError> {
 async fn judge(chain: &Chain, config: &Config, text: String) -> Finding {
     let command = chain.scrub(&text).await;
     match service::check(chain, config, &Command::Text(text), &this_client()).await {
-        Err(denial) => Finding { command, script: None, outcome: Outcome::Deny, runs: None, denial: Some(denial), trail: Vec::new() },
+        Err(denial) => {
+            Finding { command, tree: Vec::new(), outcome: Outcome::Deny, runs: None, denial: Some(denial), trail: Vec::new() }
+        }
         Ok((script, Judgement { decision, shown, trail })) => {
             let (outcome, denial) = match decision {
                 Decision::Approved(_) => (Outcome::Allow, None),
@@ -138,9 +145,17 @@ async fn judge(chain: &Chain, config: &Config, text: String) -> Finding {
                 Decision::Denied(denial) => (Outcome::Deny, Some(denial)),
             };
             let runs = (outcome != Outcome::Deny).then_some(shown);
-            Finding { command, script: Some(script), outcome, runs, denial, trail }
+            Finding { command, tree: scrubbed(chain, tree(&script)).await, outcome, runs, denial, trail }
         }
     }
+}
+
+async fn scrubbed(chain: &Chain, lines: Vec<String>) -> Vec<String> {
+    let mut clean = Vec::new();
+    for line in lines {
+        clean.push(chain.scrub(&line).await);
+    }
+    clean
 }
 
 impl<'a> JsonAnswer<'a> {
@@ -187,12 +202,12 @@ impl Finding {
             message: denial.map(|denial| denial.message.as_str()),
             policies: self.trail.iter().map(JsonAnswer::of).collect(),
         };
-        serde_json::json!(finding).to_string()
+        serde_json::to_string(&finding).expect("strings and numbers always serialise")
     }
 
     fn explanation(&self) -> String {
         let mut lines = vec![self.command.clone()];
-        lines.extend(self.script.iter().flat_map(tree));
+        lines.extend(self.tree.iter().cloned());
         lines.extend(self.trail.iter().map(answer_line));
         lines.push(match (&self.denial, &self.runs) {
             (Some(denial), _) => format!("  ⇒ {} {denial}", self.outcome.name()),
@@ -222,5 +237,11 @@ fn tree(script: &Script) -> Vec<String> {
 
 fn answer_line(answer: &Answer) -> String {
     let reason = answer.reason.as_ref().map_or(String::new(), |(code, message)| format!(" [{code}]: {message}"));
-    format!("  round {}  {:12} {:8} {:>6} µs{reason}", answer.round, answer.policy, answer.verdict.name(), answer.took.as_micros())
+    format!(
+        "  round {}  {:12} {:8} {:>6} µs{reason}",
+        answer.round,
+        answer.policy,
+        answer.verdict.name(),
+        answer.took.as_micros()
+    )
 }

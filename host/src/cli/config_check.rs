@@ -1,5 +1,7 @@
 //! `portcullis config check`.
 
+use std::io::Write;
+
 use clap::Args;
 
 use super::{CliError, chain_error, exit};
@@ -12,10 +14,9 @@ pub struct ConfigCheck {}
 impl ConfigCheck {
     pub(super) async fn execute(self, config: &Config) -> Result<u8, CliError> {
         let chain = service::load_chain(config).await.map_err(|error| chain_error(&error))?;
-        println!("{} is in order", config.origin);
-        for policy in chain.describe() {
-            println!("  {policy}");
-        }
+        let policies: String = chain.describe().map(|policy| format!("  {policy}\n")).collect();
+        write!(std::io::stdout(), "{} is in order\n{policies}", config.origin)
+            .map_err(|error| CliError::Failed(format!("could not write the result: {error}")))?;
         Ok(exit::OK)
     }
 }

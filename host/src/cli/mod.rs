@@ -5,7 +5,7 @@ mod config_check;
 mod run;
 mod serve;
 
-use std::path::PathBuf;
+use std::{io::Write, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -131,6 +131,11 @@ fn this_client() -> Client {
     Client { name: "portcullis".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
+/// Writes a line to standard error. If nobody can read it there is nobody to tell that either.
+pub fn say(text: &str) {
+    _ = writeln!(std::io::stderr(), "portcullis: {text}");
+}
+
 fn start_error(error: StartError) -> CliError {
     match error {
         StartError::Chain(error) => chain_error(&error),
@@ -142,7 +147,9 @@ fn start_error(error: StartError) -> CliError {
 fn chain_error(error: &ChainError) -> CliError {
     match error {
         ChainError::Policies(entries) => {
-            let lines = entries.iter().flat_map(|entry| entry_lines(&format!("policies[{}] ({})", entry.index, entry.name), &entry.error));
+            let lines = entries
+                .iter()
+                .flat_map(|entry| entry_lines(&format!("policies[{}] ({})", entry.index, entry.name), &entry.error));
             CliError::Config(lines.collect::<Vec<_>>().join("\n"))
         }
         ChainError::Cache(error) => CliError::Config(with_causes(error)),

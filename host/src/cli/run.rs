@@ -5,11 +5,11 @@ use std::{ffi::OsString, time::Duration};
 use clap::Args;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
 };
 
-use super::{CliError, exit, start_error, this_client};
+use super::{CliError, exit, say, start_error, this_client};
 use crate::{
     config::Config,
     jobs::{Job, State, Status, Stdin, StreamName},
@@ -45,12 +45,13 @@ pub struct Run {
 impl Run {
     pub(super) async fn execute(self, config: &Config) -> Result<u8, CliError> {
         let service = Service::start(config).await.map_err(start_error)?;
+        let signals = Signals::new()?;
         let command = self.script.map_or(Command::Words(self.words), Command::Text);
         let (outlet, pieces) = mpsc::channel(OUTLET_PIECES);
         let code = match service.run(command, &this_client(), Stdin::Null, Some(outlet)).await {
             Ok(started) => {
-                eprintln!("portcullis: {}", summary(&started));
-                follow(&started.job, pieces).await?
+                say(&summary(&started));
+                follow(&started.job, pieces, signals).await
             }
             Err(refused) => refusal(&refused),
         };
@@ -62,19 +63,19 @@ impl Run {
 fn refusal(refused: &Refused) -> u8 {
     match refused {
         Refused::Denied(denial @ Denial { policy: None, code, .. }) if code == PROGRAM_NOT_FOUND => {
-            eprintln!("portcullis: {}", denial.message);
+            say(&denial.message);
             exit::NOT_FOUND
         }
         Refused::Denied(denial) => {
-            eprintln!("portcullis: denied {denial}");
+            say(&format!("denied {denial}"));
             exit::NOT_RUN
         }
         Refused::Asks(denial) => {
-            eprintln!("portcullis: denied, since a person would have to approve and nobody can be asked here: {denial}");
+            say(&format!("denied, since a person would have to approve and nobody can be asked here: {denial}"));
             exit::NOT_RUN
         }
         Refused::NotStarted(text) => {
-            eprintln!("portcullis: {text}");
+            say(text);
             exit::NOT_RUN
         }
     }
@@ -102,17 +103,48 @@ fn names<'a>(answers: impl Iterator<Item = &'a Answer>) -> String {
     names.join(", ")
 }
 
+/// The signals that end a command, caught from before it starts: one that came in between would leave it running.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, CliError> {
+        let catch = |kind| signal(kind).map_err(|error| CliError::Failed(format!("could not wait for signals: {error}")));
+        Ok(Self {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+            hang_up: catch(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next of them.
+    ///
+    /// # Cancel safety
+    ///
+    /// No signal is lost when this is dropped.
+    async fn next(&mut self) -> SignalKind {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.hang_up.recv() => SignalKind::hangup(),
+        }
+    }
+}
+
 /// Passes the output on until the job is final; a signal, or a reader that is gone, stops the job.
-async fn follow(job: &Job, mut pieces: mpsc::Receiver<(StreamName, Chunk)>) -> Result<u8, CliError> {
-    let wait = |kind| signal(kind).map_err(|error| CliError::Failed(format!("could not wait for signals: {error}")));
-    let (mut terminate, mut interrupt) = (wait(SignalKind::terminate())?, wait(SignalKind::interrupt())?);
+async fn follow(job: &Job, mut pieces: mpsc::Receiver<(StreamName, Chunk)>, mut signals: Signals) -> u8 {
     let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
     let mut broken_by = None;
     loop {
         let piece = tokio::select! {
             piece = pieces.recv() => piece,
-            _ = terminate.recv(), if broken_by.is_none() => { broken_by = stop(job, SignalKind::terminate()); continue }
-            _ = interrupt.recv(), if broken_by.is_none() => { broken_by = stop(job, SignalKind::interrupt()); continue }
+            signal = signals.next(), if broken_by.is_none() => {
+                broken_by = stop(job, signal);
+                continue;
+            }
         };
         let Some((name, chunk)) = piece else { break };
         let written = match name {
@@ -124,7 +156,7 @@ async fn follow(job: &Job, mut pieces: mpsc::Receiver<(StreamName, Chunk)>) -> R
         }
     }
     let status = job.ended().await;
-    Ok(broken_by.map_or_else(|| code(&status), |signal| exit::SIGNALLED + signal))
+    broken_by.map_or_else(|| code(&status), |signal| exit::SIGNALLED + signal)
 }
 
 fn stop(job: &Job, signal: SignalKind) -> Option<u8> {

@@ -14,74 +14,26 @@ use super::{Jobs, Origin, seed};
 /// A week: for longer than that nobody waits for a job or its output.
 const WEEK_S: i64 = 7 * 24 * 3600;
 
-pub(super) const MAX_RUNNING: Span = Span {
-    unit: "jobs",
-    min: 1,
-    max: 1000,
-    default: 10,
-    zero: None,
-};
-pub(super) const TIMEOUT_S: Span = Span {
-    unit: "seconds",
-    min: 0,
-    max: WEEK_S,
-    default: 3600,
-    zero: Some("no limit"),
-};
-const GRACE_MS: Span = Span {
-    unit: "milliseconds",
-    min: 0,
-    max: 60_000,
-    default: 3000,
-    zero: Some("KILL at once"),
-};
-pub(super) const OUTPUT_BYTES: Span = Span {
-    unit: "bytes per stream",
-    min: 1 << 10,
-    max: 1 << 30,
-    default: 4 << 20,
-    zero: None,
-};
-const KEEP_FINISHED: Span = Span {
-    unit: "jobs",
-    min: 1,
-    max: 10_000,
-    default: 100,
-    zero: None,
-};
-pub(super) const KEEP_FINISHED_S: Span = Span {
-    unit: "seconds",
-    min: 1,
-    max: WEEK_S,
-    default: 3600,
-    zero: None,
-};
+pub(super) const MAX_RUNNING: Span = Span { unit: "jobs", min: 1, max: 1000, default: 10, zero: None };
+pub(super) const TIMEOUT_S: Span = Span { unit: "seconds", min: 0, max: WEEK_S, default: 3600, zero: Some("no limit") };
+const GRACE_MS: Span = Span { unit: "milliseconds", min: 0, max: 60_000, default: 3000, zero: Some("KILL at once") };
+pub(super) const OUTPUT_BYTES: Span = Span { unit: "bytes per stream", min: 1 << 10, max: 1 << 30, default: 4 << 20, zero: None };
+const KEEP_FINISHED: Span = Span { unit: "jobs", min: 1, max: 10_000, default: 100, zero: None };
+pub(super) const KEEP_FINISHED_S: Span = Span { unit: "seconds", min: 1, max: WEEK_S, default: 3600, zero: None };
 
 /// Where programs are looked up if the server has no `PATH` itself.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// What jobs get of the server's variables if nothing else is said: who and where the user is. Nothing here loads code or carries
 /// a key.
-const DEFAULT_PASS: [&str; 8] = [
-    "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR",
-];
+const DEFAULT_PASS: [&str; 8] = ["HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"];
 
 /// What else jobs start with: nobody looks at a terminal and nobody can answer a prompt.
-const DEFAULT_SET: [(&str, &str); 5] = [
-    ("TERM", "dumb"),
-    ("NO_COLOR", "1"),
-    ("PAGER", "cat"),
-    ("GIT_PAGER", "cat"),
-    ("GIT_TERMINAL_PROMPT", "0"),
-];
+const DEFAULT_SET: [(&str, &str); 5] =
+    [("TERM", "dumb"), ("NO_COLOR", "1"), ("PAGER", "cat"), ("GIT_PAGER", "cat"), ("GIT_TERMINAL_PROMPT", "0")];
 
 /// What `[jobs]` says, defaults where it says nothing.
-pub(super) fn mean(
-    report: &mut Report,
-    section: &Section<RawJobs>,
-    origin: &Origin,
-    surroundings: &Surroundings,
-) -> Jobs {
+pub(super) fn mean(report: &mut Report, section: &Section<RawJobs>, origin: &Origin, surroundings: &Surroundings) -> Jobs {
     let absent = RawJobs::default();
     let raw = report.section("jobs", section).unwrap_or(&absent);
     let start = Start::of(origin, surroundings);
@@ -124,14 +76,8 @@ impl Start {
             Origin::Administrator(_) | Origin::File(_) => None,
         };
         match told {
-            Some(directory) => Self {
-                directory,
-                named_by: seed::WORKING_DIR,
-            },
-            None => Self {
-                directory: current_directory(surroundings),
-                named_by: "jobs.roots",
-            },
+            Some(directory) => Self { directory, named_by: seed::WORKING_DIR },
+            None => Self { directory: current_directory(surroundings), named_by: "jobs.roots" },
         }
     }
 }
@@ -147,12 +93,7 @@ fn current_directory(surroundings: &Surroundings) -> Result<PathBuf, Fault> {
     })
 }
 
-fn roots(
-    report: &mut Report,
-    leaf: &Checked<Vec<Checked<String>>>,
-    start: &Start,
-    surroundings: &Surroundings,
-) -> Vec<PathBuf> {
+fn roots(report: &mut Report, leaf: &Checked<Vec<Checked<String>>>, start: &Start, surroundings: &Surroundings) -> Vec<PathBuf> {
     match (leaf, report.strings("jobs.roots", leaf)) {
         (Checked::Good(list), Some(strings)) if !list.is_empty() => {
             let mut roots = Vec::new();
@@ -174,13 +115,7 @@ fn roots(
 }
 
 /// Explicit, else where the server was started if that is inside a root, else the first root.
-fn cwd(
-    report: &mut Report,
-    leaf: &Checked<String>,
-    roots: &[PathBuf],
-    start: &Start,
-    surroundings: &Surroundings,
-) -> PathBuf {
+fn cwd(report: &mut Report, leaf: &Checked<String>, roots: &[PathBuf], start: &Start, surroundings: &Surroundings) -> PathBuf {
     let key = "jobs.cwd";
     let right = "must be a directory inside a root, as a string";
     if let Some(text) = report.leaf(key, leaf, right) {
@@ -189,11 +124,7 @@ fn cwd(
         return report.keep(key, inside).unwrap_or_default();
     }
     let start = start.directory.as_ref().ok();
-    start
-        .filter(|directory| places::root_of(directory, roots).is_some())
-        .or(roots.first())
-        .cloned()
-        .unwrap_or_default()
+    start.filter(|directory| places::root_of(directory, roots).is_some()).or(roots.first()).cloned().unwrap_or_default()
 }
 
 fn confined(directory: PathBuf, roots: &[PathBuf]) -> Result<PathBuf, Fault> {
@@ -201,10 +132,7 @@ fn confined(directory: PathBuf, roots: &[PathBuf]) -> Result<PathBuf, Fault> {
     if roots.is_empty() || places::root_of(&directory, roots).is_some() {
         Ok(directory)
     } else {
-        Err(Fault::new(
-            format!("{} is outside every root", directory.display()),
-            "must lie in one of `jobs.roots`",
-        ))
+        Err(Fault::new(format!("{} is outside every root", directory.display()), "must lie in one of `jobs.roots`"))
     }
 }
 
@@ -244,20 +172,13 @@ fn path_entry(entry: PathBuf, roots: &[PathBuf]) -> Result<PathBuf, Fault> {
     let trail = places::trail(&entry)?;
     places::out_of_reach(&trail, roots)?;
     match trail.found() {
-        Some(meta) if !meta.is_dir() => Err(Fault::new(
-            format!("{} is no directory", entry.display()),
-            "must be a directory",
-        )),
+        Some(meta) if !meta.is_dir() => Err(Fault::new(format!("{} is no directory", entry.display()), "must be a directory")),
         _ => Ok(entry),
     }
 }
 
 /// The server's `PATH` without what is relative, does not exist or lies in a root, where an agent could put a `git` of its own.
-fn servers_path(
-    report: &mut Report,
-    roots: &[PathBuf],
-    surroundings: &Surroundings,
-) -> Vec<PathBuf> {
+fn servers_path(report: &mut Report, roots: &[PathBuf], surroundings: &Surroundings) -> Vec<PathBuf> {
     let value = surroundings.variable("PATH");
     let mut path: Vec<PathBuf> = Vec::new();
     for entry in std::env::split_paths(value.unwrap_or(DEFAULT_PATH.as_ref())) {
@@ -268,10 +189,7 @@ fn servers_path(
     }
     if path.is_empty() {
         let wrong = "no default, since no directory of the server's PATH is absolute, exists and lies outside the roots";
-        report.add(
-            "jobs.path",
-            Fault::new(wrong, "name the directories of the programs jobs may start"),
-        );
+        report.add("jobs.path", Fault::new(wrong, "name the directories of the programs jobs may start"));
     }
     path
 }
@@ -299,22 +217,13 @@ fn variables(
 }
 
 /// What the file sets; none where it says nothing.
-fn set(
-    report: &mut Report,
-    leaf: &Checked<BTreeMap<String, Checked<String>>>,
-) -> Option<BTreeMap<String, String>> {
+fn set(report: &mut Report, leaf: &Checked<BTreeMap<String, Checked<String>>>) -> Option<BTreeMap<String, String>> {
     let key = "jobs.env.set";
-    let table = report.leaf(
-        key,
-        leaf,
-        r#"must be a table of strings: { NAME = "value" }"#,
-    )?;
+    let table = report.leaf(key, leaf, r#"must be a table of strings: { NAME = "value" }"#)?;
     let mut set = BTreeMap::new();
     for (name, value) in table {
         let at = join(key, name);
-        let value = report
-            .leaf(&at, value, "must be a string")
-            .and_then(|value| report.keep(&at, checked_value(value)));
+        let value = report.leaf(&at, value, "must be a string").and_then(|value| report.keep(&at, checked_value(value)));
         let name = report.keep(&at, job_variable(name));
         set.extend(name.zip(value).map(|(n, v)| (n.to_owned(), v.to_owned())));
     }
@@ -330,22 +239,13 @@ fn passed(
 ) -> Vec<(String, String)> {
     let names: Vec<&str> = match report.strings("jobs.env.pass", leaf) {
         None => DEFAULT_PASS.to_vec(),
-        Some(strings) => strings
-            .into_iter()
-            .filter_map(|(at, name)| report.keep(at, passed_variable(name, set)))
-            .collect(),
+        Some(strings) => strings.into_iter().filter_map(|(at, name)| report.keep(at, passed_variable(name, set))).collect(),
     };
     let value = |name: &str| Some(surroundings.variable(name)?.to_str()?.to_owned());
-    names
-        .into_iter()
-        .filter_map(|name| Some((name.to_owned(), value(name)?)))
-        .collect()
+    names.into_iter().filter_map(|name| Some((name.to_owned(), value(name)?))).collect()
 }
 
-fn passed_variable<'n>(
-    name: &'n str,
-    set: Option<&BTreeMap<String, String>>,
-) -> Result<&'n str, Fault> {
+fn passed_variable<'n>(name: &'n str, set: Option<&BTreeMap<String, String>>) -> Result<&'n str, Fault> {
     let name = job_variable(name)?;
     if set.is_some_and(|set| set.contains_key(name)) {
         let wrong = format!("`{name}` stands in `jobs.env.set` too");

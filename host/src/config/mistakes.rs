@@ -52,10 +52,7 @@ pub(super) struct Report {
 
 impl Fault {
     pub(super) fn new(wrong: impl Into<String>, right: impl Into<String>) -> Self {
-        Self {
-            wrong: wrong.into(),
-            right: right.into(),
-        }
+        Self { wrong: wrong.into(), right: right.into() }
     }
 }
 
@@ -65,40 +62,23 @@ impl Span {
         if (self.min..=self.max).contains(&number) {
             Ok(number)
         } else {
-            Err(Fault::new(
-                format!("{number} is out of range"),
-                self.to_string(),
-            ))
+            Err(Fault::new(format!("{number} is out of range"), self.to_string()))
         }
     }
 }
 
 impl Report {
     pub(super) fn add(&mut self, path: impl Into<String>, fault: Fault) {
-        self.mistakes.push(Mistake {
-            file: self.file.clone(),
-            path: path.into(),
-            wrong: fault.wrong,
-            right: fault.right,
-        });
+        self.mistakes.push(Mistake { file: self.file.clone(), path: path.into(), wrong: fault.wrong, right: fault.right });
     }
 
     /// The value, or none and a mistake more.
-    pub(super) fn keep<T>(
-        &mut self,
-        path: impl Into<String>,
-        result: Result<T, Fault>,
-    ) -> Option<T> {
+    pub(super) fn keep<T>(&mut self, path: impl Into<String>, result: Result<T, Fault>) -> Option<T> {
         result.map_err(|fault| self.add(path, fault)).ok()
     }
 
     /// What is written at a leaf; none where nothing is or where it is of the wrong kind.
-    pub(super) fn leaf<'r, T>(
-        &mut self,
-        path: &str,
-        leaf: &'r Checked<T>,
-        right: &str,
-    ) -> Option<&'r T> {
+    pub(super) fn leaf<'r, T>(&mut self, path: &str, leaf: &'r Checked<T>, right: &str) -> Option<&'r T> {
         match leaf {
             Checked::Absent => None,
             Checked::Good(value) => Some(value),
@@ -111,17 +91,11 @@ impl Report {
 
     /// The number written at a leaf, or the default where it is absent or wrong.
     pub(super) fn number(&mut self, path: &str, leaf: &Checked<i64>, span: &Span) -> i64 {
-        self.leaf(path, leaf, &span.to_string())
-            .and_then(|&number| self.keep(path, span.check(number)))
-            .unwrap_or(span.default)
+        self.leaf(path, leaf, &span.to_string()).and_then(|&number| self.keep(path, span.check(number))).unwrap_or(span.default)
     }
 
     /// The strings of a list with their paths; none where the list is absent or is no list.
-    pub(super) fn strings<'r>(
-        &mut self,
-        path: &str,
-        leaf: &'r Checked<Vec<Checked<String>>>,
-    ) -> Option<Vec<(String, &'r str)>> {
+    pub(super) fn strings<'r>(&mut self, path: &str, leaf: &'r Checked<Vec<Checked<String>>>) -> Option<Vec<(String, &'r str)>> {
         let list = self.leaf(path, leaf, "must be a list of strings")?;
         let mut strings = Vec::with_capacity(list.len());
         for (index, item) in list.iter().enumerate() {
@@ -134,18 +108,11 @@ impl Report {
     }
 
     /// What is written in a table; its unknown keys are mistakes. None where it is absent or is no table.
-    pub(super) fn section<'r, T: DeserializeOwned>(
-        &mut self,
-        path: &str,
-        section: &'r Section<T>,
-    ) -> Option<&'r T> {
+    pub(super) fn section<'r, T: DeserializeOwned>(&mut self, path: &str, section: &'r Section<T>) -> Option<&'r T> {
         match section {
             Section::Absent => None,
             Section::Bad(found) => {
-                self.add(
-                    path,
-                    Fault::new(format!("found {found}"), "must be a table"),
-                );
+                self.add(path, Fault::new(format!("found {found}"), "must be a table"));
                 None
             }
             Section::Good { value, unknown } => {
@@ -171,16 +138,8 @@ impl Report {
 /// `key` below `path`, quoted where TOML would quote it.
 pub(super) fn join(path: &str, key: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let key = if !key.is_empty() && key.chars().all(is_bare) {
-        key.to_owned()
-    } else {
-        format!("{key:?}")
-    };
-    if path.is_empty() {
-        key
-    } else {
-        format!("{path}.{key}")
-    }
+    let key = if !key.is_empty() && key.chars().all(is_bare) { key.to_owned() } else { format!("{key:?}") };
+    if path.is_empty() { key } else { format!("{path}.{key}") }
 }
 
 /// What to say to someone who wrote `name` where one of `known` belongs.

@@ -48,10 +48,7 @@ pub(super) struct Own<'a> {
 impl Trail {
     /// Whether the end exists, and what it is.
     pub(super) fn found(&self) -> Option<&Metadata> {
-        self.steps
-            .last()
-            .filter(|step| step.path == self.end)
-            .map(|step| &step.meta)
+        self.steps.last().filter(|step| step.path == self.end).map(|step| &step.meta)
     }
 }
 
@@ -59,23 +56,14 @@ impl Trust {
     /// Everything on the way that someone who is not trusted could change or replace.
     pub(super) fn faults(&self, trail: &Trail) -> Vec<Fault> {
         let mut seen = HashSet::new();
-        trail
-            .steps
-            .iter()
-            .filter(|step| seen.insert(&step.path))
-            .filter_map(|step| self.check(step).err())
-            .collect()
+        trail.steps.iter().filter(|step| seen.insert(&step.path)).filter_map(|step| self.check(step).err()).collect()
     }
 
     fn check(&self, step: &Step) -> Result<(), Fault> {
         let Self { owner } = self;
         let Step { path, meta } = step;
         if meta.uid() != *owner && meta.uid() != 0 {
-            let who = if *owner == 0 {
-                "root".to_owned()
-            } else {
-                format!("uid {owner} or root")
-            };
+            let who = if *owner == 0 { "root".to_owned() } else { format!("uid {owner} or root") };
             return Err(Fault::new(
                 format!("{} belongs to uid {}", path.display(), meta.uid()),
                 format!("must belong to {who}; type: chown {owner} {}", quoted(path)),
@@ -113,23 +101,19 @@ impl Own<'_> {
             }),
             (None, _) => return PathBuf::new(),
         };
-        report
-            .keep(self.path, path.and_then(|path| self.check(&path)))
-            .unwrap_or_default()
+        report.keep(self.path, path.and_then(|path| self.check(&path))).unwrap_or_default()
     }
 
     fn check(&self, path: &Path) -> Result<PathBuf, Fault> {
         let trail = trail(path)?;
         out_of_reach(&trail, self.roots)?;
         match trail.found() {
-            Some(meta) if self.directory && !meta.is_dir() => Err(Fault::new(
-                format!("{} is no directory", trail.end.display()),
-                "must be a directory, or not exist yet",
-            )),
-            Some(meta) if !self.directory && meta.is_dir() => Err(Fault::new(
-                format!("{} is a directory", trail.end.display()),
-                "must be a file, or not exist yet",
-            )),
+            Some(meta) if self.directory && !meta.is_dir() => {
+                Err(Fault::new(format!("{} is no directory", trail.end.display()), "must be a directory, or not exist yet"))
+            }
+            Some(meta) if !self.directory && meta.is_dir() => {
+                Err(Fault::new(format!("{} is a directory", trail.end.display()), "must be a file, or not exist yet"))
+            }
             _ => Ok(trail.end),
         }
     }
@@ -152,10 +136,7 @@ pub(super) fn absolute(path: &Path, home: Option<&Path>) -> Result<PathBuf, Faul
     if path.is_absolute() {
         Ok(path.to_owned())
     } else {
-        Err(Fault::new(
-            format!("`{}` is a relative path", path.display()),
-            right,
-        ))
+        Err(Fault::new(format!("`{}` is a relative path", path.display()), right))
     }
 }
 
@@ -163,24 +144,13 @@ pub(super) fn absolute(path: &Path, home: Option<&Path>) -> Result<PathBuf, Faul
 pub(super) fn directory(path: &Path, home: Option<&Path>) -> Result<PathBuf, Fault> {
     let path = absolute(path, home)?;
     let right = "must be an existing directory";
-    let end = fs::canonicalize(&path)
-        .map_err(|error| Fault::new(format!("{}: {error}", path.display()), right))?;
-    if end.is_dir() {
-        Ok(end)
-    } else {
-        Err(Fault::new(
-            format!("{} is no directory", path.display()),
-            right,
-        ))
-    }
+    let end = fs::canonicalize(&path).map_err(|error| Fault::new(format!("{}: {error}", path.display()), right))?;
+    if end.is_dir() { Ok(end) } else { Err(Fault::new(format!("{} is no directory", path.display()), right)) }
 }
 
 /// The root that holds `path`, which has no links.
 pub(super) fn root_of<'r>(path: &Path, roots: &'r [PathBuf]) -> Option<&'r Path> {
-    roots
-        .iter()
-        .find(|root| path.starts_with(root))
-        .map(PathBuf::as_path)
+    roots.iter().find(|root| path.starts_with(root)).map(PathBuf::as_path)
 }
 
 /// Refuses what a job could write or redirect: a way that ends in a root, or passes something below one. A root that is only passed
@@ -198,9 +168,7 @@ pub(super) fn out_of_reach(trail: &Trail, roots: &[PathBuf]) -> Result<(), Fault
             let wrong = if trail.end.starts_with(root) {
                 format!("{end} lies in the job root {shown}, where an agent could write it")
             } else {
-                format!(
-                    "the way to {end} leads through the job root {shown}, where an agent could change it"
-                )
+                format!("the way to {end} leads through the job root {shown}, where an agent could change it")
             };
             let right = "choose a narrower root in `jobs.roots`, start in a project directory, or keep it elsewhere";
             Err(Fault::new(wrong, right))
@@ -211,10 +179,7 @@ pub(super) fn out_of_reach(trail: &Trail, roots: &[PathBuf]) -> Result<(), Fault
 /// [`follow`], with its error as a fault.
 pub(super) fn trail(path: &Path) -> Result<Trail, Fault> {
     follow(path).map_err(|error| {
-        Fault::new(
-            format!("{} can not be resolved: {error}", path.display()),
-            "must be a path the server's user can follow",
-        )
+        Fault::new(format!("{} can not be resolved: {error}", path.display()), "must be a path the server's user can follow")
     })
 }
 
@@ -223,10 +188,7 @@ pub(super) fn trail(path: &Path) -> Result<Trail, Fault> {
 fn follow(path: &Path) -> io::Result<Trail> {
     let mut todo = Vec::new();
     push(&mut todo, path);
-    let mut trail = Trail {
-        steps: Vec::new(),
-        end: PathBuf::from("/"),
-    };
+    let mut trail = Trail { steps: Vec::new(), end: PathBuf::from("/") };
     let mut links = 0;
     let mut is_missing = false;
     while let Some(part) = todo.pop() {
@@ -293,9 +255,5 @@ impl Trail {
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    if text.chars().all(is_plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

@@ -30,11 +30,7 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     /// What `[[policies]]` says; at least one entry, unless that is reported.
-    pub(super) fn mean(
-        &self,
-        report: &mut Report,
-        leaf: &Checked<Vec<Section<RawPolicy>>>,
-    ) -> Vec<PolicyEntry> {
+    pub(super) fn mean(&self, report: &mut Report, leaf: &Checked<Vec<Section<RawPolicy>>>) -> Vec<PolicyEntry> {
         let key = "policies";
         let right = "must be one or more [[policies]] tables";
         let list = match (leaf, report.leaf(key, leaf, right)) {
@@ -48,10 +44,7 @@ impl Reader<'_> {
         };
         if list.len() > MAX_POLICIES {
             let wrong = format!("there are {}", list.len());
-            report.add(
-                key,
-                Fault::new(wrong, format!("must be at most {MAX_POLICIES}")),
-            );
+            report.add(key, Fault::new(wrong, format!("must be at most {MAX_POLICIES}")));
         }
         let mut names = HashMap::new();
         list.iter()
@@ -71,10 +64,7 @@ impl Reader<'_> {
         let may_rewrite = format!("{at}.may_rewrite");
         PolicyEntry {
             name: name(report, &format!("{at}.name"), &raw.name),
-            may_rewrite: report
-                .leaf(&may_rewrite, &raw.may_rewrite, "must be true or false")
-                .copied()
-                .unwrap_or_default(),
+            may_rewrite: report.leaf(&may_rewrite, &raw.may_rewrite, "must be true or false").copied().unwrap_or_default(),
             grants: self.grants(report, &format!("{at}.grants"), &raw.grants),
             settings: self.settings(report, &format!("{at}.settings"), &raw.settings, &component),
             component,
@@ -87,9 +77,7 @@ impl Reader<'_> {
             Some(name) => report.keep(at, self.builtin(name)),
             None => {
                 let trail = report.keep(at, self.component_file(text))?;
-                let trust = Trust {
-                    owner: self.owner(),
-                };
+                let trust = Trust { owner: self.owner() };
                 for fault in trust.faults(&trail) {
                     report.add(at, fault);
                 }
@@ -105,10 +93,7 @@ impl Reader<'_> {
         if known.contains(&name) {
             return Ok(ComponentSource::Builtin(name.to_owned()));
         }
-        Err(Fault::new(
-            format!("{name:?} is no built-in policy"),
-            suggestion(name, &known),
-        ))
+        Err(Fault::new(format!("{name:?} is no built-in policy"), suggestion(name, &known)))
     }
 
     fn builtins(&self) -> Vec<&'static str> {
@@ -121,14 +106,10 @@ impl Reader<'_> {
         let trail = places::trail(&path)?;
         match trail.found() {
             Some(meta) if meta.is_file() => Ok(trail),
-            Some(_) => Err(Fault::new(
-                format!("{} is no regular file", trail.end.display()),
-                "must be a component",
-            )),
-            None if self.builtins().contains(&text) => Err(Fault::new(
-                format!("{} does not exist", path.display()),
-                format!("did you mean `{BUILTIN}{text}`?"),
-            )),
+            Some(_) => Err(Fault::new(format!("{} is no regular file", trail.end.display()), "must be a component")),
+            None if self.builtins().contains(&text) => {
+                Err(Fault::new(format!("{} does not exist", path.display()), format!("did you mean `{BUILTIN}{text}`?")))
+            }
             None => Err(Fault::new(
                 format!("{} does not exist", path.display()),
                 format!("must be a component's file, or one of `{BUILTIN}NAME`"),
@@ -143,9 +124,7 @@ impl Reader<'_> {
             Origin::Embedded => None,
         };
         match directory {
-            Some(directory) if is_plainly_relative(path) => {
-                places::absolute(&directory.join(path), None)
-            }
+            Some(directory) if is_plainly_relative(path) => places::absolute(&directory.join(path), None),
             _ => places::absolute(path, self.surroundings.home()),
         }
     }
@@ -163,17 +142,11 @@ impl Reader<'_> {
             return Grants::default();
         };
         let mut grants = Grants::default();
-        for (at, name) in report
-            .strings(&format!("{at}.env"), &raw.env)
-            .unwrap_or_default()
-        {
+        for (at, name) in report.strings(&format!("{at}.env"), &raw.env).unwrap_or_default() {
             let name = report.keep(at, variable_name(name));
             grants.env.extend(name.map(str::to_owned));
         }
-        for (at, text) in report
-            .strings(&format!("{at}.read"), &raw.read)
-            .unwrap_or_default()
-        {
+        for (at, text) in report.strings(&format!("{at}.read"), &raw.read).unwrap_or_default() {
             let home = self.surroundings.home();
             let directory = places::directory(Path::new(text), home);
             grants.read.extend(report.keep(at, directory));
@@ -181,13 +154,7 @@ impl Reader<'_> {
         grants
     }
 
-    fn settings(
-        &self,
-        report: &mut Report,
-        at: &str,
-        leaf: &Checked<toml::Table>,
-        component: &ComponentSource,
-    ) -> Value {
+    fn settings(&self, report: &mut Report, at: &str, leaf: &Checked<toml::Table>, component: &ComponentSource) -> Value {
         if let Some(table) = report.leaf(at, leaf, "must be a table") {
             return object(report, at, table);
         }
@@ -207,9 +174,7 @@ impl Reader<'_> {
 
     fn default_settings(&self, name: &str) -> &'static str {
         let mut builtins = self.surroundings.builtins.iter();
-        builtins
-            .find(|builtin| builtin.name == name)
-            .map_or("", |builtin| builtin.default_settings)
+        builtins.find(|builtin| builtin.name == name).map_or("", |builtin| builtin.default_settings)
     }
 }
 
@@ -219,12 +184,7 @@ fn is_plainly_relative(path: &Path) -> bool {
 }
 
 /// The value of a key that has no default.
-fn required<'r, T>(
-    report: &mut Report,
-    at: &str,
-    leaf: &'r Checked<T>,
-    right: &str,
-) -> Option<&'r T> {
+fn required<'r, T>(report: &mut Report, at: &str, leaf: &'r Checked<T>, right: &str) -> Option<&'r T> {
     if let Checked::Absent = leaf {
         report.add(at, Fault::new("is missing", right));
     }
@@ -250,10 +210,7 @@ fn claim(names: &mut HashMap<String, String>, name: &str, at: String) -> Result<
         return Ok(());
     }
     match names.get(name) {
-        Some(first) => Err(Fault::new(
-            format!("`{name}` is the name of {first} too"),
-            "names must be unique",
-        )),
+        Some(first) => Err(Fault::new(format!("`{name}` is the name of {first} too"), "names must be unique")),
         None => {
             names.insert(name.to_owned(), at);
             Ok(())
@@ -262,9 +219,7 @@ fn claim(names: &mut HashMap<String, String>, name: &str, at: String) -> Result<
 }
 
 fn object(report: &mut Report, at: &str, table: &toml::Table) -> Value {
-    let members = table
-        .iter()
-        .map(|(key, value)| (key.clone(), json(report, &join(at, key), value)));
+    let members = table.iter().map(|(key, value)| (key.clone(), json(report, &join(at, key), value)));
     Value::Object(members.collect())
 }
 
@@ -274,19 +229,15 @@ fn json(report: &mut Report, at: &str, value: &toml::Value) -> Value {
         toml::Value::String(text) => Value::from(text.as_str()),
         toml::Value::Integer(number) => Value::from(*number),
         toml::Value::Boolean(flag) => Value::from(*flag),
-        toml::Value::Float(number) => report
-            .keep(at, finite(*number))
-            .map_or(Value::Null, Value::Number),
+        toml::Value::Float(number) => report.keep(at, finite(*number)).map_or(Value::Null, Value::Number),
         toml::Value::Datetime(_) => {
             let wrong = "found a date or time, which JSON does not have";
             report.add(at, Fault::new(wrong, "write it as a string"));
             Value::Null
         }
-        toml::Value::Array(list) => list
-            .iter()
-            .enumerate()
-            .map(|(index, value)| json(report, &format!("{at}[{index}]"), value))
-            .collect(),
+        toml::Value::Array(list) => {
+            list.iter().enumerate().map(|(index, value)| json(report, &format!("{at}[{index}]"), value)).collect()
+        }
         toml::Value::Table(table) => object(report, at, table),
     }
 }

@@ -183,10 +183,7 @@ pub struct RawGrants {
 pub(super) fn parse(text: &str) -> Result<Section<RawConfig>, Vec<Fault>> {
     let (_, errors) = toml::de::DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        return Err(errors
-            .iter()
-            .map(|error| syntax_fault(text, error))
-            .collect());
+        return Err(errors.iter().map(|error| syntax_fault(text, error)).collect());
     }
     toml::from_str(text).map_err(|error| vec![syntax_fault(text, &error)])
 }
@@ -195,26 +192,16 @@ fn syntax_fault(text: &str, error: &toml::de::Error) -> Fault {
     let at = error.span().map_or(0, |span| span.start);
     let before = text.get(..at).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
-    let column = before
-        .rsplit('\n')
-        .next()
-        .map_or(0, |last| last.chars().count())
-        + 1;
+    let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
     let message = error.message().replace('\n', ", ");
-    Fault::new(
-        format!("line {line}, column {column}: {message}"),
-        "must be TOML",
-    )
+    Fault::new(format!("line {line}, column {column}: {message}"), "must be TOML")
 }
 
 /// The keys `T` knows, in the order of its fields.
 pub(super) fn keys<T: DeserializeOwned>() -> Vec<&'static str> {
     let fields = Cell::new(&[][..]);
     // The probe always fails; what it is good for it has by then.
-    let _ = T::deserialize(Probe {
-        fields: &fields,
-        lifetime: PhantomData,
-    });
+    let _ = T::deserialize(Probe { fields: &fields, lifetime: PhantomData });
     fields.get().to_vec()
 }
 

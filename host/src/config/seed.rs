@@ -22,14 +22,7 @@ pub(super) const WORKING_DIR: &str = "MCP_BG_WORKING_DIR";
 const ALLOWED_COMMANDS: &str = "MCP_BG_ALLOWED_COMMANDS";
 
 /// All of them.
-pub(super) const NAMES: [&str; 6] = [
-    MAX_JOBS,
-    MAX_OUTPUT_SIZE,
-    JOB_TIMEOUT,
-    CLEANUP_INTERVAL,
-    WORKING_DIR,
-    ALLOWED_COMMANDS,
-];
+pub(super) const NAMES: [&str; 6] = [MAX_JOBS, MAX_OUTPUT_SIZE, JOB_TIMEOUT, CLEANUP_INTERVAL, WORKING_DIR, ALLOWED_COMMANDS];
 
 /// Puts the numbers over what the built-in configuration says. [`working_directory`] is not among them: it must be known earlier.
 pub(super) fn overlay(report: &mut Report, jobs: &mut Jobs, surroundings: &Surroundings) {
@@ -62,24 +55,19 @@ fn parse(value: &OsStr, span: &Span) -> Result<i64, Fault> {
     let text = value.to_string_lossy();
     match text.trim().parse() {
         Ok(number) => span.check(number),
-        Err(_) => Err(Fault::new(
-            format!("`{text}` is no whole number"),
-            span.to_string(),
-        )),
+        Err(_) => Err(Fault::new(format!("`{text}` is no whole number"), span.to_string())),
     }
 }
 
 /// An empty variable allowed nothing in particular there, so nothing is lost with it.
 fn refuse_patterns(report: &mut Report, surroundings: &Surroundings) {
-    let is_set = surroundings
-        .variable(ALLOWED_COMMANDS)
-        .is_some_and(|value| !value.is_empty());
+    let is_set = surroundings.variable(ALLOWED_COMMANDS).is_some_and(|value| !value.is_empty());
     if is_set {
         report.add(
             ALLOWED_COMMANDS,
             Fault::new(
                 "is set, and a regular expression that is searched in a command is no allowlist: `echo` passes `rm -r x # echo`",
-                "unset it and write the settings of the `allowlist` policy in a file; `portcullis policy import` drafts them from the patterns",
+                "unset it and write the settings of the `allowlist` policy in a file; policies/allowlist/README.md shows how (`portcullis policy import`, which is to draft them from the patterns, is yet to come)",
             ),
         );
     }

@@ -30,23 +30,14 @@ pub(super) struct Source {
 
 /// Chooses the source and reads it. A file that can be read but not be trusted is reported and read all the same, so that its other
 /// mistakes show too.
-pub(super) fn choose(
-    explicit: Option<&Path>,
-    surroundings: &Surroundings,
-    report: &mut Report,
-) -> Option<Source> {
+pub(super) fn choose(explicit: Option<&Path>, surroundings: &Surroundings, report: &mut Report) -> Option<Source> {
     let origin = origin(explicit, surroundings, report)?;
     let overridden = overridden(&origin, explicit, surroundings);
     let (path, owner) = match &origin {
         Origin::Administrator(path) => (path, surroundings.administrator),
         Origin::File(path) => (path, surroundings.uid),
         Origin::Embedded => {
-            return Some(Source {
-                origin,
-                text: EMBEDDED.to_owned(),
-                trail: None,
-                overridden,
-            });
+            return Some(Source { origin, text: EMBEDDED.to_owned(), trail: None, overridden });
         }
     };
     report.file = Some(path.clone());
@@ -55,20 +46,11 @@ pub(super) fn choose(
         report.add("", fault);
     }
     let text = report.keep("", read(&trail.end))?;
-    Some(Source {
-        origin,
-        text,
-        trail: Some(trail),
-        overridden,
-    })
+    Some(Source { origin, text, trail: Some(trail), overridden })
 }
 
 /// The first source there is. One that is named and does not exist is a mistake, not a reason to take the next.
-fn origin(
-    explicit: Option<&Path>,
-    surroundings: &Surroundings,
-    report: &mut Report,
-) -> Option<Origin> {
+fn origin(explicit: Option<&Path>, surroundings: &Surroundings, report: &mut Report) -> Option<Origin> {
     let administrators = &surroundings.administrators_file;
     if is_there(report, administrators)? {
         return Some(Origin::Administrator(administrators.clone()));
@@ -98,9 +80,7 @@ fn named(report: &mut Report, by: &str, path: PathBuf) -> Option<Origin> {
 }
 
 fn users_file(surroundings: &Surroundings) -> Option<PathBuf> {
-    surroundings
-        .config_directory()
-        .map(|dir| dir.join("config.toml"))
+    surroundings.config_directory().map(|dir| dir.join("config.toml"))
 }
 
 fn from_cwd(path: &Path, surroundings: &Surroundings) -> Result<PathBuf, Fault> {
@@ -112,10 +92,7 @@ fn from_cwd(path: &Path, surroundings: &Surroundings) -> Result<PathBuf, Fault> 
     }
     match &surroundings.cwd {
         Ok(cwd) => Ok(cwd.join(path)),
-        Err(error) => Err(Fault::new(
-            format!("the current directory is not known: {error}"),
-            "must be an absolute path",
-        )),
+        Err(error) => Err(Fault::new(format!("the current directory is not known: {error}"), "must be an absolute path")),
     }
 }
 
@@ -137,11 +114,7 @@ fn is_there(report: &mut Report, path: &Path) -> Option<bool> {
 }
 
 /// What someone may expect to count and does not.
-fn overridden(
-    origin: &Origin,
-    explicit: Option<&Path>,
-    surroundings: &Surroundings,
-) -> Vec<String> {
+fn overridden(origin: &Origin, explicit: Option<&Path>, surroundings: &Surroundings) -> Vec<String> {
     let mut list = Vec::new();
     if let Origin::Administrator(_) = origin {
         list.extend(explicit.map(|path| format!("--config {}", path.display())));
@@ -151,9 +124,7 @@ fn overridden(
         list.extend(users.map(|path| path.display().to_string()));
     }
     if *origin != Origin::Embedded {
-        let set = seed::NAMES
-            .iter()
-            .filter(|name| surroundings.variable(name).is_some());
+        let set = seed::NAMES.iter().filter(|name| surroundings.variable(name).is_some());
         list.extend(set.map(|name| (*name).to_owned()));
     }
     list
@@ -178,10 +149,7 @@ fn read(path: &Path) -> Result<String, Fault> {
 fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     // Without NONBLOCK the opening of a pipe with no writer would never return.
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }

@@ -50,9 +50,7 @@ impl Surroundings {
 
     /// A variable as it is.
     pub(super) fn variable(&self, name: &str) -> Option<&OsStr> {
-        self.variables
-            .get(OsStr::new(name))
-            .map(OsString::as_os_str)
+        self.variables.get(OsStr::new(name)).map(OsString::as_os_str)
     }
 
     /// The home directory, unless it is relative: then it would lead into whatever directory the server was started in.

@@ -35,18 +35,9 @@ impl Scene {
             administrator: uid,
             builtins: builtins(),
         };
-        let scene = Self {
-            directory,
-            surroundings,
-        };
+        let scene = Self { directory, surroundings };
         scene.chmod("", 0o700);
-        for below in [
-            "home/.config/portcullis",
-            "home/src",
-            "project",
-            "etc",
-            "bin",
-        ] {
+        for below in ["home/.config/portcullis", "home/src", "project", "etc", "bin"] {
             scene.directory(below);
         }
         scene
@@ -81,9 +72,7 @@ impl Scene {
     }
 
     fn set(&mut self, name: &str, value: impl Into<OsString>) {
-        self.surroundings
-            .variables
-            .insert(name.into(), value.into());
+        self.surroundings.variables.insert(name.into(), value.into());
     }
 
     fn load(&self) -> Result<Config, Mistakes> {
@@ -123,10 +112,7 @@ impl Scene {
 }
 
 fn builtins() -> Vec<Builtin> {
-    let builtin = |name, default_settings| Builtin {
-        name,
-        default_settings,
-    };
+    let builtin = |name, default_settings| Builtin { name, default_settings };
     vec![
         builtin("allowlist", "[programs.git]\nflags = ['--version']"),
         builtin("harden", ""),
@@ -136,8 +122,7 @@ fn builtins() -> Vec<Builtin> {
 
 fn variable<'c>(config: &'c Config, name: &str) -> Option<&'c str> {
     let mut env = config.jobs.env.iter();
-    env.find(|(known, _)| known == name)
-        .map(|(_, value)| value.as_str())
+    env.find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
 // The example, which is the built-in configuration.
@@ -155,19 +140,13 @@ fn works_without_any_file() {
     assert_eq!(variable(&config, "PATH"), scene.path("bin").to_str());
     assert_eq!(variable(&config, "HOME"), scene.path("home").to_str());
     assert_eq!(variable(&config, "TERM"), Some("dumb"));
-    assert_eq!(
-        config.audit,
-        scene.path("home/.local/state/portcullis/audit.jsonl")
-    );
+    assert_eq!(config.audit, scene.path("home/.local/state/portcullis/audit.jsonl"));
     assert_eq!(config.cache, scene.path("home/.cache/portcullis"));
     assert_eq!(config.default_verdict, DefaultVerdict::Deny);
     assert!(config.overridden.is_empty());
 
-    let policies: Vec<_> = config
-        .policies
-        .iter()
-        .map(|entry| (entry.name.as_str(), &entry.component, entry.may_rewrite))
-        .collect();
+    let policies: Vec<_> =
+        config.policies.iter().map(|entry| (entry.name.as_str(), &entry.component, entry.may_rewrite)).collect();
     let builtin = |name: &str| ComponentSource::Builtin(name.to_owned());
     let expected = [
         ("allowlist", &builtin("allowlist"), false),
@@ -196,15 +175,7 @@ fn example_states_the_defaults() {
 /// The example with every commented-out line put back.
 fn uncommented() -> String {
     let is_code = |line: &str| line.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
-    EMBEDDED
-        .lines()
-        .map(|line| {
-            line.strip_prefix('#')
-                .filter(|l| is_code(l))
-                .unwrap_or(line)
-        })
-        .collect::<Vec<_>>()
-        .join("\n")
+    EMBEDDED.lines().map(|line| line.strip_prefix('#').filter(|l| is_code(l)).unwrap_or(line)).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -219,9 +190,7 @@ fn example_comments_only_keys_that_are_known() {
     }
     let there = scene.path("").display().to_string();
     let text = text.replace("/usr/share/dict", &there);
-    let config = scene
-        .read(&text)
-        .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let config = scene.read(&text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert_eq!(config.policies[3].settings["max_files"], 20);
     assert_eq!(config.jobs.cwd, scene.path("home/src/portcullis"));
 }
@@ -235,30 +204,18 @@ fn example_leaves_no_key_out() {
     };
     let whole: toml::Table = toml::from_str(&uncommented()).unwrap();
     has(&whole, raw::keys::<raw::RawConfig>());
-    has(
-        whole["jobs"].as_table().unwrap(),
-        raw::keys::<raw::RawJobs>(),
-    );
+    has(whole["jobs"].as_table().unwrap(), raw::keys::<raw::RawJobs>());
     let env = whole["jobs"]["env"].as_table().unwrap();
     has(env, raw::keys::<raw::RawEnv>());
     let limits = whole["limits"].as_table().unwrap();
     has(limits, raw::keys::<raw::RawLimits>());
     let decision = whole["decision"].as_table().unwrap();
     has(decision, raw::keys::<raw::RawDecision>());
-    has(
-        whole["audit"].as_table().unwrap(),
-        raw::keys::<raw::RawAudit>(),
-    );
-    has(
-        whole["cache"].as_table().unwrap(),
-        raw::keys::<raw::RawCache>(),
-    );
+    has(whole["audit"].as_table().unwrap(), raw::keys::<raw::RawAudit>());
+    has(whole["cache"].as_table().unwrap(), raw::keys::<raw::RawCache>());
     let own = whole["policies"][3].as_table().unwrap();
     has(own, raw::keys::<raw::RawPolicy>());
-    has(
-        own["grants"].as_table().unwrap(),
-        raw::keys::<raw::RawGrants>(),
-    );
+    has(own["grants"].as_table().unwrap(), raw::keys::<raw::RawGrants>());
 }
 
 // Values.
@@ -291,10 +248,7 @@ fn values_get_their_units() {
     assert_eq!(config.limits, limits);
     assert_eq!(config.default_verdict, DefaultVerdict::Ask);
     assert!(config.policies[0].may_rewrite);
-    let grants = Grants {
-        env: vec!["CI".to_owned()],
-        read: vec![scene.path("home")],
-    };
+    let grants = Grants { env: vec!["CI".to_owned()], read: vec![scene.path("home")] };
     assert_eq!(config.policies[0].grants, grants);
 }
 
@@ -325,11 +279,7 @@ fn numbers_out_of_range(#[case] key: &str, #[case] value: &str, #[case] max: &st
     assert_eq!(mistakes.len(), 1, "{mistakes:?}");
     let begin = format!("{key}: {value} is out of range; must be a whole number of ");
     assert!(mistakes[0].starts_with(&begin), "{}", mistakes[0]);
-    assert!(
-        mistakes[0].contains(&format!(" to {max}")),
-        "{}",
-        mistakes[0]
-    );
+    assert!(mistakes[0].contains(&format!(" to {max}")), "{}", mistakes[0]);
 }
 
 /// The text of a file, without policies, and the one mistake in it.
@@ -348,36 +298,15 @@ fn numbers_out_of_range(#[case] key: &str, #[case] value: &str, #[case] max: &st
     "audit.path = 1979-05-27",
     "audit.path: found a date or time; must be a path as a string, absolute or `~/…`"
 )]
-#[case::unit_left_off(
-    "jobs.timeout = 3",
-    "jobs.timeout: unknown key; did you mean `timeout_s`?"
-)]
-#[case::mistyped(
-    "limits.memroy_mib = 3",
-    "limits.memroy_mib: unknown key; did you mean `memory_mib`?"
-)]
+#[case::unit_left_off("jobs.timeout = 3", "jobs.timeout: unknown key; did you mean `timeout_s`?")]
+#[case::mistyped("limits.memroy_mib = 3", "limits.memroy_mib: unknown key; did you mean `memory_mib`?")]
 #[case::top_level("job.max_running = 3", "job: unknown key; did you mean `jobs`?")]
 #[case::nothing_near("audit.zzzzzzzz = 1", "audit.zzzzzzzz: unknown key; known here: path")]
-#[case::odd_key(
-    "jobs.env.'a b' = 1",
-    r#"jobs.env."a b": unknown key; known here: pass, set"#
-)]
-#[case::verdict(
-    "decision.default = 'maybe'",
-    r#"decision.default: found a string; must be "deny", "ask" or "allow""#
-)]
-#[case::roots_no_list(
-    "jobs.roots = '/'",
-    "jobs.roots: found a string; must be a list of strings"
-)]
-#[case::root_no_string(
-    "jobs.roots = ['~/src', 1]",
-    "jobs.roots[1]: found a whole number; must be a string"
-)]
-#[case::root_relative(
-    "jobs.roots = ['.']",
-    "jobs.roots[0]: `.` is a relative path; must be a path, absolute or `~/…`"
-)]
+#[case::odd_key("jobs.env.'a b' = 1", r#"jobs.env."a b": unknown key; known here: pass, set"#)]
+#[case::verdict("decision.default = 'maybe'", r#"decision.default: found a string; must be "deny", "ask" or "allow""#)]
+#[case::roots_no_list("jobs.roots = '/'", "jobs.roots: found a string; must be a list of strings")]
+#[case::root_no_string("jobs.roots = ['~/src', 1]", "jobs.roots[1]: found a whole number; must be a string")]
+#[case::root_relative("jobs.roots = ['.']", "jobs.roots[0]: `.` is a relative path; must be a path, absolute or `~/…`")]
 #[case::root_of_another_user(
     "jobs.roots = ['~root']",
     "jobs.roots[0]: `~root` is a relative path; must be a path, absolute or `~/…`"
@@ -386,34 +315,16 @@ fn numbers_out_of_range(#[case] key: &str, #[case] value: &str, #[case] max: &st
     "jobs.roots = ['~/none']",
     "jobs.roots[0]: DIR/home/none: No such file or directory (os error 2); must be an existing directory"
 )]
-#[case::root_empty(
-    "jobs.roots = ['']",
-    "jobs.roots[0]: is empty; must be a path, absolute or `~/…`"
-)]
-#[case::root_nul(
-    r#"jobs.roots = ["/\u0000"]"#,
-    "jobs.roots[0]: contains a NUL character; must be a path, absolute or `~/…`"
-)]
-#[case::cwd_outside(
-    "jobs.cwd = '~'",
-    "jobs.cwd: DIR/home is outside every root; must lie in one of `jobs.roots`"
-)]
+#[case::root_empty("jobs.roots = ['']", "jobs.roots[0]: is empty; must be a path, absolute or `~/…`")]
+#[case::root_nul(r#"jobs.roots = ["/\u0000"]"#, "jobs.roots[0]: contains a NUL character; must be a path, absolute or `~/…`")]
+#[case::cwd_outside("jobs.cwd = '~'", "jobs.cwd: DIR/home is outside every root; must lie in one of `jobs.roots`")]
 #[case::cwd_file(
     "jobs.cwd = '~/.config/portcullis/config.toml'",
     "jobs.cwd: DIR/home/.config/portcullis/config.toml is no directory; must be an existing directory"
 )]
-#[case::path_empty(
-    "jobs.path = []",
-    "jobs.path: is empty; must name at least one directory, or be left out"
-)]
-#[case::path_relative(
-    "jobs.path = ['bin']",
-    "jobs.path[0]: `bin` is a relative path; must be a path, absolute or `~/…`"
-)]
-#[case::path_colon(
-    "jobs.path = ['/a:/b']",
-    "jobs.path[0]: /a:/b can not stand in PATH; must be UTF-8 without a colon"
-)]
+#[case::path_empty("jobs.path = []", "jobs.path: is empty; must name at least one directory, or be left out")]
+#[case::path_relative("jobs.path = ['bin']", "jobs.path[0]: `bin` is a relative path; must be a path, absolute or `~/…`")]
+#[case::path_colon("jobs.path = ['/a:/b']", "jobs.path[0]: /a:/b can not stand in PATH; must be UTF-8 without a colon")]
 #[case::path_file(
     "jobs.path = ['~/.config/portcullis/config.toml']",
     "jobs.path[0]: DIR/home/.config/portcullis/config.toml is no directory; must be a directory"
@@ -422,26 +333,14 @@ fn numbers_out_of_range(#[case] key: &str, #[case] value: &str, #[case] max: &st
     "jobs.env.pass = ['GIT_*']",
     r#"jobs.env.pass[0]: "GIT_*" is no name of a variable; must be one exact name of letters, digits and `_`; patterns are not taken"#
 )]
-#[case::pass_path(
-    "jobs.env.pass = ['PATH']",
-    "jobs.env.pass[0]: `PATH` is made of `jobs.path`; write the directories there"
-)]
-#[case::set_path(
-    "jobs.env.set.PATH = '/bin'",
-    "jobs.env.set.PATH: `PATH` is made of `jobs.path`; write the directories there"
-)]
-#[case::set_number(
-    "jobs.env.set.A = 1",
-    "jobs.env.set.A: found a whole number; must be a string"
-)]
+#[case::pass_path("jobs.env.pass = ['PATH']", "jobs.env.pass[0]: `PATH` is made of `jobs.path`; write the directories there")]
+#[case::set_path("jobs.env.set.PATH = '/bin'", "jobs.env.set.PATH: `PATH` is made of `jobs.path`; write the directories there")]
+#[case::set_number("jobs.env.set.A = 1", "jobs.env.set.A: found a whole number; must be a string")]
 #[case::set_name(
     "jobs.env.set.'1=A' = 'x'",
     r#"jobs.env.set."1=A": "1=A" is no name of a variable; must be one exact name of letters, digits and `_`; patterns are not taken"#
 )]
-#[case::set_nul(
-    r#"jobs.env.set.A = "\u0000""#,
-    "jobs.env.set.A: contains a NUL character; must be without"
-)]
+#[case::set_nul(r#"jobs.env.set.A = "\u0000""#, "jobs.env.set.A: contains a NUL character; must be without")]
 #[case::set_date(
     "jobs.env.set = 1979-05-27",
     "jobs.env.set: found a date or time; must be a table of strings: { NAME = \"value\" }"
@@ -450,10 +349,7 @@ fn numbers_out_of_range(#[case] key: &str, #[case] value: &str, #[case] max: &st
     "jobs.env = { pass = ['A'], set = { A = '1' } }",
     "jobs.env.pass[0]: `A` stands in `jobs.env.set` too; choose one"
 )]
-#[case::audit_directory(
-    "audit.path = '~'",
-    "audit.path: DIR/home is a directory; must be a file, or not exist yet"
-)]
+#[case::audit_directory("audit.path = '~'", "audit.path: DIR/home is a directory; must be a file, or not exist yet")]
 #[case::audit_relative(
     "audit.path = 'audit.jsonl'",
     "audit.path: `audit.jsonl` is a relative path; must be a path, absolute or `~/…`"
@@ -486,10 +382,7 @@ fn one_mistake(#[case] text: &str, #[case] expected: &str) {
     "name = 'a'\ncomponent = 'builtin:redact'\n[[policies]]\nname = 'a'\ncomponent = 'builtin:harden'",
     "policies[1].name: `a` is the name of policies[0] too; names must be unique"
 )]
-#[case::no_component(
-    "name = 'a'",
-    "policies[0].component: is missing; must be `builtin:NAME` or a path"
-)]
+#[case::no_component("name = 'a'", "policies[0].component: is missing; must be `builtin:NAME` or a path")]
 #[case::unknown_builtin(
     "name = 'a'\ncomponent = 'builtin:redcat'",
     r#"policies[0].component: "redcat" is no built-in policy; did you mean `redact`?"#
@@ -502,10 +395,7 @@ fn one_mistake(#[case] text: &str, #[case] expected: &str) {
     "name = 'a'\ncomponent = 'x.wasm'",
     "policies[0].component: DIR/home/.config/portcullis/x.wasm does not exist; must be a component's file, or one of `builtin:NAME`"
 )]
-#[case::directory(
-    "name = 'a'\ncomponent = '~'",
-    "policies[0].component: DIR/home is no regular file; must be a component"
-)]
+#[case::directory("name = 'a'\ncomponent = '~'", "policies[0].component: DIR/home is no regular file; must be a component")]
 #[case::flag(
     "name = 'a'\ncomponent = 'builtin:redact'\nmay_rewrite = 'yes'",
     "policies[0].may_rewrite: found a string; must be true or false"
@@ -549,18 +439,9 @@ fn one_mistake_in_a_policy(#[case] entry: &str, #[case] expected: &str) {
 }
 
 #[rstest]
-#[case(
-    "",
-    "policies: there is no policy; add a [[policies]] table with `name` and `component`"
-)]
-#[case(
-    "policies = []",
-    "policies: there is no policy; add a [[policies]] table with `name` and `component`"
-)]
-#[case(
-    "policies = 'all'",
-    "policies: found a string; must be one or more [[policies]] tables"
-)]
+#[case("", "policies: there is no policy; add a [[policies]] table with `name` and `component`")]
+#[case("policies = []", "policies: there is no policy; add a [[policies]] table with `name` and `component`")]
+#[case("policies = 'all'", "policies: found a string; must be one or more [[policies]] tables")]
 #[case("policies = [1]", "policies[0]: found a whole number; must be a table")]
 fn policies_are_required(#[case] text: &str, #[case] expected: &str) {
     let scene = Scene::new();
@@ -621,10 +502,7 @@ fn all_errors_of_syntax_at_once_and_none_quotes_the_file() {
     let mistakes = scene.mistakes(result);
     assert!(mistakes.len() >= 2, "{mistakes:?}");
     assert!(mistakes[0].starts_with("line 1, column "), "{mistakes:?}");
-    assert!(
-        mistakes.iter().any(|m| m.starts_with("line 4, column ")),
-        "{mistakes:?}"
-    );
+    assert!(mistakes.iter().any(|m| m.starts_with("line 4, column ")), "{mistakes:?}");
     assert!(!mistakes.concat().contains("hunter2"), "{mistakes:?}");
 }
 
@@ -636,17 +514,11 @@ fn what_is_nested_too_deeply_is_a_mistake_like_any_other() {
     let expected = ["found values nested too deeply; must be a table"];
     assert_eq!(scene.mistakes(scene.read(&text)), expected);
 
-    for text in [
-        "[".repeat(100_000),
-        format!("a{} = 1", ".a".repeat(100_000)),
-    ] {
+    for text in ["[".repeat(100_000), format!("a{} = 1", ".a".repeat(100_000))] {
         let text = format!("limits = {text}");
         let mistakes = scene.mistakes(scene.read(&text));
         assert!(!mistakes.is_empty());
-        assert!(
-            mistakes.iter().all(|m| m.starts_with("line ")),
-            "{mistakes:?}"
-        );
+        assert!(mistakes.iter().all(|m| m.starts_with("line ")), "{mistakes:?}");
     }
 }
 
@@ -681,8 +553,7 @@ fn settings_left_out_are_the_built_in_ones_and_an_empty_table_is_none() {
 #[test]
 fn settings_become_json() {
     let scene = Scene::new();
-    let text =
-        format!("{POLICY}settings = {{ a = [1, 2.5, true, 'x', {{ b = {{}} }}], 'c.d' = -3 }}");
+    let text = format!("{POLICY}settings = {{ a = [1, 2.5, true, 'x', {{ b = {{}} }}], 'c.d' = -3 }}");
     let config = scene.read(&text).unwrap();
     let expected = json!({ "a": [1, 2.5, true, "x", { "b": {} }], "c.d": -3 });
     assert_eq!(config.policies[0].settings, expected);
@@ -694,10 +565,7 @@ fn broken_built_in_settings_do_not_start() {
     scene.surroundings.builtins[0].default_settings = "= 1";
     let mistakes = scene.mistakes(scene.read(POLICY));
     assert_eq!(mistakes.len(), 1);
-    assert!(
-        mistakes[0].starts_with("policies[0].settings: "),
-        "{mistakes:?}"
-    );
+    assert!(mistakes[0].starts_with("policies[0].settings: "), "{mistakes:?}");
 }
 
 // Sources and their order.
@@ -773,8 +641,7 @@ fn nothing_comes_from_the_working_directory() {
         assert!(config.cache.starts_with(scene.path("home")));
     }
     scene.set("PORTCULLIS_CONFIG", "config.toml");
-    let expected =
-        ["PORTCULLIS_CONFIG: `config.toml` is a relative path; must be a path, absolute or `~/…`"];
+    let expected = ["PORTCULLIS_CONFIG: `config.toml` is a relative path; must be a path, absolute or `~/…`"];
     assert_eq!(scene.mistakes(scene.load()), expected);
 }
 
@@ -794,8 +661,7 @@ fn relative_home_counts_as_none() {
     let mut scene = Scene::new();
     scene.surroundings.home = Some("home".into());
     let mistakes = scene.mistakes(scene.load());
-    let expected =
-        "no default, since the home directory is not known; name a path here, or set HOME";
+    let expected = "no default, since the home directory is not known; name a path here, or set HOME";
     let expected = ["audit.path", "cache.path"].map(|path| format!("{path}: {expected}"));
     assert_eq!(mistakes, expected);
 }
@@ -807,10 +673,7 @@ fn relative_home_counts_as_none() {
 #[case::pipe(|path: &Path| mkfifo(path), "it is no regular file")]
 #[case::not_utf8(|path: &Path| fs::write(path, b"a = '\xff'").unwrap(), "is not UTF-8 at byte 5")]
 #[case::too_long(|path: &Path| fs::write(path, vec![b'#'; (1 << 20) + 1]).unwrap(), "too long")]
-fn an_administrators_file_that_can_not_be_read_is_not_passed_over(
-    #[case] make: fn(&Path),
-    #[case] expected: &str,
-) {
+fn an_administrators_file_that_can_not_be_read_is_not_passed_over(#[case] make: fn(&Path), #[case] expected: &str) {
     let scene = Scene::new();
     let path = scene.path("etc/config.toml");
     make(&path);
@@ -855,8 +718,7 @@ fn an_administrators_file_others_can_write_does_not_start(#[case] below: &str, #
     let scene = Scene::new();
     scene.file("etc/config.toml", POLICY);
     scene.chmod(below, mode);
-    let expected =
-        format!("others can write DIR/{below} (mode {mode:04o}); type: chmod go-w DIR/{below}");
+    let expected = format!("others can write DIR/{below} (mode {mode:04o}); type: chmod go-w DIR/{below}");
     assert_eq!(scene.mistakes(scene.load()), [expected]);
 }
 
@@ -878,19 +740,13 @@ fn a_file_of_someone_else_does_not_start(#[case] below: &str) {
     let mistakes = scene.mistakes(scene.load());
     let uid = fs::metadata(scene.path(below)).unwrap().uid();
     let expected = format!("DIR/{below} belongs to uid {uid}; must belong to ");
-    assert!(
-        mistakes.iter().any(|m| m.starts_with(&expected)),
-        "{mistakes:?}"
-    );
+    assert!(mistakes.iter().any(|m| m.starts_with(&expected)), "{mistakes:?}");
 }
 
 #[test]
 fn a_users_file_others_can_write_is_refused_along_with_its_other_mistakes() {
     let scene = Scene::new();
-    scene.file(
-        "home/.config/portcullis/config.toml",
-        "jobs.max_running = 0",
-    );
+    scene.file("home/.config/portcullis/config.toml", "jobs.max_running = 0");
     scene.chmod("home/.config/portcullis/config.toml", 0o666);
     scene.chmod("home/.config", 0o777);
     let mistakes = scene.mistakes(scene.load());
@@ -924,9 +780,7 @@ fn a_component_others_can_write_is_refused() {
     assert_eq!(component, ComponentSource::File(scene.path("home/x.wasm")));
 
     scene.chmod("home/x.wasm", 0o666);
-    let expected = [
-        "policies[0].component: others can write DIR/home/x.wasm (mode 0666); type: chmod go-w DIR/home/x.wasm",
-    ];
+    let expected = ["policies[0].component: others can write DIR/home/x.wasm (mode 0666); type: chmod go-w DIR/home/x.wasm"];
     assert_eq!(scene.mistakes(scene.read(text)), expected);
 }
 
@@ -946,11 +800,7 @@ fn nothing_that_steers_the_server_lies_in_a_root() {
         ("cache.path: ", ".cache/portcullis"),
         ("policies[0].component: ", "x.wasm"),
     ]
-    .map(|(path, below)| {
-        format!(
-            "{path}DIR/home/{below} lies in the job root DIR/home, where an agent could write it; {right}"
-        )
-    });
+    .map(|(path, below)| format!("{path}DIR/home/{below} lies in the job root DIR/home, where an agent could write it; {right}"));
     assert_eq!(scene.mistakes(scene.read(text)), expected);
 }
 
@@ -965,10 +815,7 @@ fn links_do_not_hide_a_root(#[case] link: &str, #[case] target: &str, #[case] au
     let text = format!("audit.path = '{}'\n{POLICY}", audit.display());
     let mistakes = scene.mistakes(scene.read(&text));
     assert_eq!(mistakes.len(), 1, "{mistakes:?}");
-    assert!(
-        mistakes[0].contains("lies in the job root DIR/project"),
-        "{mistakes:?}"
-    );
+    assert!(mistakes[0].contains("lies in the job root DIR/project"), "{mistakes:?}");
 }
 
 #[test]
@@ -978,7 +825,8 @@ fn a_link_inside_a_root_leads_nowhere_safe() {
     let audit = scene.path("project/out/audit.jsonl");
     let text = format!("audit.path = '{}'\n{POLICY}", audit.display());
     let mistakes = scene.mistakes(scene.read(&text));
-    let expected = "audit.path: the way to DIR/home/audit.jsonl leads through the job root DIR/project, where an agent could change it; ";
+    let expected =
+        "audit.path: the way to DIR/home/audit.jsonl leads through the job root DIR/project, where an agent could change it; ";
     assert_eq!(mistakes.len(), 1);
     assert!(mistakes[0].starts_with(expected), "{mistakes:?}");
 }
@@ -996,10 +844,7 @@ fn a_root_is_known_by_its_canonical_name() {
 #[test]
 fn a_neighbour_of_a_root_is_outside() {
     let scene = Scene::new();
-    let text = format!(
-        "audit.path = '{}'\n{POLICY}",
-        scene.path("project-audit.jsonl").display()
-    );
+    let text = format!("audit.path = '{}'\n{POLICY}", scene.path("project-audit.jsonl").display());
     scene.read(&text).unwrap();
 }
 
@@ -1011,16 +856,9 @@ fn jobs_start_where_the_server_did_if_a_root_holds_it() {
     for below in ["src/one", "src/two"] {
         scene.directory(below);
     }
-    let text = format!(
-        "jobs.roots = ['{}', '{}']\n{POLICY}",
-        scene.path("src").display(),
-        scene.path("project").display()
-    );
+    let text = format!("jobs.roots = ['{}', '{}']\n{POLICY}", scene.path("src").display(), scene.path("project").display());
     let config = scene.read(&text).unwrap();
-    assert_eq!(
-        config.jobs.roots,
-        [scene.path("src"), scene.path("project")]
-    );
+    assert_eq!(config.jobs.roots, [scene.path("src"), scene.path("project")]);
     assert_eq!(config.jobs.cwd, scene.path("project"));
 
     scene.surroundings.cwd = Ok(scene.path("src/two"));
@@ -1046,10 +884,7 @@ fn an_unknown_current_directory_matters_only_without_roots() {
     ];
     assert_eq!(scene.mistakes(scene.load()), expected);
 
-    let text = format!(
-        "jobs.roots = ['{}']\n{POLICY}",
-        scene.path("project").display()
-    );
+    let text = format!("jobs.roots = ['{}']\n{POLICY}", scene.path("project").display());
     assert_eq!(scene.read(&text).unwrap().jobs.cwd, scene.path("project"));
 }
 
@@ -1060,14 +895,7 @@ fn the_servers_path_loses_what_an_agent_could_fill() {
         scene.directory(below);
     }
     symlink(scene.path("project/bin"), scene.path("to-project")).unwrap();
-    let entries = [
-        "bin",
-        "project/bin",
-        "to-project",
-        "none",
-        "home/bin",
-        "bin",
-    ];
+    let entries = ["bin", "project/bin", "to-project", "none", "home/bin", "bin"];
     let entries = entries.map(|below| scene.path(below));
     let relative = ["", ".", "bin"].map(PathBuf::from);
     let all = std::env::join_paths(entries.iter().chain(&relative)).unwrap();
@@ -1078,22 +906,13 @@ fn the_servers_path_loses_what_an_agent_could_fill() {
     scene.set("PATH", ".:bin");
     let mistakes = scene.mistakes(scene.load());
     assert_eq!(mistakes.len(), 1);
-    assert!(
-        mistakes[0].starts_with("jobs.path: no default"),
-        "{mistakes:?}"
-    );
+    assert!(mistakes[0].starts_with("jobs.path: no default"), "{mistakes:?}");
 }
 
 #[test]
 fn jobs_get_only_what_is_passed_or_set() {
     let mut scene = Scene::new();
-    for name in [
-        "LANG",
-        "AWS_SECRET_ACCESS_KEY",
-        "LD_PRELOAD",
-        "TERM",
-        "EXTRA",
-    ] {
+    for name in ["LANG", "AWS_SECRET_ACCESS_KEY", "LD_PRELOAD", "TERM", "EXTRA"] {
         scene.set(name, format!("server's {name}"));
     }
     scene.set("TZ", OsString::from_vec(b"\xff".to_vec()));
@@ -1103,15 +922,7 @@ fn jobs_get_only_what_is_passed_or_set() {
     };
 
     let config = scene.read(POLICY).unwrap();
-    let expected = [
-        "GIT_PAGER",
-        "GIT_TERMINAL_PROMPT",
-        "LANG",
-        "NO_COLOR",
-        "PAGER",
-        "PATH",
-        "TERM",
-    ];
+    let expected = ["GIT_PAGER", "GIT_TERMINAL_PROMPT", "LANG", "NO_COLOR", "PAGER", "PATH", "TERM"];
     assert_eq!(names(&config), expected);
     assert_eq!(variable(&config, "TERM"), Some("dumb"));
 
@@ -1121,9 +932,7 @@ fn jobs_get_only_what_is_passed_or_set() {
     assert_eq!(variable(&config, "TERM"), Some("server's TERM"));
     assert_eq!(variable(&config, "LANG"), None);
 
-    let config = scene
-        .read(&format!("jobs.env.set = {{ LANG = 'C' }}\n{POLICY}"))
-        .unwrap();
+    let config = scene.read(&format!("jobs.env.set = {{ LANG = 'C' }}\n{POLICY}")).unwrap();
     assert_eq!(names(&config), ["LANG", "PATH"]);
     assert_eq!(variable(&config, "LANG"), Some("C"));
 }
@@ -1132,8 +941,7 @@ fn jobs_get_only_what_is_passed_or_set() {
 fn debug_shows_no_values() {
     let mut scene = Scene::new();
     scene.set("LANG", "hunter2");
-    let text =
-        format!("jobs.env.set.TOKEN = 'hunter2'\n{POLICY}settings = {{ secret = 'hunter2' }}");
+    let text = format!("jobs.env.set.TOKEN = 'hunter2'\n{POLICY}settings = {{ secret = 'hunter2' }}");
     let config = scene.read(&text).unwrap();
     let shown = format!("{config:?} {:?}", scene.surroundings);
     assert!(shown.contains("TOKEN"));

@@ -31,7 +31,7 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(5);
 /// What was sent since the last newline is remembered up to this many bytes.
 const MOST_PENDING_BYTES: usize = 64 * 1024;
 /// What a stop of all jobs may take beyond one grace period.
-const STOP_SLACK: Duration = Duration::from_secs(1);
+const STOP_SLACK: Duration = Duration::from_secs(2);
 
 /// A job's id: a random UUID, so that it can not be guessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,7 +257,13 @@ impl Job {
 pub struct Registry {
     limits: config::Jobs,
     running: Arc<Semaphore>,
-    jobs: Mutex<Vec<Arc<Job>>>,
+    jobs: Mutex<Jobs>,
+}
+
+#[derive(Default)]
+struct Jobs {
+    list: Vec<Arc<Job>>,
+    is_closed: bool,
 }
 
 impl Registry {
@@ -314,52 +320,55 @@ impl Registry {
 
     /// The job of this id, unless there never was one or it is forgotten.
     pub fn find(&self, id: JobId) -> Option<Arc<Job>> {
-        self.jobs().iter().find(|job| job.id == id).cloned()
+        let mut jobs = self.jobs();
+        self.forget(&mut jobs.list);
+        jobs.list.iter().find(|job| job.id == id).cloned()
     }
 
     /// All jobs that are not forgotten, newest first.
     pub fn list(&self) -> Vec<Arc<Job>> {
         let mut jobs = self.jobs();
-        self.forget(&mut jobs);
-        jobs.iter().rev().cloned().collect()
+        self.forget(&mut jobs.list);
+        jobs.list.iter().rev().cloned().collect()
     }
 
     /// Stops all jobs at once, within one grace period, and starts nothing any more.
     pub async fn shut_down(&self) {
         self.running.close();
-        let jobs = self.list();
-        for job in &jobs {
+        self.jobs().is_closed = true;
+        for job in self.list() {
             job.stop();
         }
-        // Twice the grace: a stopped job's pipes may be held open by others for as long again.
-        let most = self.limits.grace * 2 + STOP_SLACK;
         let all = async {
-            for job in &jobs {
+            while let Some(job) = self.list().into_iter().find(|job| job.status().state == State::Running) {
                 job.ended().await;
             }
         };
-        if tokio::time::timeout(most, all).await.is_err() {
+        if tokio::time::timeout(self.limits.grace + STOP_SLACK, all).await.is_err() {
             tracing::error!("some jobs could not be stopped in time");
         }
     }
 
-    fn jobs(&self) -> MutexGuard<'_, Vec<Arc<Job>>> {
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
         self.jobs.lock().expect("no holder of this lock panics")
     }
 
     fn add(&self, job: Arc<Job>) {
         let mut jobs = self.jobs();
-        jobs.push(job);
-        self.forget(&mut jobs);
+        if jobs.is_closed {
+            // It was being started while all were stopped.
+            job.stop();
+        }
+        jobs.list.push(job);
+        self.forget(&mut jobs.list);
     }
 
     /// Drops finished jobs, output and all, that are too old or too many; the oldest first.
     fn forget(&self, jobs: &mut Vec<Arc<Job>>) {
         let now = Utc::now();
         let ended = |job: &Arc<Job>| job.status.borrow().ended;
-        let is_old = |job: &Arc<Job>| {
-            ended(job).is_some_and(|ended| (now - ended).to_std().unwrap_or_default() > self.limits.keep_for)
-        };
+        let is_old =
+            |job: &Arc<Job>| ended(job).is_some_and(|ended| (now - ended).to_std().unwrap_or_default() > self.limits.keep_for);
         jobs.retain(|job| !is_old(job));
         let mut surplus = jobs.iter().filter(|job| ended(job).is_some()).count().saturating_sub(self.limits.keep_finished);
         jobs.retain(|job| {

@@ -1,10 +1,10 @@
 //! Starting a process from an approval, and signalling its group.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
 use rustix::{
     io::Errno,
-    process::{Pid, Signal, kill_process_group},
+    process::{Pid, Signal, kill_process_group, test_kill_process_group},
 };
 use tokio::process::{Child, Command};
 
@@ -13,6 +13,9 @@ use crate::policy::{
     Approved,
     types::{Program, Word},
 };
+
+/// Longest pause between two looks at whether a group is gone.
+const MOST_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a job reads from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +99,39 @@ impl Group {
     /// Asks all of the group to end.
     pub(super) fn terminate(self) -> Signalled {
         self.signal(Signal::TERM)
+    }
+
+    /// Waits until nobody of the group runs any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any time.
+    pub(super) async fn gone(self) {
+        // Its members are strangers' children by now, for whom there is nothing to wait on but the process table. The parent
+        // process that comes with the jobs issue will be told.
+        let mut pause = Duration::from_millis(1);
+        while self.is_running() {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MOST_PAUSE);
+        }
+    }
+
+    /// Whether somebody of the group runs. One that has ended may stay in the table for long where nobody asks how it ended.
+    fn is_running(self) -> bool {
+        if test_kill_process_group(self.0) == Err(Errno::SRCH) {
+            return false;
+        }
+        let Ok(processes) = std::fs::read_dir("/proc") else { return true };
+        let stats = processes.filter_map(Result::ok).map(|entry| std::fs::read_to_string(entry.path().join("stat")));
+        stats.filter_map(Result::ok).any(|stat| self.has_running(&stat))
+    }
+
+    /// Whether this line of the process table is of a member that runs: behind the name in brackets stand state, parent, group.
+    fn has_running(self, stat: &str) -> bool {
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+        let state = fields.next();
+        let group = fields.nth(1).and_then(|group| group.parse().ok()).and_then(Pid::from_raw);
+        group == Some(self.0) && !matches!(state, Some("Z" | "X"))
     }
 
     /// Ends all of the group.

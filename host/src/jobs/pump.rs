@@ -2,7 +2,7 @@
 
 use std::{process::ExitStatus, sync::Arc, time::Duration};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::{Child, ChildStdin},
@@ -19,6 +19,8 @@ use crate::policy::{ApprovedInput, Chunk, OutputFilter, PIECE_BYTES};
 
 /// How long nothing must come before a filter that sees everything is given a line that is not complete.
 const SILENCE: Duration = Duration::from_millis(100);
+/// How long output is still read when all of the group has ended: somebody who left it may hold the pipes open for ever.
+const LAST_READ: Duration = Duration::from_secs(1);
 /// What the kernel is asked to hold between a job and its reader, so that the job can write on while its output is filtered.
 const PIPE_BYTES: usize = 1 << 20;
 
@@ -45,11 +47,22 @@ pub(super) enum Input {
     Close,
 }
 
+type Exit = std::io::Result<ExitStatus>;
+
 /// Why a job ended.
-enum Ending {
-    Exited(std::io::Result<ExitStatus>),
-    Stopped(std::io::Result<ExitStatus>),
-    TimedOut(std::io::Result<ExitStatus>),
+#[derive(Clone, Copy)]
+enum Cause {
+    Exited,
+    Stopped,
+    TimedOut,
+}
+
+/// How a job ended.
+struct Ended {
+    cause: Cause,
+    exit: Exit,
+    /// The moment its leader ended.
+    at: DateTime<Utc>,
 }
 
 impl Pump {
@@ -76,55 +89,70 @@ impl Pump {
             }
         };
         writer.abort();
-        let left = group.map(Group::terminate);
-        if !is_drained {
-            // Somebody else may hold the pipes open: members of the group until they are killed, others for as long as they like.
-            let is_late = tokio::time::timeout(grace, &mut output).await.is_err();
-            if left == Some(Signalled::Delivered) {
-                group.map(Group::kill);
-            }
-            if is_late && tokio::time::timeout(grace, &mut output).await.is_err() {
-                tracing::warn!(job = %job.id(), "the job has ended, and a process that left its group still holds its output; it is read no further");
-            }
-        } else if left == Some(Signalled::Delivered) {
-            tokio::time::sleep(grace).await;
-            group.map(Group::kill);
+        if !is_drained && tokio::time::timeout(LAST_READ, &mut output).await.is_err() {
+            tracing::warn!(job = %job.id(), "a process that left the job's group still holds its output, which is read no further");
         }
         drop(permit);
         status.send_modify(|status| status.finish(&ending));
     }
 }
 
-/// Waits for the first of exit, stop and deadline, and makes the last two come true.
-async fn end(child: &mut Child, group: Option<Group>, timeout: Option<Duration>, grace: Duration, stop: &CancellationToken) -> Ending {
+/// Waits for the first of exit, stop and deadline, and sees to it that nothing of the group is left.
+async fn end(
+    child: &mut Child,
+    group: Option<Group>,
+    timeout: Option<Duration>,
+    grace: Duration,
+    stop: &CancellationToken,
+) -> Ended {
     let deadline = async {
         match timeout {
             Some(timeout) => tokio::time::sleep_until(Instant::now() + timeout).await,
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
-        exit = child.wait() => Ending::Exited(exit),
-        () = stop.cancelled() => Ending::Stopped(terminate(child, group, grace).await),
-        () = deadline => Ending::TimedOut(terminate(child, group, grace).await),
-    }
+    let (cause, exit) = tokio::select! {
+        exit = child.wait() => (Cause::Exited, Some(exit)),
+        () = stop.cancelled() => (Cause::Stopped, None),
+        () = deadline => (Cause::TimedOut, None),
+    };
+    let at = Utc::now();
+    let (exit, stopped_at) = clear(child, group, grace, exit).await;
+    Ended { cause, exit, at: stopped_at.unwrap_or(at) }
 }
 
-/// TERM, grace, KILL, to the whole group.
-async fn terminate(child: &mut Child, group: Option<Group>, grace: Duration) -> std::io::Result<ExitStatus> {
-    group.map(Group::terminate);
-    match tokio::time::timeout(grace, child.wait()).await {
-        Ok(exit) => exit,
-        Err(_) => {
-            group.map(Group::kill);
-            child.wait().await
+/// TERM, grace, KILL, to whatever there is of the group. Gives how its leader ended, and when, if that was not known before.
+async fn clear(child: &mut Child, group: Option<Group>, grace: Duration, exit: Option<Exit>) -> (Exit, Option<DateTime<Utc>>) {
+    let kill_at = Instant::now() + grace;
+    let is_empty = group.is_none_or(|group| group.terminate() == Signalled::NobodyLeft);
+    let exit = match exit {
+        Some(exit) if is_empty => return (exit, None),
+        Some(exit) => Some((exit, None)),
+        None => tokio::time::timeout_at(kill_at, child.wait()).await.ok().map(|exit| (exit, Some(Utc::now()))),
+    };
+    let is_gone = async {
+        if let Some(group) = group {
+            group.gone().await
         }
+    };
+    if exit.is_none() || tokio::time::timeout_at(kill_at, is_gone).await.is_err() {
+        group.map(Group::kill);
+    }
+    match exit {
+        Some(exit) => exit,
+        None => (child.wait().await, Some(Utc::now())),
     }
 }
 
 /// Reads a stream to its end, through its filter, into the job's buffer. The reader waits for the filter, and so, in the end, does
 /// the job: nothing grows.
-async fn drain(pipe: Option<impl AsyncRead + Unpin + std::os::fd::AsFd>, mut filter: OutputFilter, job: &Job, name: StreamName, outlet: Option<&Outlet>) {
+async fn drain(
+    pipe: Option<impl AsyncRead + Unpin + std::os::fd::AsFd>,
+    mut filter: OutputFilter,
+    job: &Job,
+    name: StreamName,
+    outlet: Option<&Outlet>,
+) {
     let Some(mut pipe) = pipe else { return };
     // Refused beyond the system's allowance for the user; the pipe then stays as it was.
     _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE_BYTES);
@@ -178,17 +206,16 @@ async fn write_input(stdin: Option<ChildStdin>, mut input: mpsc::Receiver<Input>
 }
 
 impl Status {
-    fn finish(&mut self, ending: &Ending) {
+    fn finish(&mut self, Ended { cause, exit, at }: &Ended) {
         use std::os::unix::process::ExitStatusExt;
-        let (Ending::Exited(exit) | Ending::Stopped(exit) | Ending::TimedOut(exit)) = ending;
-        self.ended = Some(Utc::now());
+        self.ended = Some(*at);
         self.exit_code = exit.as_ref().ok().and_then(ExitStatus::code);
         self.signal = exit.as_ref().ok().and_then(ExitStatusExt::signal);
-        self.state = match ending {
-            Ending::Stopped(_) => State::Killed,
-            Ending::TimedOut(_) => State::TimedOut,
-            Ending::Exited(_) if self.exit_code == Some(0) => State::Completed,
-            Ending::Exited(_) => State::Failed,
+        self.state = match cause {
+            Cause::Stopped => State::Killed,
+            Cause::TimedOut => State::TimedOut,
+            Cause::Exited if self.exit_code == Some(0) => State::Completed,
+            Cause::Exited => State::Failed,
         };
     }
 }

@@ -28,6 +28,8 @@ const MOST_TAIL_LINES: u32 = 1000;
 /// Milliseconds `interact_with_job` waits for an answer unless told otherwise, and at most.
 const ANSWER_WAIT_MS: u32 = 2000;
 const MOST_ANSWER_WAIT_MS: u32 = 60_000;
+/// What is said to calls that are in progress when the server ends.
+const ENDING: &str = "the server is ending, and with it every job";
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -175,8 +177,16 @@ impl Server {
         output_schema = schema_for_output::<ExecuteResult>(),
         annotations(title = "Run a command", read_only_hint = false, destructive_hint = true, idempotent_hint = false, open_world_hint = true)
     )]
-    async fn execute_command(&self, Parameters(arguments): Parameters<ExecuteArguments>, context: RequestContext<RoleServer>) -> CallToolResult {
-        let started = self.service.run(Command::Text(arguments.command), &client(&context), Stdin::Pipe, None).await;
+    async fn execute_command(
+        &self,
+        Parameters(arguments): Parameters<ExecuteArguments>,
+        context: RequestContext<RoleServer>,
+    ) -> CallToolResult {
+        let client = client(&context);
+        let started = tokio::select! {
+            started = self.service.run(Command::Text(arguments.command), &client, Stdin::Pipe, None) => started,
+            () = self.gone.cancelled() => return error(ENDING.to_owned()),
+        };
         match started {
             Ok(Started { job, trail }) => ok(&ExecuteResult {
                 job_id: job.id().to_string(),
@@ -184,7 +194,9 @@ impl Server {
                 rewritten: trail.iter().any(|answer| answer.verdict == crate::policy::VerdictKind::Rewrite),
             }),
             Err(Refused::Denied(denial)) => denied("denied", &denial),
-            Err(Refused::Asks(denial)) => denied("needs a person's approval, which can not be asked for here yet: denied", &denial),
+            Err(Refused::Asks(denial)) => {
+                denied("needs a person's approval, which can not be asked for here yet: denied", &denial)
+            }
             Err(Refused::NotStarted(text)) => error(text),
         }
     }
@@ -244,7 +256,11 @@ impl Server {
         output_schema = schema_for_output::<JobOutput>(),
         annotations(title = "Send input", read_only_hint = false, destructive_hint = true, idempotent_hint = false, open_world_hint = true)
     )]
-    async fn interact_with_job(&self, Parameters(arguments): Parameters<InteractArguments>, context: RequestContext<RoleServer>) -> CallToolResult {
+    async fn interact_with_job(
+        &self,
+        Parameters(arguments): Parameters<InteractArguments>,
+        context: RequestContext<RoleServer>,
+    ) -> CallToolResult {
         if arguments.wait_ms > MOST_ANSWER_WAIT_MS {
             return error(format!("wait_ms is {}; give a number from 0 to {MOST_ANSWER_WAIT_MS}", arguments.wait_ms));
         }
@@ -257,12 +273,14 @@ impl Server {
         let client = client(&context);
         let answered = tokio::select! {
             answered = self.service.write(&job, input, &client) => answered,
-            () = self.gone.cancelled() => return error("the server is ending".to_owned()),
+            () = self.gone.cancelled() => return error(ENDING.to_owned()),
         };
         match answered {
             Ok(answered) => ok(&job_output(&answered.stdout, &answered.stderr, &job.status())),
             Err(InputRefused::Denied(denial)) => denied("input denied", &denial),
-            Err(InputRefused::Asks(denial)) => denied("input needs a person's approval, which can not be asked for here yet: denied", &denial),
+            Err(InputRefused::Asks(denial)) => {
+                denied("input needs a person's approval, which can not be asked for here yet: denied", &denial)
+            }
             Err(InputRefused::NotWritten(why)) => error(self.service.scrub(&why.to_string()).await),
         }
     }
@@ -286,7 +304,7 @@ impl Server {
                 let status = if status.state == State::Killed { "killed" } else { "already_terminated" };
                 ok(&KillResult { status: status.to_owned() })
             }
-            () = self.gone.cancelled() => error("the server is ending, and with it every job".to_owned()),
+            () = self.gone.cancelled() => error(ENDING.to_owned()),
         }
     }
 }
@@ -296,6 +314,7 @@ impl Server {
     pub(super) fn tools() -> ToolRouter<Self> {
         let mut tools = Self::tool_router();
         for route in tools.map.values_mut() {
+            route.attr.description = route.attr.description.as_deref().map(|text| one_line(text).into());
             route.attr.input_schema = Arc::new(portable(&route.attr.input_schema));
             route.attr.output_schema = route.attr.output_schema.as_deref().map(|schema| Arc::new(portable(schema)));
         }
@@ -364,7 +383,13 @@ fn job_output(stdout: &Excerpt, stderr: &Excerpt, status: &Status) -> JobOutput 
     }
 }
 
-/// Without Rust's names for the sizes of integers, which are no formats of JSON Schema and make validators warn.
+/// Lines that were broken for the source's sake joined again.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Without Rust's names for the sizes of integers, which are no formats of JSON Schema and make validators warn; descriptions on
+/// one line.
 fn portable(schema: &serde_json::Map<String, Value>) -> serde_json::Map<String, Value> {
     fn clean(value: &Value) -> Value {
         match value {
@@ -374,5 +399,9 @@ fn portable(schema: &serde_json::Map<String, Value>) -> serde_json::Map<String, 
         }
     }
     let is_size = |key: &str, value: &Value| key == "format" && value.as_str().is_some_and(|format| format.contains("int"));
-    schema.iter().filter(|(key, value)| !is_size(key, value)).map(|(key, value)| (key.clone(), clean(value))).collect()
+    let member = |(key, value): (&String, &Value)| match value.as_str() {
+        Some(text) if key == "description" => (key.clone(), Value::String(one_line(text))),
+        _ => (key.clone(), clean(value)),
+    };
+    schema.iter().filter(|(key, value)| !is_size(key, value)).map(member).collect()
 }

@@ -74,7 +74,9 @@ pub enum CacheError {
         source: io::Error,
     },
     /// Somebody else could have put code there.
-    #[error("the cache of compiled policies at {path} {fault}; it holds code that portcullis runs, so make it yours alone: `chmod 700 {path}`, or remove it")]
+    #[error(
+        "the cache of compiled policies at {path} {fault}; it holds code that portcullis runs, so make it yours alone: `chmod 700 {path}`, or remove it"
+    )]
     Unsafe {
         /// Folder or file.
         path: PathBuf,

@@ -1,6 +1,11 @@
 //! All policies together: rounds of judging until nobody rewrites any more, and the joining of what they say.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::{Duration, Instant}};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use uuid::Uuid;
 use wasmtime::{Store, component::Instance};
@@ -162,7 +167,9 @@ impl Chain {
         }
         Err(Denial::by_host(
             "does-not-converge",
-            format!("the policies still rewrote the command after {MOST_ROUNDS} rounds; an operator should look at those that rewrite"),
+            format!(
+                "the policies still rewrote the command after {MOST_ROUNDS} rounds; an operator should look at those that rewrite"
+            ),
         ))
     }
 
@@ -212,10 +219,7 @@ impl Chain {
 
     async fn evaluate(&self, policy: &Policy, form: &types::Request) -> Result<Verdict, Fault> {
         let Some(hook) = &policy.hooks.command else { return Ok(Verdict::Abstain) };
-        self.with_fresh(policy, async |store, instance| {
-            hook.load(&mut *store, instance)?.call_evaluate(store, form).await
-        })
-        .await
+        self.with_fresh(policy, async |store, instance| hook.load(&mut *store, instance)?.call_evaluate(store, form).await).await
     }
 
     /// Makes one call into a fresh instance, and lets its log lines out.
@@ -240,9 +244,7 @@ impl Chain {
             claims.claim(&policy, &before, &rewrite)?;
             self.rewrite(request, &before, &policy, rewrite)?;
         }
-        Ok(request.script.nodes() != before.script.nodes()
-            || request.cwd != before.cwd
-            || request.timeout != before.timeout)
+        Ok(request.script.nodes() != before.script.nodes() || request.cwd != before.cwd || request.timeout != before.timeout)
     }
 
     fn rewrite(&self, request: &mut Request, before: &Request, policy: &str, rewrite: command::Rewrite) -> Result<(), Denial> {
@@ -291,7 +293,13 @@ impl Chain {
         Err(Denial::by_host("does-not-converge", format!("the policies still rewrote the input after {MOST_ROUNDS} rounds")))
     }
 
-    async fn evaluate_input(&self, policy: &Policy, job: &types::Job, pending: &[u8], data: &[u8]) -> Result<InputVerdict, Fault> {
+    async fn evaluate_input(
+        &self,
+        policy: &Policy,
+        job: &types::Job,
+        pending: &[u8],
+        data: &[u8],
+    ) -> Result<InputVerdict, Fault> {
         let Some(hook) = &policy.hooks.input else { return Ok(InputVerdict::Abstain) };
         self.with_fresh(policy, async |store, instance| {
             hook.load(&mut *store, instance)?.call_evaluate(store, job, pending, data).await
@@ -349,7 +357,10 @@ impl Claims {
         }
         Err(Denial::by_host(
             "conflicting-rewrites",
-            format!("the policies \"{}\" and \"{policy}\" both rewrite the {what} of the command, differently; an operator should decide which of them may", entry.0),
+            format!(
+                "the policies \"{}\" and \"{policy}\" both rewrite the {what} of the command, differently; an operator should decide which of them may",
+                entry.0
+            ),
         ))
     }
 }
@@ -425,10 +436,15 @@ fn join_input(policy: &Policy, bytes: Vec<u8>, rewritten: &mut Option<Vec<u8>>) 
         return Err(refused("policy-bad-answer", "it rewrites input, which its entry does not allow (`may_rewrite`)".to_owned()));
     }
     if bytes.len() > MOST_INPUT_BYTES {
-        return Err(refused("bad-rewrite", format!("it makes {} bytes of the input; at most {MOST_INPUT_BYTES} are allowed", bytes.len())));
+        return Err(refused(
+            "bad-rewrite",
+            format!("it makes {} bytes of the input; at most {MOST_INPUT_BYTES} are allowed", bytes.len()),
+        ));
     }
     match rewritten {
-        Some(other) if *other != bytes => Err(refused("conflicting-rewrites", "two policies rewrite the input differently".to_owned())),
+        Some(other) if *other != bytes => {
+            Err(refused("conflicting-rewrites", "two policies rewrite the input differently".to_owned()))
+        }
         _ => {
             *rewritten = Some(bytes);
             Ok(())

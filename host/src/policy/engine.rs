@@ -18,6 +18,8 @@ use crate::config::{Grants, Limits};
 const TICK: Duration = Duration::from_millis(5);
 /// What the host waits beyond a guest's deadline before it drops a call that sleeps inside the host and so never sees a tick.
 const SLACK: Duration = Duration::from_millis(20);
+/// How many times a decision's time a policy may take to be configured and frozen.
+const LOAD_FACTOR: u32 = 10;
 /// Stack of the fiber a guest runs on, beyond what the guest itself may use: room for the host functions it calls.
 const HOST_STACK: usize = 256 * 1024;
 
@@ -62,15 +64,33 @@ impl Engine {
         Ok(store)
     }
 
-    /// Runs one call into a guest under its deadline: `call` gets the store and makes the call.
+    /// Runs one call into a guest under the deadline of a decision: `call` gets the store and makes the call.
     pub(super) async fn bounded<R>(
         &self,
         store: &mut Store<Guest>,
         call: impl AsyncFnOnce(&mut Store<Guest>) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
-        store.data_mut().begin();
+        self.bounded_by(self.limits.decision, store, call).await
+    }
+
+    /// The same for what is done once, at load, and may take longer.
+    pub(super) async fn bounded_at_load<R>(
+        &self,
+        store: &mut Store<Guest>,
+        call: impl AsyncFnOnce(&mut Store<Guest>) -> wasmtime::Result<R>,
+    ) -> Result<R, Fault> {
+        self.bounded_by(self.limits.decision * LOAD_FACTOR, store, call).await
+    }
+
+    async fn bounded_by<R>(
+        &self,
+        patience: Duration,
+        store: &mut Store<Guest>,
+        call: impl AsyncFnOnce(&mut Store<Guest>) -> wasmtime::Result<R>,
+    ) -> Result<R, Fault> {
+        store.data_mut().begin(patience);
         store.set_epoch_deadline(1);
-        match tokio::time::timeout(self.limits.decision + SLACK, call(store)).await {
+        match tokio::time::timeout(patience + SLACK, call(store)).await {
             Ok(answer) => answer.map_err(|error| Fault::of(&error)),
             Err(_) => Err(store.data().late()),
         }

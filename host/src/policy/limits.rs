@@ -1,13 +1,13 @@
 //! What bounds a policy while it runs, and how it is said which bound it met.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::{ResourceLimiter, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::{
     bindings::log::Level,
-    log_sink::{LogSink, Line},
+    log_sink::{Line, LogSink},
 };
 use crate::config::Limits;
 
@@ -83,6 +83,7 @@ pub(super) struct Guest {
     table: ResourceTable,
     log: LogSink,
     limits: Limits,
+    patience: Duration,
     deadline: Instant,
 }
 
@@ -92,12 +93,13 @@ impl Guest {
         wasi.stdout(log.stream(Level::Info)).stderr(log.stream(Level::Warn)).max_random_size(MOST_RANDOM_BYTES);
         let mut table = ResourceTable::new();
         table.set_max_capacity(MOST_RESOURCES);
-        Self { wasi: wasi.build(), table, log, limits: limits.clone(), deadline: Instant::now() + limits.decision }
+        Self { wasi: wasi.build(), table, log, limits: limits.clone(), patience: Duration::ZERO, deadline: Instant::now() }
     }
 
-    /// Starts the clock and the log allowance of one call.
-    pub(super) fn begin(&mut self) {
-        self.deadline = Instant::now() + self.limits.decision;
+    /// Starts the clock and the log allowance of one call, which may take as long as `patience`.
+    pub(super) fn begin(&mut self, patience: Duration) {
+        self.patience = patience;
+        self.deadline = Instant::now() + patience;
         self.log.renew();
     }
 
@@ -108,7 +110,7 @@ impl Guest {
 
     /// The fault to report when it is.
     pub(super) fn late(&self) -> Fault {
-        Fault::Deadline(self.limits.decision.as_millis())
+        Fault::Deadline(self.patience.as_millis())
     }
 
     /// Whether the guest holds anything of the host's, which a memory image can not carry.

@@ -185,11 +185,13 @@ impl Policy {
     /// A fresh instance, configured, in a store of its own.
     pub(super) async fn instantiate(&self) -> Result<(Store<Guest>, Instance), Fault> {
         let mut store = self.engine.store(&self.grants)?;
-        let instance =
-            self.engine.bounded(&mut store, async |store| self.pre.instantiate_async(store).await).await?;
+        let instance = self.engine.bounded(&mut store, async |store| self.pre.instantiate_async(store).await).await?;
         if let Some((configurable, settings)) = &self.unfrozen {
-            let outcome = configure(&self.engine, &mut store, &instance, configurable, settings).await?;
-            outcome.map_err(|_| Fault::BadAnswer("refused settings that it took at load".to_owned()))?;
+            let configured = async |store: &mut Store<Guest>| configure(store, &instance, configurable, settings).await;
+            self.engine
+                .bounded(&mut store, configured)
+                .await?
+                .map_err(|_| Fault::BadAnswer("refused settings that it took at load".to_owned()))?;
         }
         Ok((store, instance))
     }
@@ -263,8 +265,7 @@ fn cache_key(engine: &Engine, entry: &PolicyEntry, bytes: &[u8], settings: &str)
     if !entry.grants.read.is_empty() {
         return None;
     }
-    let granted: String =
-        entry.grants.env.iter().map(|name| format!("{name}={:?}\n", std::env::var_os(name))).collect();
+    let granted: String = entry.grants.env.iter().map(|name| format!("{name}={:?}\n", std::env::var_os(name))).collect();
     Some(Key::of(engine, &[bytes, settings.as_bytes(), granted.as_bytes()]))
 }
 
@@ -314,9 +315,9 @@ async fn freeze(engine: &Engine, grants: &Grants, bytes: &[u8], settings: &str) 
     let configurable = settings::GuestIndices::new(&pre).map_err(contract)?;
     let fault = |fault| LoadError::Fault { during: "while it took its settings", fault };
     let mut store = engine.store(grants).map_err(fault)?;
-    let instance = engine.bounded(&mut store, async |store| pre.instantiate_async(store).await).await.map_err(fault)?;
-    let outcome = configure(engine, &mut store, &instance, &configurable, settings).await.map_err(fault)?;
-    if let Err(mut errors) = outcome {
+    let instance = engine.bounded_at_load(&mut store, async |store| pre.instantiate_async(store).await).await.map_err(fault)?;
+    let configured = async |store: &mut Store<Guest>| configure(store, &instance, &configurable, settings).await;
+    if let Err(mut errors) = engine.bounded_at_load(&mut store, configured).await.map_err(fault)? {
         errors.truncate(MOST_SETTINGS_ERRORS);
         return Err(LoadError::Settings(errors));
     }
@@ -327,7 +328,7 @@ async fn freeze(engine: &Engine, grants: &Grants, bytes: &[u8], settings: &str) 
         return Ok(Frozen::Not("its memory can not be captured from outside"));
     };
     let image = engine
-        .bounded(&mut store, async |store| {
+        .bounded_at_load(&mut store, async |store| {
             wizer.snapshot_component(&context, &mut WasmtimeWizerComponent { store, instance }).await
         })
         .await;
@@ -342,22 +343,16 @@ fn refuse_surplus_imports(engine: &Engine, component: &Component) -> Result<(), 
             || wasi.iter().any(|prefix| name.starts_with(prefix)) && name.contains("@0.2.")
     };
     let imports = component.component_type();
-    let surplus: Vec<String> = imports
-        .imports(engine.wasmtime())
-        .map(|(name, _)| name.to_owned())
-        .filter(|name| !offered(name))
-        .collect();
+    let surplus: Vec<String> =
+        imports.imports(engine.wasmtime()).map(|(name, _)| name.to_owned()).filter(|name| !offered(name)).collect();
     if surplus.is_empty() { Ok(()) } else { Err(LoadError::SurplusImports(surplus)) }
 }
 
 async fn configure(
-    engine: &Engine,
     store: &mut Store<Guest>,
     instance: &Instance,
     configurable: &settings::GuestIndices,
     settings: &str,
-) -> Result<Result<(), Vec<settings::SettingsError>>, Fault> {
-    engine
-        .bounded(store, async |store| configurable.load(&mut *store, instance)?.call_configure(store, settings).await)
-        .await
+) -> wasmtime::Result<Result<(), Vec<settings::SettingsError>>> {
+    configurable.load(&mut *store, instance)?.call_configure(store, settings).await
 }

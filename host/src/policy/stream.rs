@@ -232,24 +232,24 @@ impl Stage {
     async fn run(&mut self, bytes: &[u8], out: &mut Vec<u8>, notes: &mut Vec<Note>) {
         let policy = self.policy.clone();
         let Some(triggers) = &policy.triggers else { return };
-        let mut scan = triggers.scan(bytes);
         let mut at = 0;
         while at < bytes.len() {
             match self.state {
                 State::Ended => return,
                 State::Collecting => at += self.collect(&bytes[at..], out, notes).await,
                 State::Passing => {
-                    let found = scan.find(at);
-                    let until = found.unwrap_or_else(|| at + triggers.unfinished_from(&bytes[at..]));
+                    // A trigger that is there counts only if none that may yet be completed begins before it.
+                    let unfinished = at + triggers.unfinished_from(&bytes[at..]);
+                    let found = triggers.find(bytes, at).filter(|found| *found <= unfinished);
+                    let until = found.unwrap_or(unfinished);
                     out.extend_from_slice(&bytes[at..until]);
                     remember_context(&mut self.before, &bytes[at..until]);
                     at = until;
-                    if found.is_some() {
-                        self.state = State::Collecting;
-                    } else {
+                    if found.is_none() {
                         self.tail.extend_from_slice(&bytes[until..]);
                         return;
                     }
+                    self.state = State::Collecting;
                 }
             }
         }

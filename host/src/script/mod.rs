@@ -78,7 +78,10 @@ impl Script {
     pub fn from_words(words: &[OsString], site: &Site, cwd: &Path) -> Result<Self, Refusal> {
         let words: Option<Vec<String>> = words.iter().map(|word| word.to_str().map(str::to_owned)).collect();
         let words = words.ok_or_else(|| {
-            Refusal::new("not-utf-8", "a word of the command is not UTF-8; policies judge text, so rename the file or pass it on differently")
+            Refusal::new(
+                "not-utf-8",
+                "a word of the command is not UTF-8; policies judge text, so rename the file or pass it on differently",
+            )
         })?;
         check_size(words.iter().map(String::len).sum(), words.iter().any(|word| word.contains('\0')))?;
         let Some((program, args)) = words.split_first() else { return Err(empty()) };
@@ -156,7 +159,8 @@ impl Script {
     /// What has to hold of the words of every command, wherever they come from.
     fn check(&self) -> Result<(), Refusal> {
         let node = &self.nodes[0];
-        let words = || node.args.iter().map(|argument| text(&argument.word)).chain(node.assignments.iter().map(|(_, word)| text(word)));
+        let words =
+            || node.args.iter().map(|argument| text(&argument.word)).chain(node.assignments.iter().map(|(_, word)| text(word)));
         if node.args.len() >= MOST_WORDS {
             return Err(Refusal::new("too-long", format!("the command has more than {MOST_WORDS} words")));
         }

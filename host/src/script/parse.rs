@@ -15,26 +15,36 @@ use super::{Refusal, Words, empty};
 
 /// Most openings of substitutions in one text: the tokenizer recurses into each, with about 10 KiB of stack in a debug build.
 const MOST_OPENINGS: usize = 1000;
-/// Stack for the tokenizer and the parser. Address space: only what is used is ever backed by memory.
+/// Up to this many openings the stack of any thread will do, and none is started.
+const FEW_OPENINGS: usize = 8;
+/// Stack for the tokenizer where there are more. Address space: only what is used is ever backed by memory.
 const STACK_BYTES: usize = 64 << 20;
 /// Words that begin something other than a simple command.
 const RESERVED: [&str; 21] = [
-    "!", "[[", "{", "}", "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in", "select", "then",
-    "time", "until", "while",
+    "!", "[[", "{", "}", "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in", "select",
+    "then", "time", "until", "while",
 ];
 
 /// Takes a text apart that is one simple command with literal words.
 pub(super) fn parse(text: &str) -> Result<Words, Refusal> {
     let openings = text.matches("$(").count() + text.matches("${").count() + text.matches('`').count();
     if openings > MOST_OPENINGS {
-        return Err(Refusal::new("too-deep", format!("the command opens {openings} substitutions; at most {MOST_OPENINGS} are looked at")));
+        return Err(Refusal::new(
+            "too-deep",
+            format!("the command opens {openings} substitutions; at most {MOST_OPENINGS} are looked at"),
+        ));
+    }
+    if openings <= FEW_OPENINGS {
+        return parse_on_this_stack(text);
     }
     thread::scope(|scope| {
         let parsing = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || parse_on_this_stack(text));
         match parsing.map(thread::ScopedJoinHandle::join) {
             Ok(Ok(parsed)) => parsed,
             Ok(Err(_)) => Err(syntax_error("the parser gave up on it")),
-            Err(error) => Err(Refusal::new("no-thread", format!("could not start a thread to parse the command: {error}; try again"))),
+            Err(error) => {
+                Err(Refusal::new("no-thread", format!("could not start a thread to parse the command: {error}; try again")))
+            }
         }
     })
 }
@@ -55,7 +65,9 @@ fn syntax_error(what: &str) -> Refusal {
 fn not_yet(what: &str) -> Refusal {
     Refusal::new(
         "construct-not-supported",
-        format!("{what} can not be judged yet; send one program with its arguments, every word literal, and one command at a time"),
+        format!(
+            "{what} can not be judged yet; send one program with its arguments, every word literal, and one command at a time"
+        ),
     )
 }
 
@@ -67,7 +79,9 @@ fn refuse_constructs(tokens: &[Token]) -> Result<(), Refusal> {
             Token::Operator(operator, _) if operator == "\n" || operator == ";" => is_separated |= has_words,
             Token::Operator(operator, _) => return Err(not_yet(construct(operator))),
             Token::Word(..) if is_separated => return Err(not_yet("a sequence of commands")),
-            Token::Word(word, _) if !has_words && RESERVED.contains(&word.as_str()) => return Err(not_yet(&format!("the shell's `{word}`"))),
+            Token::Word(word, _) if !has_words && RESERVED.contains(&word.as_str()) => {
+                return Err(not_yet(&format!("the shell's `{word}`")));
+            }
             Token::Word(..) => has_words = true,
         }
     }
@@ -117,9 +131,15 @@ fn words(command: ast::SimpleCommand, options: &ParserOptions) -> Result<Words, 
 
 fn assignment(item: Item, options: &ParserOptions) -> Result<(String, String), Refusal> {
     match item {
-        Item::AssignmentWord(ast::Assignment { name: ast::AssignmentName::VariableName(name), value: ast::AssignmentValue::Scalar(value), append: false, .. }, _) => {
-            Ok((name, literal(&value.value, options)?))
-        }
+        Item::AssignmentWord(
+            ast::Assignment {
+                name: ast::AssignmentName::VariableName(name),
+                value: ast::AssignmentValue::Scalar(value),
+                append: false,
+                ..
+            },
+            _,
+        ) => Ok((name, literal(&value.value, options)?)),
         _ => Err(not_yet("an assignment to an array or to a part of a variable")),
     }
 }

@@ -11,6 +11,20 @@ struct Part<'a> {
     at: usize,
 }
 
+/// Why a command is not allowed.
+pub enum Objection {
+    /// A rule, or the lack of one, refuses it.
+    Denied(Reason),
+    /// It lacks the words its rule wants in front, which another policy may yet put there: no opinion about this form.
+    NotYet,
+}
+
+impl From<Reason> for Objection {
+    fn from(reason: Reason) -> Self {
+        Self::Denied(reason)
+    }
+}
+
 /// Reads the words of one command by one rule.
 struct Reader<'a> {
     /// Where the rule stands in the settings, for messages.
@@ -25,20 +39,26 @@ struct Reader<'a> {
 /// # Errors
 ///
 /// Why it is denied: the nearest rule, the word that is off, and what would allow it.
-pub fn judge(settings: &Settings, command: &Simple) -> Result<(), Reason> {
+pub fn judge(settings: &Settings, command: &Simple) -> Result<(), Objection> {
     let (name, rule) = find(settings, command)?;
     let path = format!("programs.{name}");
     for (variable, value) in &command.assignments {
         let allowed = rule.env.get(*variable).is_some_and(|rule| fits_text(rule, value) && is_printable(value));
         if !allowed {
-            return Err(denied("assignment-not-allowed", &path, &format!("`{variable}={value}`"), "its `env` with this value"));
+            let word = format!("`{variable}={value}`");
+            return Err(denied("assignment-not-allowed", &path, &word, "its `env` with this value").into());
         }
     }
     let reader = Reader { path, rule, rest: command.args.iter(), operands: 0 };
     reader.read()
 }
 
-fn find<'s>(settings: &'s Settings, command: &Simple) -> Result<(&'s str, &'s Program), Reason> {
+/// The rule for a command's program, and its name.
+///
+/// # Errors
+///
+/// Why there is none.
+pub fn find<'s>(settings: &'s Settings, command: &Simple) -> Result<(&'s str, &'s Program), Reason> {
     let Some(resolved) = command.resolved else {
         return Err(Reason::new(
             "program-not-allowed",
@@ -69,8 +89,11 @@ fn is_printable(text: &str) -> bool {
 }
 
 impl<'a> Reader<'a> {
-    fn read(mut self) -> Result<(), Reason> {
-        self.prefix()?;
+    fn read(mut self) -> Result<(), Objection> {
+        let is_prefixed = self.rule.prefix.iter().all(|expected| self.rest.next().map(text) == Some(expected));
+        if !is_prefixed {
+            return Err(Objection::NotYet);
+        }
         while let Some(arg) = self.rest.next() {
             let word = text(arg);
             if !is_printable(word) {
@@ -79,10 +102,11 @@ impl<'a> Reader<'a> {
                     &self.path,
                     "a word with a control character",
                     "nothing: such words are never allowed",
-                ));
+                )
+                .into());
             }
             if word == "--" && self.rule.commands.is_empty() {
-                return self.only_operands();
+                return Ok(self.only_operands()?);
             }
             let is_option = word.len() > 1 && word.starts_with('-');
             match self.rule.flags.iter().any(|flag| flag == word) {
@@ -92,24 +116,10 @@ impl<'a> Reader<'a> {
                 false => self.operand(arg)?,
             }
         }
-        self.finish()
+        Ok(self.finish()?)
     }
 
-    fn prefix(&mut self) -> Result<(), Reason> {
-        for expected in &self.rule.prefix {
-            if self.rest.next().map(text) != Some(expected) {
-                let message = format!(
-                    "`{}` must be followed by `{}`, which the policy `harden` puts there",
-                    self.path,
-                    self.rule.prefix.join(" ")
-                );
-                return Err(Reason::new("not-hardened", message));
-            }
-        }
-        Ok(())
-    }
-
-    fn command(self, name: &str) -> Result<(), Reason> {
+    fn command(self, name: &str) -> Result<(), Objection> {
         let rule = self.rule.commands.get(name);
         let rule = rule
             .ok_or_else(|| denied("sub-command-not-allowed", &self.path, &format!("sub-command `{name}`"), "it to `commands`"))?;

@@ -7,9 +7,9 @@
 mod judge;
 mod settings;
 
-use portcullis_sdk::{CommandPolicy, Policy, Request, SettingsErrors, Verdict, export};
+use portcullis_sdk::{CommandPolicy, InputPolicy, InputVerdict, Job, Policy, Reason, Request, SettingsErrors, Verdict, export};
 
-use crate::settings::Settings;
+use crate::{judge::Objection, settings::Settings};
 
 /// The policy.
 struct Allowlist(Settings);
@@ -31,11 +31,29 @@ impl CommandPolicy for Allowlist {
                 "only one simple command of plain words is allowed: no shell constructs, no redirections",
             );
         };
-        judge::judge(&self.0, &command).map_or_else(Verdict::Deny, |()| Verdict::Allow)
+        match judge::judge(&self.0, &command) {
+            Ok(()) => Verdict::Allow,
+            Err(Objection::NotYet) => Verdict::Abstain,
+            Err(Objection::Denied(reason)) => Verdict::Deny(reason),
+        }
     }
 }
 
-export!(Allowlist: command);
+impl InputPolicy for Allowlist {
+    /// What is typed into a program matters as little or as much as the program: the rule that allowed it says so.
+    fn evaluate(&self, job: &Job, _pending: &[u8], _data: &[u8]) -> InputVerdict {
+        let rule = job.command().and_then(|command| judge::find(&self.0, &command).ok().map(|(_, rule)| rule.input));
+        match rule {
+            Some(true) => InputVerdict::Allow,
+            _ => InputVerdict::Deny(Reason::new(
+                "input-not-allowed",
+                "the rule of this program allows no input; an operator who wants it adds `input = true` to the rule",
+            )),
+        }
+    }
+}
+
+export!(Allowlist: command, input);
 
 #[cfg(test)]
 mod tests;

@@ -23,8 +23,12 @@ pub struct Settings {
 pub struct Program {
     /// Variables that may be set in front of the command, and to what.
     pub env: BTreeMap<String, Value>,
-    /// Words that must stand directly behind the program, exactly.
+    /// Words that must stand directly behind the program, exactly; without them the policy has no opinion, so that another may
+    /// put them there.
     pub prefix: Vec<String>,
+    /// Whether a job of this program may be sent input. Only for programs, not for sub-commands, and never for one that runs
+    /// what it reads.
+    pub input: bool,
     /// Flags without a value, as written: `-l`, `--all`, or a word such as `!`.
     pub flags: Vec<String>,
     /// Options with a value: `-n 5`, `-n5`, `--lines 5`, `--lines=5`.

@@ -72,6 +72,7 @@ fn code(rules: &Allowlist, line: &str) -> String {
     match verdict(rules, &split(line).expect("a simple command")) {
         Verdict::Allow => "allow".to_owned(),
         Verdict::Deny(reason) => reason.code,
+        Verdict::Abstain => "abstain".to_owned(),
         other => panic!("{other:?}"),
     }
 }
@@ -101,9 +102,8 @@ fn no_bypass_passes() {
             continue;
         }
         judged += 1;
-        let verdict = verdict(&rules, &harden(&rules, words.clone()));
-        assert!(matches!(verdict, Verdict::Deny(_)), "{line}");
-        assert!(OTHERS.contains(&line) || matches!(self::verdict(&rules, &words), Verdict::Deny(_)), "{line}");
+        assert_ne!(verdict(&rules, &harden(&rules, words.clone())), Verdict::Allow, "{line}");
+        assert!(OTHERS.contains(&line) || verdict(&rules, &words) != Verdict::Allow, "{line}");
     }
     assert!(judged >= 80, "{judged} rows");
 }
@@ -188,17 +188,18 @@ fn relatives_of_the_bypasses_do_not_pass_either() {
         "LD_PRELOAD=x ls",
     ] {
         let words = split(line).unwrap_or_else(|| panic!("{line} is simple"));
-        assert!(matches!(verdict(&rules, &harden(&rules, words)), Verdict::Deny(_)), "{line}");
+        let verdict = verdict(&rules, &harden(&rules, words));
+        assert!(matches!(verdict, Verdict::Deny(_) | Verdict::Abstain), "{line}");
     }
 }
 
 #[test]
 fn git_passes_only_in_the_hardened_form() {
     let rules = defaults();
-    assert_eq!(code(&rules, "git status"), "not-hardened");
+    assert_eq!(code(&rules, "git status"), "abstain");
     let mut words = harden(&rules, split("git status").unwrap());
     words.insert(2, "-c".to_owned());
-    assert!(matches!(verdict(&rules, &words), Verdict::Deny(_)));
+    assert_ne!(verdict(&rules, &words), Verdict::Allow);
     let with_variables: Vec<_> =
         ["GIT_PAGER=cat".to_owned()].into_iter().chain(harden(&rules, split("git status").unwrap())).collect();
     assert_eq!(verdict(&rules, &with_variables), Verdict::Allow);
@@ -251,7 +252,7 @@ fn the_grammar_reads_as_programs_do() {
         ("p -é x", "flag-not-allowed"),
         ("/usr/bin/p x", "allow"),
         ("./p x", "program-inside-roots"),
-        ("/opt/p x", "allow"),
+        ("/opt/p x", "program-not-allowed"),
         ("X=1 p x", "assignment-not-allowed"),
         ("q", "program-not-allowed"),
         ("s", "sub-command-missing"),

@@ -43,12 +43,16 @@ pub struct Package<'a> {
 ///
 /// Ends the process, with one line for the user, if anything fails.
 pub fn embed(packages: &[Package]) -> Vec<PathBuf> {
-    watch(packages);
-    let paths = compile(packages);
-    paths.unwrap_or_else(|message| {
-        println!("cargo::error={message}");
-        process::exit(1)
-    })
+    match compile(packages) {
+        Ok(paths) => {
+            watch(packages);
+            paths
+        }
+        Err(message) => {
+            println!("cargo::error={message}");
+            process::exit(1)
+        }
+    }
 }
 
 fn compile(packages: &[Package]) -> Result<Vec<PathBuf>, String> {

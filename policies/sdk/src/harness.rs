@@ -106,7 +106,8 @@ impl World {
     fn program(&self, name: &str) -> Program {
         let name = if name.contains('/') { absolute(name) } else { format!("/usr/bin/{name}") };
         let path = self.follow(&name);
-        Program { inside_roots: is_inside(&path), path, name, interpreter: None }
+        let looked_up = name.strip_prefix("/usr/bin/").is_some_and(|rest| !rest.contains('/'));
+        Program { inside_roots: is_inside(&path), looked_up, path, name, interpreter: None }
     }
 
     fn argument(&self, text: &str) -> Argument {

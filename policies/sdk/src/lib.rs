@@ -110,6 +110,7 @@ macro_rules! export {
             mod exported {
                 use super::*;
 
+                #[cfg(target_family = "wasm")]
                 type Exports = $crate::glue::Exports<$policy>;
 
                 impl $crate::glue::Configured for $policy {
@@ -119,8 +120,16 @@ macro_rules! export {
                     }
                 }
 
+                // Elsewhere their names are none that a linker takes; the policy counts as used all the same.
+                #[cfg(not(target_family = "wasm"))]
+                const _: fn(<$policy as $crate::Policy>::Settings) -> Result<$policy, $crate::SettingsErrors> =
+                    <$policy as $crate::Policy>::configure;
+                #[cfg(target_family = "wasm")]
                 $crate::bindings::common::export_settings!(Exports with_types_in $crate::bindings::common);
-                $($crate::export_hook!($hook);)+
+                $(
+                    #[cfg(target_family = "wasm")]
+                    $crate::export_hook!($hook);
+                )+
             }
         };
     };

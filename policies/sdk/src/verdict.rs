@@ -1,6 +1,6 @@
 //! Asking requests and building answers.
 
-use crate::{Argument, Edit, Edited, Launch, Node, NodeKind, Program, Reason, Request, Rewrite, Verdict, Word};
+use crate::{Argument, Edit, Edited, Job, Launch, Node, NodeKind, Program, Reason, Request, Rewrite, Verdict, Word};
 
 /// A simple command whose words are all literal.
 #[derive(Debug, Clone)]
@@ -27,6 +27,16 @@ pub fn literal(word: &Word) -> Option<&str> {
 
 impl Request {
     /// The command, if the request is one simple command of literal words that the host starts itself.
+    pub fn command(&self) -> Option<Simple<'_>> {
+        match self.nodes.as_slice() {
+            [node] if self.launch == Launch::Direct => node.simple(0),
+            _ => None,
+        }
+    }
+}
+
+impl Job {
+    /// The command it runs, if that is one simple command of literal words that the host started itself.
     pub fn command(&self) -> Option<Simple<'_>> {
         match self.nodes.as_slice() {
             [node] if self.launch == Launch::Direct => node.simple(0),
@@ -66,13 +76,10 @@ impl<'a> Simple<'a> {
         self.args.iter().map(|arg| arg.text().unwrap_or_default())
     }
 
-    /// Whether the program is the one of this name, by its name alone or by the very path it was found under. A rule that
-    /// allows must ask this: `./git` and a `git` in a folder of the agent's are other programs.
+    /// Whether the program is the one that looking this name up leads to, however it was written. A rule that allows must ask
+    /// this: `./git` and `/tmp/git` are other programs than `git`.
     pub fn is_program(&self, name: &str) -> bool {
-        self.resolved.is_some_and(|resolved| {
-            let found = resolved.name.rsplit('/').next() == Some(name);
-            found && (self.program == name || self.program == resolved.name)
-        })
+        self.resolved.is_some_and(|resolved| resolved.looked_up && resolved.name.rsplit('/').next() == Some(name))
     }
 }
 

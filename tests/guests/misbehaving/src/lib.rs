@@ -26,6 +26,8 @@ struct Settings {
     output: Option<OutputDeed>,
     /// Triggers of the output hook; none unless told.
     triggers: Vec<String>,
+    /// The command hook misbehaves for this program only, and allows all others.
+    only: Option<String>,
 }
 
 /// What can go wrong anywhere.
@@ -206,6 +208,11 @@ impl CommandPolicy for Misbehaving {
     fn evaluate(&self, request: &Request) -> Verdict {
         let before = DECISIONS.fetch_add(1, Ordering::Relaxed);
         let Some(deed) = &self.0.command else { return Verdict::Abstain };
+        if let (Some(only), Some(command)) = (&self.0.only, request.command())
+            && command.program != only
+        {
+            return Verdict::Allow;
+        }
         match deed {
             CommandDeed::Loop => after(Deed::Loop),
             CommandDeed::Trap => after(Deed::Trap),

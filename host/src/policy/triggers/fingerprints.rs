@@ -1,0 +1,273 @@
+//! The search for three bytes out of each trigger, at many gigabytes a second.
+//!
+//! Teddy's idea (Geoffrey Langdale's, from Hyperscan): sixteen-entry tables, looked up by the two halves of a byte, tell for 32 bytes
+//! at once which of eight groups of fingerprints a position may begin; three positions together leave few that do not. The packed
+//! searcher of `aho-corasick` does the same from a trigger's first bytes and for 64 patterns in a pass. Here the three rarest bytes
+//! of a trigger count, either case of a letter costs nothing, and one pass serves 24 groups, made so that few
+//! bytes of ordinary output look like a member; on the default triggers that is several
+//! times as fast (`docs/benchmarks.md`).
+
+use super::Trigger;
+
+/// Bytes of a fingerprint: the length of the shortest trigger.
+const BYTES: usize = 3;
+/// How far from a trigger's beginning its fingerprint may be. Small, since so far the search looks on behind a find for one that
+/// begins earlier.
+pub(super) const MOST_OFFSET: usize = 8;
+/// Groups, eight to each set of tables.
+const GROUPS: usize = 24;
+const SETS: usize = GROUPS / 8;
+/// Lists that fingerprints are spread over by their hash.
+const LISTS: usize = 4096;
+
+/// One trigger's fingerprint.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fingerprint {
+    /// Index of the trigger.
+    pub(super) trigger: u16,
+    /// Where in the trigger it stands.
+    pub(super) offset: u8,
+}
+
+/// All fingerprints, ready to be searched for.
+pub(super) struct Fingerprints {
+    lists: Vec<Vec<Fingerprint>>,
+    tables: [Tables; SETS],
+}
+
+/// For each of the three bytes and each half of it: the groups that have it, a bit each.
+#[derive(Clone, Copy, Default)]
+struct Tables {
+    low: [[u8; 16]; BYTES],
+    high: [[u8; 16]; BYTES],
+}
+
+impl Fingerprints {
+    pub(super) fn new(triggers: &[Trigger]) -> Self {
+        let mut lists = vec![Vec::new(); LISTS];
+        let mut texts = Vec::new();
+        for (trigger, index) in triggers.iter().zip(0..) {
+            let offset = rarest(&trigger.text);
+            let text: [u8; BYTES] = std::array::from_fn(|at| trigger.text[usize::from(offset) + at]);
+            lists[hash(&text)].push(Fingerprint { trigger: index, offset });
+            texts.push((text, trigger.ignore_case));
+        }
+        Self { lists, tables: tables(&texts) }
+    }
+
+    /// The fingerprints that may stand at the beginning of `bytes`, which are at least [`BYTES`].
+    pub(super) fn at(&self, bytes: &[u8]) -> &[Fingerprint] {
+        &self.lists[hash(bytes)]
+    }
+
+    /// The first position from `from` on at which a fingerprint may stand; there may be none.
+    pub(super) fn next(&self, haystack: &[u8], from: usize) -> Option<usize> {
+        match self.next_in_blocks(haystack, from) {
+            Blocks::Candidate(at) => Some(at),
+            Blocks::NoneBefore(from) => {
+                let ends = (haystack.len() + 1).saturating_sub(BYTES);
+                (from..ends).find(|at| self.is_listed(&haystack[*at..]))
+            }
+        }
+    }
+
+    fn is_listed(&self, bytes: &[u8]) -> bool {
+        !self.at(bytes).is_empty()
+    }
+
+    /// Looks through as many whole blocks as the processor can look through at once.
+    #[cfg(target_arch = "x86_64")]
+    fn next_in_blocks(&self, haystack: &[u8], from: usize) -> Blocks {
+        if !is_x86_feature_detected!("avx2") {
+            return Blocks::NoneBefore(from);
+        }
+        #[expect(unsafe_code, reason = "instructions that not every processor has are behind an unsafe call")]
+        // SAFETY: the processor has AVX2, as was just asked.
+        unsafe {
+            avx2::next(self, haystack, from)
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn next_in_blocks(&self, _haystack: &[u8], from: usize) -> Blocks {
+        Blocks::NoneBefore(from)
+    }
+}
+
+/// What looking through whole blocks brought.
+enum Blocks {
+    /// A fingerprint may stand here.
+    Candidate(usize),
+    /// None stands before here, where byte by byte must be looked on.
+    NoneBefore(usize),
+}
+
+fn hash(bytes: &[u8]) -> usize {
+    let letter = |byte: u8| usize::from(byte.to_ascii_lowercase());
+    (letter(bytes[0]) * 31 + letter(bytes[1]) * 179 + letter(bytes[2]) * 7) % LISTS
+}
+
+/// Where in a text the three bytes stand that are rarest in what jobs print.
+fn rarest(text: &[u8]) -> u8 {
+    let offsets = 0..=(text.len() - BYTES).min(MOST_OFFSET);
+    let cost = |offset: &usize| text[*offset..offset + BYTES].iter().map(|byte| commonness(*byte)).product::<u64>();
+    let offset = offsets.min_by_key(cost).unwrap_or(0);
+    u8::try_from(offset).expect("at most MOST_OFFSET")
+}
+
+/// How common a byte is in output, roughly, in thousandths: letters as in English text, the rest by the look of build logs.
+fn commonness(byte: u8) -> u64 {
+    const LETTERS: [u64; 26] =
+        [80, 15, 28, 43, 125, 22, 20, 60, 70, 2, 8, 40, 24, 67, 75, 19, 1, 60, 63, 91, 28, 10, 24, 2, 20, 1];
+    match byte {
+        b'a'..=b'z' => LETTERS[usize::from(byte - b'a')],
+        b' ' => 150,
+        b'0'..=b'9' | b'-' | b'.' | b'/' | b':' | b'_' => 25,
+        b'A'..=b'Z' => 5,
+        _ => 1,
+    }
+}
+
+/// What the tables know of a group: for each of the three bytes, the halves that its members have there, a bit each. They take any
+/// lower half with any upper, so the more members, the more bytes look like one.
+#[derive(Clone, Copy, Default)]
+struct Group([(u16, u16); BYTES]);
+
+impl Group {
+    fn of(text: [u8; BYTES], ignore_case: bool) -> Self {
+        let halves = |byte: u8| (1 << (byte & 15), 1 << (byte >> 4));
+        Self(text.map(|byte| {
+            let (lower, upper) = (halves(byte.to_ascii_lowercase()), halves(byte.to_ascii_uppercase()));
+            if ignore_case { (lower.0 | upper.0, lower.1 | upper.1) } else { halves(byte) }
+        }))
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self(std::array::from_fn(|at| (self.0[at].0 | other.0[at].0, self.0[at].1 | other.0[at].1)))
+    }
+
+    /// How often ordinary output looks like a member: the product of what the three bytes match.
+    fn cost(self) -> u64 {
+        let matched = |(low, high): (u16, u16)| -> u64 {
+            let is_matched = |byte: &u8| low >> (byte & 15) & 1 == 1 && high >> (byte >> 4) & 1 == 1;
+            (0..=u8::MAX).filter(is_matched).map(commonness).sum()
+        };
+        self.0.into_iter().map(matched).product()
+    }
+}
+
+/// Spreads the fingerprints over groups so that little looks like a member: the commonest first, each to where it adds least.
+fn groups(texts: &[([u8; BYTES], bool)]) -> Vec<Group> {
+    let mut members: Vec<Group> = texts.iter().map(|(text, ignore_case)| Group::of(*text, *ignore_case)).collect();
+    members.sort_by_key(|member| std::cmp::Reverse(member.cost()));
+    let mut groups = vec![Group::default(); GROUPS];
+    for member in members {
+        let added = |group: &&mut Group| group.with(member).cost() - group.cost();
+        if let Some(group) = groups.iter_mut().min_by_key(added) {
+            *group = group.with(member);
+        }
+    }
+    groups
+}
+
+fn tables(texts: &[([u8; BYTES], bool)]) -> [Tables; SETS] {
+    let mut tables = [Tables::default(); SETS];
+    for (index, Group(bytes)) in groups(texts).into_iter().enumerate() {
+        let table = &mut tables[index / 8];
+        for (at, (low, high)) in bytes.into_iter().enumerate() {
+            for half in 0..16 {
+                table.low[at][half] |= u8::from(low >> half & 1 == 1) << (index % 8);
+                table.high[at][half] |= u8::from(high >> half & 1 == 1) << (index % 8);
+            }
+        }
+    }
+    tables
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::*;
+
+    use super::{BYTES, Blocks, Fingerprints, SETS, Tables};
+
+    const BLOCK: usize = 32;
+
+    /// The tables of one set in registers: for each byte of a fingerprint its lower and its upper half.
+    type Set = [(__m256i, __m256i); BYTES];
+
+    /// Looks through all blocks that the haystack has whole.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn next(fingerprints: &Fingerprints, haystack: &[u8], from: usize) -> Blocks {
+        // No closures below: one would not be compiled into what calls it, for want of the feature there.
+        let tables = &fingerprints.tables;
+        let sets = [set(&tables[0]), set(&tables[1]), set(&tables[2])];
+        let mut at = from;
+        while let Some(block) = haystack.get(at..).and_then(<[u8]>::first_chunk) {
+            let mut found = candidates(&sets, block);
+            while found != 0 {
+                let candidate = at + found.trailing_zeros() as usize;
+                if fingerprints.is_listed(&haystack[candidate..]) {
+                    return Blocks::Candidate(candidate);
+                }
+                found &= found - 1;
+            }
+            at += BLOCK;
+        }
+        Blocks::NoneBefore(at)
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn set(Tables { low, high }: &Tables) -> Set {
+        [(twice(&low[0]), twice(&high[0])), (twice(&low[1]), twice(&high[1])), (twice(&low[2]), twice(&high[2]))]
+    }
+
+    /// A bit for each of the 32 positions at which some group's tables agree on all three bytes.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn candidates(sets: &[Set; SETS], block: &[u8; BLOCK + BYTES - 1]) -> u32 {
+        let (first, second, third) = (halves(load::<0>(block)), halves(load::<1>(block)), halves(load::<2>(block)));
+        let mut any = _mm256_setzero_si256();
+        for set in sets {
+            let groups = _mm256_and_si256(agree(set[0], first), _mm256_and_si256(agree(set[1], second), agree(set[2], third)));
+            any = _mm256_or_si256(any, groups);
+        }
+        let none = _mm256_cmpeq_epi8(any, _mm256_setzero_si256());
+        !(_mm256_movemask_epi8(none).cast_unsigned())
+    }
+
+    /// The groups that both halves of a byte are in.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn agree(table: (__m256i, __m256i), halves: (__m256i, __m256i)) -> __m256i {
+        _mm256_and_si256(_mm256_shuffle_epi8(table.0, halves.0), _mm256_shuffle_epi8(table.1, halves.1))
+    }
+
+    /// The lower and the upper half of each byte.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn halves(bytes: __m256i) -> (__m256i, __m256i) {
+        let mask = _mm256_set1_epi8(15);
+        (_mm256_and_si256(bytes, mask), _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn load<const AT: usize>(block: &[u8; BLOCK + BYTES - 1]) -> __m256i {
+        const { assert!(AT < BYTES) };
+        #[expect(unsafe_code, reason = "a load takes a pointer")]
+        // SAFETY: 32 bytes from AT on lie inside the block, since AT is less than what it has beyond 32; no alignment is wanted.
+        unsafe {
+            _mm256_loadu_si256(block.as_ptr().add(AT).cast())
+        }
+    }
+
+    /// A table for each of the two halves that a shuffle works on.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn twice(table: &[u8; 16]) -> __m256i {
+        #[expect(unsafe_code, reason = "a load takes a pointer")]
+        // SAFETY: the pointer is to 16 bytes, and this load wants no alignment.
+        let half = unsafe { _mm_loadu_si128(table.as_ptr().cast()) };
+        _mm256_broadcastsi128_si256(half)
+    }
+}
