@@ -5,7 +5,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -104,6 +104,14 @@ struct AnswerLine<'a> {
 }
 
 #[derive(Serialize)]
+struct NotStartedLine<'a> {
+    time: String,
+    event: &'static str,
+    job_id: &'a str,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
 struct EndLine<'a> {
     time: String,
     event: &'static str,
@@ -137,7 +145,7 @@ impl Audit {
         if let Some(folder) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         }
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(failed)?;
+        let file = open(path).map_err(failed)?;
         Ok(Self { path: path.to_owned(), file: Mutex::new(file) })
     }
 
@@ -177,13 +185,40 @@ impl Audit {
         })
     }
 
-    /// One write per line, so that lines of several servers do not mix.
+    /// Records that an approved command was not started, and why; the text is filtered.
+    pub fn not_started(&self, job_id: &str, message: &str) -> Result<(), AuditError> {
+        self.append(&NotStartedLine { time: stamp(Utc::now()), event: "not_started", job_id, message })
+    }
+
+    /// One write per line, so that lines of several servers do not mix. A log that was moved away is begun anew; of a line that did
+    /// not fit nothing is left.
     fn append(&self, line: &impl Serialize) -> Result<(), AuditError> {
         let failed = |source| AuditError { path: self.path.clone(), source };
         let mut bytes = serde_json::to_vec(line).map_err(|error| failed(error.into()))?;
         bytes.push(b'\n');
-        self.file.lock().expect("no holder of this lock panics").write_all(&bytes).map_err(failed)
+        let mut file = self.file.lock().expect("no holder of this lock panics");
+        if !is_at(&self.path, &file) {
+            *file = open(&self.path).map_err(failed)?;
+        }
+        let length = file.metadata().map_err(failed)?.len();
+        file.write_all(&bytes).map_err(|source| {
+            // A device such as /dev/full has no length to restore.
+            _ = file.set_len(length);
+            failed(source)
+        })
     }
+}
+
+/// Whether the open file is still the one at this path.
+fn is_at(path: &Path, file: &File) -> bool {
+    match (fs::metadata(path), file.metadata()) {
+        (Ok(there), Ok(open)) => (there.dev(), there.ino()) == (open.dev(), open.ino()),
+        _ => false,
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
 /// Times in records and results: RFC 3339, UTC, milliseconds.

@@ -1,6 +1,11 @@
 //! One method per verb, each the steps of the way through in their order. Command line and MCP server call nothing below this.
 
-use std::{ffi::OsString, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -8,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     audit::{Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
-    jobs::{Cursor, Excerpt, Job, JobId, Outlet, Registry, Status, Stdin, StreamName, WriteError},
+    jobs::{Cursor, Excerpt, Job, JobId, Outlet, Registry, Status, Stdin, StreamName, WriteError, seal},
     policy::{
         Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, Judgement, MOST_INPUT_BYTES, Request, types::Client,
     },
@@ -17,6 +22,8 @@ use crate::{
 
 /// Longest name and version of a client that are kept, in bytes.
 const MOST_CLIENT_BYTES: usize = 256;
+/// Most bytes of a text in the record that is not a command's final form.
+const MOST_EXCERPT_BYTES: usize = 4096;
 /// How long output must be silent for an answer to input to count as complete.
 const ANSWER_SILENCE: Duration = Duration::from_millis(150);
 
@@ -88,6 +95,9 @@ pub enum StartError {
     /// The record can not be kept.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// Jobs could inherit descriptors.
+    #[error("could not close inherited descriptors to jobs: {0}")]
+    Seal(#[source] std::io::Error),
 }
 
 /// The whole of portcullis behind its front ends.
@@ -114,6 +124,7 @@ fn site(config: &Config) -> Site {
 impl Service {
     /// Loads the policies and opens the record.
     pub async fn start(config: &Config) -> Result<Arc<Self>, StartError> {
+        seal().map_err(StartError::Seal)?;
         Ok(Arc::new(Self {
             chain: load_chain(config).await?,
             audit: Arc::new(Audit::open(&config.audit)?),
@@ -127,12 +138,12 @@ impl Service {
     /// Runs a command: parse, judge, record, start.
     pub async fn run(&self, command: Command, client: &Client, stdin: Stdin, outlet: Option<Outlet>) -> Result<Started, Refused> {
         let client = bounded(client);
-        let script = match self.parse(&command) {
-            Ok(script) => script,
+        let (script, cwd) = match self.parse(&command) {
+            Ok(parsed) => parsed,
             Err(denial) => return Err(self.refuse_unparsed(&command, &client, denial).await),
         };
         let sent = self.chain.scrub(script.source()).await;
-        let Judgement { decision, shown, trail } = self.chain.decide(self.request(script, client.clone())).await;
+        let Judgement { decision, shown, trail } = self.chain.decide(self.request(script, cwd, client.clone())).await;
         let (outcome, denial, job_id) = match &decision {
             Decision::Approved(approved) => (Outcome::Allow, None, Some(approved.id().to_string())),
             Decision::Asks(denial) => (Outcome::Ask, Some(denial), None),
@@ -168,7 +179,7 @@ impl Service {
 
     /// Writes to a job: judge, record, write, wait for the answer.
     pub async fn write(&self, job: &Arc<Job>, input: Input, client: &Client) -> Result<Answered, InputRefused> {
-        let Ok(_turn) = job.input_turn().await else { return Err(InputRefused::NotWritten(WriteError::Closed)) };
+        let Ok(turn) = job.input_turn().await else { return Err(InputRefused::NotWritten(WriteError::Closed)) };
         let before = (job.output(StreamName::Stdout).end(), job.output(StreamName::Stderr).end());
         let growth = job.growth();
         if !input.data.is_empty() {
@@ -177,6 +188,7 @@ impl Service {
         if input.close {
             job.close_input().map_err(InputRefused::NotWritten)?;
         }
+        drop(turn);
         fall_silent(job, growth, input.wait).await;
         let since = |name, cursor: Cursor| job.output(name).since(cursor);
         Ok(Answered { stdout: since(StreamName::Stdout, before.0), stderr: since(StreamName::Stderr, before.1) })
@@ -200,12 +212,12 @@ impl Service {
         self.chain.scrub(text).await
     }
 
-    fn parse(&self, command: &Command) -> Result<Script, Denial> {
+    fn parse(&self, command: &Command) -> Result<(Script, PathBuf), Denial> {
         parse(command, &self.site, &self.jobs.cwd)
     }
 
-    fn request(&self, script: Script, client: Client) -> Request {
-        request(script, &self.jobs, client)
+    fn request(&self, script: Script, cwd: PathBuf, client: Client) -> Request {
+        request(script, cwd, &self.jobs, client)
     }
 
     async fn refuse_unparsed(&self, command: &Command, client: &Client, denial: Denial) -> Refused {
@@ -233,9 +245,16 @@ impl Service {
     }
 
     async fn spawn(&self, approved: Approved, stdin: Stdin, outlet: Option<Outlet>) -> Result<Arc<Job>, Refused> {
+        let id = approved.id().to_string();
         let job = match self.registry.spawn(approved, stdin, outlet) {
             Ok(job) => job,
-            Err(error) => return Err(Refused::NotStarted(self.chain.scrub(&error.to_string()).await)),
+            Err(error) => {
+                let text = self.chain.scrub(&error.to_string()).await;
+                if let Err(error) = tokio::task::block_in_place(|| self.audit.not_started(&id, &text)) {
+                    tracing::error!(%error, "that an approved command did not start is not recorded");
+                }
+                return Err(Refused::NotStarted(text));
+            }
         };
         let (audit, ending) = (self.audit.clone(), job.clone());
         self.recorders.spawn(async move {
@@ -248,25 +267,29 @@ impl Service {
     }
 
     async fn write_judged(&self, job: &Job, data: Vec<u8>, client: &Client) -> Result<(), InputRefused> {
-        if data.len() > MOST_INPUT_BYTES {
-            let message = format!("the input has {} bytes; at most {MOST_INPUT_BYTES} can be sent at once", data.len());
-            return Err(InputRefused::Denied(Denial::by_host("too-long", message)));
-        }
         // With what was sent before on the same line, or a secret could be recorded in two halves.
         let pending = job.pending_input();
         let sent = self.chain.scrub(&String::from_utf8_lossy(&[pending.as_slice(), &data].concat())).await;
-        let decision = self.chain.decide_input(job.contract(), &pending, data).await;
-        let (outcome, denial) = match &decision {
-            InputDecision::Approved(_) => (Outcome::Allow, None),
-            InputDecision::Asks(denial) => (Outcome::Ask, Some(denial)),
-            InputDecision::Denied(denial) => (Outcome::Deny, Some(denial)),
+        let decision = if data.len() > MOST_INPUT_BYTES {
+            let message = format!("the input has {} bytes; at most {MOST_INPUT_BYTES} can be sent at once", data.len());
+            InputDecision::Denied(Denial::by_host("too-long", message))
+        } else {
+            self.chain.decide_input(job.contract(), &pending, data).await
+        };
+        let (outcome, denial, runs) = match &decision {
+            InputDecision::Approved(input) => {
+                let written = [pending.as_slice(), input.bytes()].concat();
+                (Outcome::Allow, None, Some(self.chain.scrub(&String::from_utf8_lossy(&written)).await))
+            }
+            InputDecision::Asks(denial) => (Outcome::Ask, Some(denial), None),
+            InputDecision::Denied(denial) => (Outcome::Deny, Some(denial), None),
         };
         self.record(&Decided {
             subject: Subject::Input,
             job_id: Some(job.id().to_string()),
             client: &self.chain.scrub(&client.name).await,
-            sent: &sent,
-            runs: None,
+            sent: last_part(&sent),
+            runs: runs.as_deref().map(last_part),
             outcome,
             denial,
             trail: &[],
@@ -283,31 +306,46 @@ impl Service {
 /// Judges a command and does nothing else: no record, no start. What is refused before any policy saw it has no judgement.
 pub async fn check(chain: &Chain, config: &Config, command: &Command, client: &Client) -> Result<(Script, Judgement), Denial> {
     match parse(command, &site(config), &config.jobs.cwd) {
-        Ok(script) => {
-            let judgement = chain.decide(request(script.clone(), &config.jobs, bounded(client))).await;
+        Ok((script, cwd)) => {
+            let judgement = chain.decide(request(script.clone(), cwd, &config.jobs, bounded(client))).await;
             Ok((script, judgement))
         }
         Err(denial) => Err(Denial { message: chain.scrub(&denial.message).await, ..denial }),
     }
 }
 
-fn parse(command: &Command, site: &Site, cwd: &std::path::Path) -> Result<Script, Denial> {
+/// The script, and the directory it was resolved in, which is where it will start.
+fn parse(command: &Command, site: &Site, cwd: &Path) -> Result<(Script, PathBuf), Denial> {
     let refused = |refusal: crate::script::Refusal| Denial::by_host(refusal.code, refusal.message);
     let cwd = site.directory(cwd).map_err(refused)?;
     match command {
         Command::Text(text) => Script::parse(text, site, &cwd),
         Command::Words(words) => Script::from_words(words, site, &cwd),
     }
+    .map(|script| (script, cwd))
     .map_err(refused)
 }
 
-fn request(script: Script, jobs: &config::Jobs, client: Client) -> Request {
-    Request { script, cwd: jobs.cwd.clone(), env: jobs.env.clone(), timeout: jobs.timeout, client }
+fn request(script: Script, cwd: PathBuf, jobs: &config::Jobs, client: Client) -> Request {
+    Request { script, cwd, env: variables(jobs), timeout: jobs.timeout, client }
+}
+
+/// The configured variables, and what keeps git from looking for a repository above the roots.
+fn variables(jobs: &config::Jobs) -> Vec<(String, String)> {
+    const CEILING: &str = "GIT_CEILING_DIRECTORIES";
+    let above = jobs.roots.iter().filter_map(|root| root.parent()?.to_str());
+    let ceiling = above.collect::<Vec<_>>().join(":");
+    let configured = jobs.env.iter().filter(|(name, _)| name != CEILING).cloned();
+    configured.chain([(CEILING.to_owned(), ceiling)]).collect()
+}
+
+/// The end of a filtered text, for the record: many small inputs on one long line would else make it grow without measure.
+fn last_part(text: &str) -> &str {
+    &text[text.ceil_char_boundary(text.len().saturating_sub(MOST_EXCERPT_BYTES))..]
 }
 
 /// The beginning of a command that could not be parsed, for the record.
 fn excerpt(command: &Command) -> String {
-    const MOST_EXCERPT_BYTES: usize = 4096;
     let mut text = match command {
         Command::Text(text) => text.clone(),
         Command::Words(words) => words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "),

@@ -147,13 +147,20 @@ async fn follow(job: &Job, mut pieces: mpsc::Receiver<(StreamName, Chunk)>, mut 
             }
         };
         let Some((name, chunk)) = piece else { break };
-        let written = match name {
-            StreamName::Stdout => pass_on(&mut stdout, &chunk).await,
-            StreamName::Stderr => pass_on(&mut stderr, &chunk).await,
-        };
-        if written.is_err() && broken_by.is_none() {
-            broken_by = stop(job, SignalKind::pipe());
+        if broken_by.is_some() {
+            // Nobody wants it any more, and the job must not wait for that.
+            continue;
         }
+        let passed_on = async {
+            match name {
+                StreamName::Stdout => pass_on(&mut stdout, &chunk).await,
+                StreamName::Stderr => pass_on(&mut stderr, &chunk).await,
+            }
+        };
+        broken_by = tokio::select! {
+            written = passed_on => written.err().and_then(|_| stop(job, SignalKind::pipe())),
+            signal = signals.next() => stop(job, signal),
+        };
     }
     let status = job.ended().await;
     broken_by.map_or_else(|| code(&status), |signal| exit::SIGNALLED + signal)

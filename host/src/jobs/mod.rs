@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use buffer::{Buffer, Cursor, Excerpt};
-pub use process::Stdin;
+pub use process::{Stdin, seal};
 use pump::{Input, Pump};
 
 use crate::{
@@ -132,6 +132,9 @@ pub enum WriteError {
     /// The job does not read.
     #[error("the job did not read its input within {} s; what was sent stays in its pipe", WRITE_DEADLINE.as_secs())]
     NotReading,
+    /// The job has yet to read what was sent before.
+    #[error("the job has not read what was sent to it before, so nothing was sent now")]
+    Busy,
     /// The pipe failed.
     #[error("could not write to the job: {0}")]
     Io(#[source] std::io::Error),
@@ -215,9 +218,11 @@ impl Job {
 
     /// Writes approved input, for as long as the job takes to read it but no longer than a few seconds.
     pub async fn write(&self, approved: ApprovedInput) -> Result<(), WriteError> {
-        self.remember_pending(approved.bytes());
         let (done, written) = oneshot::channel();
+        let sent = approved.bytes().to_vec();
         self.send(Input::Write(approved, done))?;
+        // What was not sent is no part of any line.
+        self.remember_pending(&sent);
         match tokio::time::timeout(WRITE_DEADLINE, written).await {
             Ok(Ok(result)) => result.map_err(WriteError::Io),
             Ok(Err(_)) => Err(WriteError::Closed),
@@ -232,7 +237,7 @@ impl Job {
 
     fn send(&self, input: Input) -> Result<(), WriteError> {
         self.input.try_send(input).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => WriteError::NotReading,
+            mpsc::error::TrySendError::Full(_) => WriteError::Busy,
             mpsc::error::TrySendError::Closed(_) => WriteError::Closed,
         })
     }

@@ -26,7 +26,7 @@ pub enum Stdin {
     Null,
 }
 
-/// Starts the program of an approval in a session and process group of its own, with exactly the approved variables.
+/// Starts the program of an approval in a process group of its own, with exactly the approved variables.
 pub(super) fn start(approved: &Approved, stdin: Stdin) -> Result<Child, SpawnError> {
     let request = approved.request();
     let (program, args, assignments) = direct(approved)?;
@@ -41,8 +41,8 @@ pub(super) fn start(approved: &Approved, stdin: Stdin) -> Result<Child, SpawnErr
         .stdin(if stdin == Stdin::Pipe { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .kill_on_drop(true);
-    isolate(&mut command);
     command.spawn().map_err(|source| SpawnError::Start { program: program.name.clone(), source })
 }
 
@@ -69,12 +69,32 @@ fn literal(word: &Word) -> Result<&str, SpawnError> {
     }
 }
 
-/// Gives the child a session of its own, so that it has no terminal to write past the filters to, and can be stopped as a group.
-#[expect(unsafe_code, reason = "code between fork and exec is the only way to start a session before the program runs")]
-fn isolate(command: &mut Command) {
-    // SAFETY: `setsid` is a bare system call: no allocation, no lock, nothing that another thread could have held at the fork.
-    unsafe {
-        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
+/// Makes this process one whose jobs can inherit nothing to write to past the filters: descriptors that it was started with are
+/// closed to them, and its terminal, if it has one, is given up. Done once, by what starts the jobs: doing it for each would need
+/// code between fork and exec, and a fork costs the more the more output is kept.
+///
+/// # Errors
+///
+/// The system can not close inherited descriptors (Linux before 5.11).
+pub fn seal() -> std::io::Result<()> {
+    #[expect(unsafe_code, reason = "no safe function marks all descriptors")]
+    // SAFETY: with this flag the call closes nothing; it changes what later programs inherit, and touches no memory.
+    let sealed = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if sealed != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    if let Ok(terminal) = std::fs::File::open("/dev/tty") {
+        leave(&terminal);
+    }
+    Ok(())
+}
+
+fn leave(terminal: &std::fs::File) {
+    #[expect(unsafe_code, reason = "no safe function gives up a terminal")]
+    // SAFETY: this request takes no argument and gives nothing back.
+    let left = unsafe { rustix::ioctl::ioctl(terminal, rustix::ioctl::NoArg::<{ libc::TIOCNOTTY as _ }>::new()) };
+    if let Err(error) = left {
+        tracing::warn!(%error, "jobs could write to this terminal: it could not be given up");
     }
 }
 

@@ -72,11 +72,10 @@ impl Pump {
         let group = Group::of(&child);
         let pipes = (child.stdout.take(), child.stderr.take());
         let writer = tokio::spawn(write_input(child.stdin.take(), input));
+        let all_gone = CancellationToken::new();
+        let sink = |name| Sink { job: &job, name, outlet: outlet.as_ref(), all_gone: &all_gone };
         let output = async {
-            tokio::join!(
-                drain(pipes.0, stdout, &job, StreamName::Stdout, outlet.as_ref()),
-                drain(pipes.1, stderr, &job, StreamName::Stderr, outlet.as_ref()),
-            )
+            tokio::join!(drain(pipes.0, stdout, sink(StreamName::Stdout)), drain(pipes.1, stderr, sink(StreamName::Stderr)))
         };
         tokio::pin!(output);
         let ending = end(&mut child, group, timeout, grace, &stop);
@@ -89,8 +88,9 @@ impl Pump {
             }
         };
         writer.abort();
-        if !is_drained && tokio::time::timeout(LAST_READ, &mut output).await.is_err() {
-            tracing::warn!(job = %job.id(), "a process that left the job's group still holds its output, which is read no further");
+        all_gone.cancel();
+        if !is_drained {
+            output.await;
         }
         drop(permit);
         status.send_modify(|status| status.finish(&ending));
@@ -144,51 +144,93 @@ async fn clear(child: &mut Child, group: Option<Group>, grace: Duration, exit: O
     }
 }
 
+/// Where a stream's output goes.
+struct Sink<'a> {
+    job: &'a Job,
+    name: StreamName,
+    outlet: Option<&'a Outlet>,
+    /// Cancelled when nothing of the job's group is left: whatever still comes is from strangers, or was in the pipe.
+    all_gone: &'a CancellationToken,
+}
+
 /// Reads a stream to its end, through its filter, into the job's buffer. The reader waits for the filter, and so, in the end, does
 /// the job: nothing grows.
-async fn drain(
-    pipe: Option<impl AsyncRead + Unpin + std::os::fd::AsFd>,
-    mut filter: OutputFilter,
-    job: &Job,
-    name: StreamName,
-    outlet: Option<&Outlet>,
-) {
+async fn drain(pipe: Option<impl AsyncRead + Unpin + std::os::fd::AsFd>, mut filter: OutputFilter, sink: Sink<'_>) {
     let Some(mut pipe) = pipe else { return };
     // Refused beyond the system's allowance for the user; the pipe then stays as it was.
     _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE_BYTES);
     let mut piece = vec![0; PIECE_BYTES];
+    let mut left = PIPE_BYTES;
     loop {
-        let read = if filter.awaits_silence() {
-            match tokio::time::timeout(SILENCE, pipe.read(&mut piece)).await {
-                Ok(read) => read,
-                Err(_) => {
-                    deliver(filter.silence().await, job, name, outlet).await;
-                    continue;
-                }
+        match next(&mut pipe, &mut piece, filter.awaits_silence(), &mut left, sink.all_gone).await {
+            Next::Bytes(read) => sink.deliver(filter.push(&piece[..read]).await).await,
+            Next::Silence => sink.deliver(filter.silence().await).await,
+            Next::End => break,
+            Next::Strangers => {
+                tracing::warn!(job = %sink.job.id(), "a process that left the job's group still holds its output; it is read no further");
+                break;
             }
-        } else {
-            pipe.read(&mut piece).await
-        };
-        match read {
-            Ok(0) => break,
-            Ok(read) => deliver(filter.push(&piece[..read]).await, job, name, outlet).await,
-            Err(error) => {
-                tracing::warn!(job = %job.id(), %error, "could not read the job's output to its end");
+            Next::Failed(error) => {
+                tracing::warn!(job = %sink.job.id(), %error, "could not read the job's output to its end");
                 break;
             }
         }
     }
-    deliver(filter.end().await, job, name, outlet).await;
+    sink.deliver(filter.end().await).await;
 }
 
-async fn deliver(chunk: &Chunk, job: &Job, name: StreamName, outlet: Option<&Outlet>) {
-    if chunk.bytes().is_empty() {
-        return;
+/// What came of waiting for output.
+enum Next {
+    Bytes(usize),
+    Silence,
+    End,
+    Strangers,
+    Failed(std::io::Error),
+}
+
+/// Waits for output. Once nothing of the job is left it reads what the pipe can hold, and no longer than until it pauses.
+async fn next(
+    pipe: &mut (impl AsyncRead + Unpin),
+    piece: &mut [u8],
+    awaits_silence: bool,
+    left: &mut usize,
+    all_gone: &CancellationToken,
+) -> Next {
+    let is_over = all_gone.is_cancelled();
+    let pause = async {
+        match (is_over, awaits_silence) {
+            (true, _) => tokio::time::sleep(LAST_READ).await,
+            (false, true) => tokio::time::sleep(SILENCE).await,
+            (false, false) => all_gone.cancelled().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        read = pipe.read(piece) => match read {
+            Ok(0) => Next::End,
+            Ok(_) if is_over && *left == 0 => Next::Strangers,
+            Ok(read) => {
+                if is_over {
+                    *left = left.saturating_sub(read);
+                }
+                Next::Bytes(read)
+            }
+            Err(error) => Next::Failed(error),
+        },
+        () = pause => if is_over { Next::Strangers } else { Next::Silence },
     }
-    job.keep(name, chunk);
-    if let Some(outlet) = outlet {
-        // Nobody listening any more is no reason to stop the job.
-        _ = outlet.send((name, chunk.clone())).await;
+}
+
+impl Sink<'_> {
+    async fn deliver(&self, chunk: &Chunk) {
+        if chunk.bytes().is_empty() {
+            return;
+        }
+        self.job.keep(self.name, chunk);
+        if let Some(outlet) = self.outlet {
+            // Nobody listening any more is no reason to stop the job.
+            _ = outlet.send((self.name, chunk.clone())).await;
+        }
     }
 }
 

@@ -1,15 +1,15 @@
 //! The protocol handler, for the stateless revision (2026-07-28) and those that begin with `initialize`, and its life on standard
 //! input and output.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt,
-    handler::server::router::tool::ToolRouter,
+    handler::server::{router::tool::ToolRouter, tool::ToolCallContext},
     model::{
-        Implementation, ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod,
-        ListResourceTemplatesResult, ListResourcesRequestMethod, ListResourcesResult, PaginatedRequestParams, ServerCapabilities,
-        ServerConfig,
+        CallToolRequestParams, CallToolResponse, ContentBlock, Implementation, ListPromptsRequestMethod, ListPromptsResult,
+        ListResourceTemplatesRequestMethod, ListResourceTemplatesResult, ListResourcesRequestMethod, ListResourcesResult,
+        PaginatedRequestParams, ServerCapabilities, ServerConfig,
     },
     service::RequestContext,
     tool_handler,
@@ -25,6 +25,9 @@ and answers at once with a job_id; read what it prints with tail_job_output or g
 has ended. Send one program with literal arguments per command. A refusal names the policy, a code and the reason: change the command \
 as it says or ask the user; trying to get round it will not help. The command may be run in a safer form than sent: `runs` shows which. \
 Secrets in output appear as [redacted: …].";
+
+/// How long answers to calls in progress have to leave once all jobs are stopped.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// The handler of one connection.
 #[derive(Clone)]
@@ -53,10 +56,19 @@ pub enum ServeError {
 pub async fn serve_stdio(service: Arc<Service>) -> Result<(), ServeError> {
     let gone = CancellationToken::new();
     watch_signals(&gone).map_err(ServeError::Signals)?;
-    let result = serve(service.clone(), &gone).await;
+    let serving = serve(service.clone(), &gone);
+    tokio::pin!(serving);
+    let result = tokio::select! {
+        result = &mut serving => Some(result),
+        () = gone.cancelled() => None,
+    };
     gone.cancel();
+    // A client that reads nothing must not keep the jobs alive: they are stopped first, and the last answers have a moment to leave.
     service.shut_down().await;
-    result
+    match result {
+        Some(result) => result,
+        None => tokio::time::timeout(LAST_ANSWERS, serving).await.unwrap_or(Ok(())),
+    }
 }
 
 async fn serve(service: Arc<Service>, gone: &CancellationToken) -> Result<(), ServeError> {
@@ -88,6 +100,25 @@ fn watch_signals(gone: &CancellationToken) -> std::io::Result<()> {
 
 #[tool_handler(router = self.tool_router)]
 impl ServerHandler for Server {
+    /// Calls a tool; the texts of errors, which may quote arguments, pass the output policies.
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let mut response = self.tool_router.call(ToolCallContext::new(self, request, context)).await?;
+        if let CallToolResponse::Complete(result) = &mut response
+            && result.is_error == Some(true)
+        {
+            for block in &mut result.content {
+                if let ContentBlock::Text(text) = block {
+                    text.text = self.service.scrub(&text.text).await;
+                }
+            }
+        }
+        Ok(response)
+    }
+
     fn get_info(&self) -> ServerConfig {
         let this = Implementation::new("portcullis", env!("CARGO_PKG_VERSION")).with_title("portcullis");
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build())

@@ -28,6 +28,8 @@ const MOST_TAIL_LINES: u32 = 1000;
 /// Milliseconds `interact_with_job` waits for an answer unless told otherwise, and at most.
 const ANSWER_WAIT_MS: u32 = 2000;
 const MOST_ANSWER_WAIT_MS: u32 = 60_000;
+/// Most bytes of a command in `list_jobs`; `get_job_status` gives all of it.
+const MOST_LISTED_BYTES: usize = 512;
 /// What is said to calls that are in progress when the server ends.
 const ENDING: &str = "the server is ending, and with it every job";
 
@@ -207,7 +209,12 @@ impl Server {
         annotations(title = "List jobs", read_only_hint = true, destructive_hint = false, idempotent_hint = true, open_world_hint = false)
     )]
     async fn list_jobs(&self, Parameters(NoArguments {}): Parameters<NoArguments>) -> CallToolResult {
-        ok(&JobList { jobs: self.service.jobs().iter().map(|job| job_status(job)).collect() })
+        let listed = |job: &Arc<Job>| {
+            let mut status = job_status(job);
+            status.command.truncate(status.command.floor_char_boundary(MOST_LISTED_BYTES));
+            status
+        };
+        ok(&JobList { jobs: self.service.jobs().iter().map(listed).collect() })
     }
 
     /// Tells a job's status, exit code, signal and times.

@@ -14,6 +14,9 @@ use wasmtime::component::Component;
 
 use super::engine::Engine;
 
+/// Length of the digest in front of each artifact.
+const DIGEST_BYTES: usize = 32;
+
 /// Names a compiled policy: what it was made from and by what.
 pub(super) struct Key(String);
 
@@ -117,7 +120,8 @@ impl Cache {
     /// Writes an artifact, whole or not at all.
     pub(super) fn keep(&self, key: &Key, form: Form, component: &Component) -> Result<(), CacheError> {
         let path = self.path(key, form);
-        let bytes = component.serialize().map_err(|error| io_error(&path, io::Error::other(error.to_string())))?;
+        let artifact = component.serialize().map_err(|error| io_error(&path, io::Error::other(error.to_string())))?;
+        let bytes = [Sha256::digest(&artifact).as_slice(), &artifact].concat();
         let draft = self.folder.join(format!("{}.{}", uuid::Uuid::new_v4(), form.suffix()));
         write_new(&draft, &bytes)
             .and_then(|()| fs::rename(&draft, &path))
@@ -136,9 +140,9 @@ fn io_error(path: &Path, source: io::Error) -> CacheError {
 
 fn owned(path: &Path, found: &fs::Metadata, forbidden: u32) -> Result<(), CacheError> {
     let fault = match found {
+        found if !found.is_dir() && !found.is_file() => "is not an ordinary file",
         found if found.uid() != rustix::process::geteuid().as_raw() => "belongs to another user",
         found if found.mode() & forbidden != 0 => "is open to other users",
-        found if !found.is_dir() && !found.is_file() => "is not an ordinary file",
         _ => return Ok(()),
     };
     Err(CacheError::Unsafe { path: path.to_owned(), fault })
@@ -152,9 +156,15 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// An artifact of another version or a damaged one is as good as none: it is compiled again.
 fn load(engine: &Engine, path: &Path) -> Option<Component> {
+    let bytes = fs::read(path).ok()?;
+    let (digest, artifact) = bytes.split_first_chunk::<DIGEST_BYTES>()?;
+    if Sha256::digest(artifact).as_slice() != digest {
+        tracing::warn!(path = %path.display(), "a cached policy is damaged and is compiled again");
+        return None;
+    }
     #[expect(unsafe_code, reason = "an artifact is machine code: the one thing wasmtime can not verify")]
-    // SAFETY: the file and its folder belong to this user and nobody else can write them (checked by the caller), and what this
-    // program writes there is the output of `Component::serialize`.
-    let component = unsafe { Component::deserialize_file(engine.wasmtime(), path) };
+    // SAFETY: the file and its folder belong to this user and nobody else can write them (checked by the caller), what this
+    // program writes there is the output of `Component::serialize`, and it is whole, as its digest shows.
+    let component = unsafe { Component::deserialize(engine.wasmtime(), artifact) };
     component.inspect_err(|error| tracing::debug!(%error, "a cached policy is of no use")).ok()
 }

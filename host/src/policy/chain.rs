@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -75,7 +75,7 @@ impl Chain {
     pub async fn load(
         engine: &Engine,
         entries: &[PolicyEntry],
-        cache: &std::path::Path,
+        cache: &Path,
         default: DefaultVerdict,
         site: Site,
     ) -> Result<Self, ChainError> {
@@ -228,7 +228,8 @@ impl Chain {
         policy: &Policy,
         call: impl AsyncFnOnce(&mut Store<Guest>, &Instance) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
-        let (mut store, instance) = policy.instantiate().await?;
+        // Boxed for the compiler's sake, like all that enters a sandbox.
+        let (mut store, instance) = Box::pin(policy.instantiate()).await?;
         let answer = policy.engine().bounded(&mut store, async |store| call(store, &instance).await).await;
         let lines = store.data_mut().take_log();
         let notes = lines.into_iter().map(|line| Note { policy: policy.name.clone(), line }).collect();
@@ -240,21 +241,40 @@ impl Chain {
     fn apply(&self, request: &mut Request, rewrites: Vec<(String, command::Rewrite)>) -> Result<bool, Denial> {
         let before = request.clone();
         let mut claims = Claims::default();
+        for (policy, rewrite) in &rewrites {
+            claims.claim(policy, &before, rewrite)?;
+            self.rewrite_conditions(request, policy, rewrite)?;
+        }
+        if request.cwd != before.cwd {
+            request
+                .script
+                .relocate(&self.site, &request.cwd)
+                .map_err(|refusal| Denial::by_host(refusal.code, refusal.message))?;
+        }
         for (policy, rewrite) in rewrites {
-            claims.claim(&policy, &before, &rewrite)?;
-            self.rewrite(request, &before, &policy, rewrite)?;
+            self.rewrite_script(request, &before, &policy, rewrite)?;
         }
         Ok(request.script.nodes() != before.script.nodes() || request.cwd != before.cwd || request.timeout != before.timeout)
     }
 
-    fn rewrite(&self, request: &mut Request, before: &Request, policy: &str, rewrite: command::Rewrite) -> Result<(), Denial> {
-        let refused = |message: String| Denial { policy: Some(policy.to_owned()), code: "bad-rewrite".to_owned(), message };
-        if let Some(cwd) = rewrite.cwd {
-            request.cwd = self.site.directory(&PathBuf::from(cwd)).map_err(|refusal| refused(refusal.message))?;
+    fn rewrite_conditions(&self, request: &mut Request, policy: &str, rewrite: &command::Rewrite) -> Result<(), Denial> {
+        if let Some(cwd) = &rewrite.cwd {
+            request.cwd = self.site.directory(Path::new(cwd)).map_err(|refusal| bad_rewrite(policy, refusal.message))?;
         }
         if let Some(milliseconds) = rewrite.timeout_ms {
             request.timeout = Some(Duration::from_millis(milliseconds));
         }
+        Ok(())
+    }
+
+    fn rewrite_script(
+        &self,
+        request: &mut Request,
+        before: &Request,
+        policy: &str,
+        rewrite: command::Rewrite,
+    ) -> Result<(), Denial> {
+        let refused = |message: String| bad_rewrite(policy, message);
         let cwd = request.cwd.clone();
         for edit in rewrite.edits {
             let edit = resolve_edit(edit, before).map_err(refused)?;
@@ -340,8 +360,8 @@ impl Claims {
                 self.one(policy, node, "program", program.clone())?;
             }
             if let Some(args) = &edit.args {
-                let unchanged = resolve_args(args, edit.node, before).ok();
-                self.one(policy, node, "arguments", format!("{unchanged:?}"))?;
+                let wanted = resolve_args(args, edit.node, before).ok();
+                self.one(policy, node, "arguments", format!("{wanted:?}"))?;
             }
             for (name, value) in &edit.assignments {
                 self.one(policy, node, &format!("variable {name}"), value.clone())?;
@@ -363,6 +383,10 @@ impl Claims {
             ),
         ))
     }
+}
+
+fn bad_rewrite(policy: &str, message: String) -> Denial {
+    Denial { policy: Some(policy.to_owned()), code: "bad-rewrite".to_owned(), message }
 }
 
 fn contract_form(request: &Request) -> types::Request {

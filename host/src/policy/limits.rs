@@ -85,6 +85,10 @@ pub(super) struct Guest {
     limits: Limits,
     patience: Duration,
     deadline: Instant,
+    /// Of all memories together.
+    memory_bytes: usize,
+    /// Of all tables together.
+    table_elements: usize,
 }
 
 impl Guest {
@@ -93,7 +97,16 @@ impl Guest {
         wasi.stdout(log.stream(Level::Info)).stderr(log.stream(Level::Warn)).max_random_size(MOST_RANDOM_BYTES);
         let mut table = ResourceTable::new();
         table.set_max_capacity(MOST_RESOURCES);
-        Self { wasi: wasi.build(), table, log, limits: limits.clone(), patience: Duration::ZERO, deadline: Instant::now() }
+        Self {
+            wasi: wasi.build(),
+            table,
+            log,
+            limits: limits.clone(),
+            patience: Duration::ZERO,
+            deadline: Instant::now(),
+            memory_bytes: 0,
+            table_elements: 0,
+        }
     }
 
     /// Starts the clock and the log allowance of one call, which may take as long as `patience`.
@@ -139,14 +152,16 @@ impl super::bindings::log::Host for Guest {
 }
 
 impl ResourceLimiter for Guest {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let most = self.limits.memory_bytes;
-        if desired > most { Err(Fault::Memory(most >> 20).into()) } else { Ok(true) }
+        self.memory_bytes += desired - current;
+        if self.memory_bytes > most { Err(Fault::Memory(most >> 20).into()) } else { Ok(true) }
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let most = self.limits.table_elements;
-        if desired > most { Err(Fault::Table(most).into()) } else { Ok(true) }
+        self.table_elements += desired - current;
+        if self.table_elements > most { Err(Fault::Table(most).into()) } else { Ok(true) }
     }
 
     fn instances(&self) -> usize {

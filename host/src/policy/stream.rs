@@ -28,7 +28,7 @@ const MOST_REPLACEMENT_BYTES: usize = 256 * 1024;
 const CONTEXT_BYTES: usize = 16;
 
 /// Bytes that every output policy has passed. Made here alone; what buffers and sends output takes nothing else.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk(Vec<u8>);
 
 impl Chunk {
@@ -45,7 +45,7 @@ pub(super) struct Filters(pub(super) Arc<[Arc<Policy>]>);
 impl Filters {
     /// The filter of one stream of a job.
     pub(super) fn open(&self, job: &Arc<types::Job>, kind: StreamKind) -> OutputFilter {
-        OutputFilter { stages: self.stages(Some(job), kind), filters: self.clone(), passed: Chunk::default() }
+        OutputFilter { stages: self.stages(Some(job), kind), filters: self.clone(), passed: Chunk(Vec::new()) }
     }
 
     fn stages(&self, job: Option<&Arc<types::Job>>, kind: StreamKind) -> Stages {
@@ -145,16 +145,12 @@ struct Stages {
 impl Stages {
     /// Filters bytes into `out`, which must be empty.
     async fn run(&mut self, bytes: &[u8], pace: Pace, out: &mut Vec<u8>, notes: &mut Vec<Note>) {
-        out.extend_from_slice(bytes);
-        for stage in &mut self.stages {
+        let Some((first, others)) = self.stages.split_first_mut() else { return out.extend_from_slice(bytes) };
+        first.run_to(pace, bytes, out, notes).await;
+        for stage in others {
             std::mem::swap(out, &mut self.between);
             out.clear();
-            stage.push(&self.between, out, notes).await;
-            match pace {
-                Pace::Flowing => {}
-                Pace::Silent => stage.silence(out, notes).await,
-                Pace::Ended => stage.end(out, notes).await,
-            }
+            stage.run_to(pace, &self.between, out, notes).await;
         }
     }
 }
@@ -217,6 +213,15 @@ impl Stage {
 
     fn between_lines(&self) -> State {
         if self.sees_everything() || self.held > 0 { State::Collecting } else { State::Passing }
+    }
+
+    async fn run_to(&mut self, pace: Pace, bytes: &[u8], out: &mut Vec<u8>, notes: &mut Vec<Note>) {
+        self.push(bytes, out, notes).await;
+        match pace {
+            Pace::Flowing => {}
+            Pace::Silent => self.silence(out, notes).await,
+            Pace::Ended => self.end(out, notes).await,
+        }
     }
 
     async fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>, notes: &mut Vec<Note>) {
@@ -291,7 +296,8 @@ impl Stage {
 
     /// Gives the filter its piece and does what it says.
     async fn give(&mut self, boundary: Boundary, out: &mut Vec<u8>, notes: &mut Vec<Note>) {
-        let action = self.ask(boundary).await.and_then(|action| self.check(action, boundary));
+        // Boxed, since the types of what calls this would else nest too deep for the compiler.
+        let action = Box::pin(self.ask(boundary)).await.and_then(|action| self.check(action, boundary));
         if let Some(instance) = &mut self.instance {
             let lines = instance.store.data_mut().take_log();
             notes.extend(lines.into_iter().map(|line| Note { policy: self.policy.name.clone(), line }));

@@ -156,6 +156,19 @@ impl Script {
         self.check()
     }
 
+    /// Resolves anew what all words name, from another directory.
+    pub fn relocate(&mut self, site: &Site, cwd: &Path) -> Result<(), Refusal> {
+        for node in &mut self.nodes {
+            if let (Some(Word::Literal(program)), Some(_)) = (&node.program, &node.resolved) {
+                node.resolved = Some(resolve_program(program, site, cwd)?);
+            }
+            for arg in &mut node.args {
+                *arg = argument(arg.word.clone(), site, cwd);
+            }
+        }
+        Ok(())
+    }
+
     /// What has to hold of the words of every command, wherever they come from.
     fn check(&self) -> Result<(), Refusal> {
         let node = &self.nodes[0];

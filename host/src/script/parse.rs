@@ -13,7 +13,8 @@ use brush_parser::{
 
 use super::{Refusal, Words, empty};
 
-/// Most openings of substitutions in one text: the tokenizer recurses into each, with about 10 KiB of stack in a debug build.
+/// Most openings of anything in one text: tokenizer and word parser recurse into them, with up to 20 KiB of stack each in a debug
+/// build, and take time that grows with their square.
 const MOST_OPENINGS: usize = 1000;
 /// Up to this many openings the stack of any thread will do, and none is started.
 const FEW_OPENINGS: usize = 8;
@@ -27,12 +28,16 @@ const RESERVED: [&str; 21] = [
 
 /// Takes a text apart that is one simple command with literal words.
 pub(super) fn parse(text: &str) -> Result<Words, Refusal> {
-    let openings = text.matches("$(").count() + text.matches("${").count() + text.matches('`').count();
+    let openings = text.bytes().filter(|byte| b"([{`".contains(byte)).count();
     if openings > MOST_OPENINGS {
         return Err(Refusal::new(
             "too-deep",
-            format!("the command opens {openings} substitutions; at most {MOST_OPENINGS} are looked at"),
+            format!("the command has {openings} opening brackets and backticks; at most {MOST_OPENINGS} are looked at"),
         ));
+    }
+    // The tokenizer never ends on some here-documents inside or before a substitution that is not closed; neither is supported yet.
+    if text.contains("<<") && text.contains(['$', '`']) {
+        return Err(not_yet("a here-document"));
     }
     if openings <= FEW_OPENINGS {
         return parse_on_this_stack(text);
@@ -179,7 +184,8 @@ fn literal(source: &str, options: &ParserOptions) -> Result<String, Refusal> {
 fn double_quoted(pieces: Vec<WordPieceWithSource>, text: &mut String) -> Result<(), Refusal> {
     for WordPieceWithSource { piece, .. } in pieces {
         match piece {
-            WordPiece::Text(piece) => text.push_str(&piece),
+            // What the word parser takes for text though it looks like an expansion is one that bash has an error for.
+            WordPiece::Text(piece) if !piece.contains("${") => text.push_str(&piece),
             WordPiece::EscapeSequence(piece) => text.push_str(unescaped(&piece)),
             _ => return Err(not_yet("an expansion in double quotes")),
         }
@@ -203,6 +209,6 @@ fn is_pattern(bare: &str) -> bool {
     let has_glob = bare.contains(['*', '?']) || bare.contains('[');
     let has_extended_glob = ["@(", "+(", "!(", "?(", "*("].iter().any(|opening| bare.contains(opening));
     let has_brace = bare.contains('{') && (bare.contains(',') || bare.contains(".."));
-    let has_substitution = bare.contains("<(") || bare.contains(">(") || bare.contains('`');
+    let has_substitution = bare.contains("${") || bare.contains("<(") || bare.contains(">(") || bare.contains('`');
     has_tilde || has_glob || has_extended_glob || has_brace || has_substitution
 }

@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
                 )
                 .into());
             }
-            if word == "--" && self.rule.commands.is_empty() {
+            if word == "--" && self.rule.terminator && self.rule.commands.is_empty() {
                 return Ok(self.only_operands()?);
             }
             let is_option = word.len() > 1 && word.starts_with('-');
@@ -135,6 +135,11 @@ impl<'a> Reader<'a> {
                     "a word with a control character",
                     "nothing: such words are never allowed",
                 ));
+            }
+            // Some programs read options there all the same, and none needs such a word: `./-x` names the file.
+            if text(arg).len() > 1 && text(arg).starts_with('-') {
+                let message = format!("`{}` behind `--` could be read as an option; write `./{0}` if it is a file", text(arg));
+                return Err(Reason::new("operand-not-allowed", message));
             }
             self.operand(arg)?;
         }

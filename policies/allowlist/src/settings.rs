@@ -39,6 +39,8 @@ pub struct Program {
     pub number: bool,
     /// Whether flags of one letter may be written together; say `false` for programs that read `-name` as one option.
     pub combine: Combine,
+    /// Whether `--` ends the options. Not all programs agree: `find` reads its tests behind it.
+    pub terminator: bool,
     /// Words that are no options; without this none may stand there.
     pub operands: Operands,
     /// Sub-commands; where there are some, the first word that is no option must be one of them.

@@ -58,8 +58,24 @@ const SWITCHES: &[(&str, &[&str])] = &[
 const DIFF: &[&str] = &["--no-ext-diff", "--no-textconv", "--ignore-submodules=all"];
 
 /// What is set in front of the command.
-const VARIABLES: &[(&str, &str)] =
-    &[("GIT_OPTIONAL_LOCKS", "0"), ("GIT_PAGER", "cat"), ("GIT_TERMINAL_PROMPT", "0"), ("PAGER", "cat")];
+///
+/// A repository can say that its objects lie elsewhere, and how to fetch them; no protocol is allowed for that, whatever the
+/// repository's `protocol.*.allow` says.
+const VARIABLES: &[(&str, &str)] = &[
+    ("GIT_ALLOW_PROTOCOL", ""),
+    ("GIT_NO_LAZY_FETCH", "1"),
+    ("GIT_OPTIONAL_LOCKS", "0"),
+    ("GIT_PAGER", "cat"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("PAGER", "cat"),
+];
+
+/// What is set where cargo or rustc is asked for its version: `rust-toolchain.toml` could name a program of the repository's own, or
+/// a toolchain to fetch.
+const TOOLCHAIN: &[(&str, &str)] = &[("RUSTUP_AUTO_INSTALL", "0"), ("RUSTUP_TOOLCHAIN", "stable")];
+
+/// Ways to ask for a version and nothing else.
+const VERSION: &[&str] = &["--version", "-V", "-vV"];
 
 /// No settings: what is switched off is not for choice.
 #[derive(Debug, Deserialize)]
@@ -79,16 +95,35 @@ impl Policy for Harden {
 impl CommandPolicy for Harden {
     fn evaluate(&self, request: &Request) -> Verdict {
         let commands = request.nodes.iter().zip(0..).filter_map(|(node, index)| node.simple(index));
-        let edits: Vec<_> = commands.filter(|command| command.is_program("git")).filter_map(|git| harden(&git)).collect();
+        let edits: Vec<_> = commands.filter_map(|command| hardened(&command)).collect();
         if edits.is_empty() {
             return Verdict::Abstain;
         }
-        Verdict::rewrite(edits, "git-hardened", "git runs with what a repository's own files could make it execute switched off")
+        Verdict::rewrite(edits, "hardened", "it runs with what a repository's own files could make it execute switched off")
     }
 }
 
+/// The edit that gives a command its hardened form; none if it has it or there is none for it.
+fn hardened(command: &Simple) -> Option<Edit> {
+    if command.is_program("git") {
+        return hardened_git(command);
+    }
+    let asks_version = command.words().len() == 1 && command.words().all(|word| VERSION.contains(&word));
+    if asks_version && (command.is_program("cargo") || command.is_program("rustc")) {
+        return with_variables(command, TOOLCHAIN);
+    }
+    None
+}
+
+/// The edit that sets what is not set so already, if anything.
+fn with_variables(command: &Simple, variables: &[(&str, &str)]) -> Option<Edit> {
+    let missing = variables.iter().filter(|variable| !command.assignments.contains(variable));
+    let edit = missing.fold(Edit::new(command.index), |edit, (name, value)| edit.set(*name, *value));
+    (!edit.assignments.is_empty()).then_some(edit)
+}
+
 /// The edit that gives this call of git the hardened form; none if it has it.
-fn harden(git: &Simple) -> Option<Edit> {
+fn hardened_git(git: &Simple) -> Option<Edit> {
     let words: Vec<&str> = git.words().collect();
     let is_prefixed = words.starts_with(PREFIX);
     // The client's own `--no-pager` says nothing that the prefix does not.
@@ -96,10 +131,9 @@ fn harden(git: &Simple) -> Option<Edit> {
     let switches = switches(words.get(own).copied());
     let behind = own + 1;
     let switched = words.get(behind..).is_some_and(|rest| rest.starts_with(switches));
-    let variables = VARIABLES.iter().filter(|variable| !git.assignments.contains(variable));
-    let edit = variables.fold(Edit::new(git.index), |edit, (name, value)| edit.set(*name, *value));
+    let edit = with_variables(git, VARIABLES);
     if is_prefixed && (switches.is_empty() || switched) {
-        return (!edit.assignments.is_empty()).then_some(edit);
+        return edit;
     }
     let split = if switches.is_empty() || switched { own } else { behind };
     let literal = |word: &&str| Edited::Literal((*word).to_owned());
@@ -107,7 +141,7 @@ fn harden(git: &Simple) -> Option<Edit> {
     let added: &[&str] = if switched { &[] } else { switches };
     let args =
         PREFIX.iter().map(literal).chain(keep(own..split)).chain(added.iter().map(literal)).chain(keep(split..words.len()));
-    Some(edit.args(args))
+    Some(edit.unwrap_or_else(|| Edit::new(git.index)).args(args))
 }
 
 /// What the sub-command is told, if this is one that knows it. A global option in its place has none: the allowlist, which

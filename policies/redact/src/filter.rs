@@ -26,6 +26,8 @@ enum State {
 pub struct Redaction {
     policy: &'static Redact,
     state: State,
+    /// A private key that may go on in the next line.
+    paused: Option<Key>,
     /// Inside a line whose beginning was given before.
     mid_line: bool,
     context: Vec<u8>,
@@ -57,13 +59,23 @@ struct Piece<'a> {
 impl Redaction {
     /// A filter at the beginning of a stream.
     pub fn new(policy: &'static Redact) -> Self {
-        Self { policy, state: State::Text, mid_line: false, context: Vec::new(), curl: false, netrc: false }
+        Self { policy, state: State::Text, paused: None, mid_line: false, context: Vec::new(), curl: false, netrc: false }
     }
 
     fn begin_line(&mut self, before: &[u8], bytes: &[u8]) {
         self.context = before.to_vec();
         self.curl = false;
-        let first = bytes.split(u8::is_ascii_whitespace).find(|word| !word.is_empty());
+        if let Some(key) = self.paused.take() {
+            self.state = State::Key(key);
+        }
+        // What is inside a key is not shown, so it does not count.
+        if self.state == State::Text {
+            self.goes_on_as_netrc(bytes);
+        }
+    }
+
+    fn goes_on_as_netrc(&mut self, line: &[u8]) {
+        let first = line.split(u8::is_ascii_whitespace).find(|word| !word.is_empty());
         self.netrc &= first.is_some_and(named::is_netrc_word);
     }
 
@@ -164,12 +176,16 @@ impl Redaction {
 
     fn open_key(&mut self, end: usize, piece: &mut Piece) {
         piece.mark("private-key", end);
-        if let Some((body, key)) = Key::open(piece.text, end) {
-            piece.at = body;
-            if key.passes_newline() {
-                piece.pass(piece.text.0.len());
+        match Key::open(piece.text, end) {
+            Ok((body, key)) => {
+                piece.at = body;
+                if key.passes_newline() {
+                    piece.pass(piece.text.0.len());
+                }
+                self.paused = None;
+                self.state = State::Key(key);
             }
-            self.state = State::Key(key);
+            Err(key) => self.paused = Some(key),
         }
     }
 
@@ -179,9 +195,12 @@ impl Redaction {
             Step::Within(end, _) if piece.goes_on && end == piece.text.0.len() && rest <= REACH => {
                 return false;
             }
-            Step::Foreign if piece.goes_on && rest <= REACH => return false,
+            Step::Foreign(_) if piece.goes_on && rest <= REACH => return false,
             // No line of text is this long without an end; nothing of it is shown.
-            Step::Foreign if piece.goes_on => self.state = State::Swallowing,
+            Step::Foreign(key) if piece.goes_on => {
+                self.paused = key;
+                self.state = State::Swallowing;
+            }
             Step::Within(end, key) => {
                 piece.at = end;
                 self.state = State::Key(key);
@@ -190,9 +209,19 @@ impl Redaction {
                 piece.at = end;
                 self.state = State::Text;
             }
-            Step::Foreign => self.state = State::Text,
+            Step::Foreign(paused) => self.show(key, paused, piece),
         }
         true
+    }
+
+    /// Leaves the key for the rest of the line.
+    fn show(&mut self, key: Key, paused: Option<Key>, piece: &mut Piece) {
+        if key.owes_newline() {
+            piece.out.push(b'\n');
+        }
+        self.goes_on_as_netrc(piece.text.from(piece.at));
+        self.paused = paused;
+        self.state = State::Text;
     }
 
     fn swallow(&mut self, piece: &mut Piece) -> bool {
@@ -242,7 +271,7 @@ impl Filter for Redaction {
 
 impl Redaction {
     fn is_engaged(&self) -> bool {
-        self.netrc || matches!(self.state, State::Key(_))
+        self.netrc || self.paused.is_some() || matches!(self.state, State::Key(_))
     }
 }
 

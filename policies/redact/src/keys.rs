@@ -3,16 +3,26 @@
 
 use crate::text::Text;
 
-/// Most lines without content in a row inside a key.
-const MAX_BLANK: u8 = 3;
+/// Most logical lines of a key; a key of 16384 bits has 200.
+const MAX_LINES: u8 = 240;
+
+/// Most lines in a row that can not be part of a key, and are shown, before the key is taken to have ended without its last
+/// line. A log may be mixed with a key, and a key that was cut must not keep the filter busy.
+const MAX_FOREIGN: u8 = 4;
 
 /// Inside a private key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
     /// The first line ended with a newline, which was passed on.
     newline_passed: bool,
-    /// Lines without content just seen.
-    blank: u8,
+    /// A newline was swallowed that what is shown next must stand behind.
+    newline_owed: bool,
+    /// Part of the body was seen.
+    in_body: bool,
+    /// Logical lines seen.
+    lines: u8,
+    /// Lines in a row that were no part of the key.
+    foreign: u8,
 }
 
 /// What becomes of the bytes of one logical line inside a key.
@@ -21,8 +31,15 @@ pub enum Step {
     Within(usize, Key),
     /// Up to here is part of the key, which ends.
     Ends(usize),
-    /// This is no part of a key any more.
-    Foreign,
+    /// The rest of the line is no part of the key, which may go on in the next one.
+    Foreign(Option<Key>),
+}
+
+/// Whether this is the first line of a key in the place of a value, or what is left of one.
+pub fn may_begin(value: &[u8]) -> bool {
+    let behind = Text(value).from(Text(value).run(0, |byte| byte == b'-'));
+    let openings = [&b"BEGIN "[..], b" BEGIN ", b"[redacted: private-key]"];
+    value.starts_with(b"----") && openings.iter().any(|opening| behind.starts_with(opening))
 }
 
 /// Where the first line of a private key, whose `BEGIN ` stands at `at`, ends: behind the dashes.
@@ -36,41 +53,69 @@ pub fn begins(text: Text, at: usize) -> Option<usize> {
 }
 
 impl Key {
-    /// After a first line that ends at `at`: where the body begins, whether a newline is passed on, and the key; none if what
-    /// follows in the line is no part of a key, so that only the first line is replaced.
-    pub fn open(text: Text, at: usize) -> Option<(usize, Self)> {
+    const BEGUN: Self = Self { newline_passed: false, newline_owed: false, in_body: false, lines: 0, foreign: 0 };
+
+    /// After a first line that ends at `at`: where the body begins and the key; none if the rest of the line is no part of a
+    /// key, which may then begin in the next line.
+    pub fn open(text: Text, at: usize) -> Result<(usize, Self), Self> {
         let next = logical_end(text, at);
         let rest = text.between(at, next);
         let newline_passed = rest.ends_with(b"\n");
-        let key = Self { newline_passed, blank: 0 };
-        match classify(rest) {
-            Line::Blank if newline_passed => Some((at + rest.len() - newline_width(rest), key)),
-            Line::Blank => Some((next, key)),
-            Line::Body | Line::End(_) => Some((at, Self { newline_passed: false, blank: 0 })),
-            Line::Foreign => None,
+        match classify(rest, false) {
+            Line::Blank if newline_passed => Ok((next - newline_width(rest), Self { newline_passed, ..Self::BEGUN })),
+            Line::Blank => Ok((next, Self::BEGUN)),
+            Line::Body | Line::Header | Line::End(_) => Ok((at, Self::BEGUN)),
+            Line::Foreign if end_in_line(text, at).is_some() => Ok((at, Self::BEGUN)),
+            Line::Foreign | Line::Begin => Err(Self { newline_passed: true, ..Self::BEGUN }),
         }
     }
 
-    /// Whether the newline at `at` ends the first line and is passed on.
+    /// Whether the newline that ends the first line is passed on.
     pub fn passes_newline(&self) -> bool {
         self.newline_passed
+    }
+
+    /// Whether a newline belongs in front of what is shown next.
+    pub fn owes_newline(&self) -> bool {
+        self.newline_owed
     }
 
     /// Judges the logical line at `at`.
     pub fn step(self, text: Text, at: usize) -> Step {
         let next = logical_end(text, at);
         let line = text.between(at, next);
-        match classify(line) {
-            Line::End(end) => Step::Ends(self.behind_end(text, at + end)),
-            Line::Body => Step::Within(next, Self { blank: 0, ..self }),
-            Line::Blank if self.blank < MAX_BLANK => Step::Within(next, Self { blank: self.blank + 1, ..self }),
-            Line::Blank | Line::Foreign => Step::Foreign,
+        if self.lines == MAX_LINES {
+            return Step::Foreign(None);
         }
+        let newline_owed = line.ends_with(b"\n") && !self.newline_passed;
+        let key = Self { newline_owed, lines: self.lines + 1, ..self };
+        match classify(line, self.in_body) {
+            Line::End(end) => Step::Ends(self.behind_end(text, at + end)),
+            Line::Body => Step::Within(next, Self { foreign: 0, in_body: true, ..key }),
+            Line::Header => Step::Within(next, key),
+            Line::Blank if self.foreign == 0 => Step::Within(next, key),
+            Line::Blank => Step::Foreign(Some(key.shown())),
+            Line::Begin => Step::Foreign(None),
+            Line::Foreign => {
+                end_in_line(text, at).map_or_else(|| Step::Foreign(key.doubted()), |end| Step::Ends(self.behind_end(text, end)))
+            }
+        }
+    }
+
+    /// After a line that was shown.
+    fn shown(self) -> Self {
+        Self { newline_passed: true, newline_owed: false, ..self }
+    }
+
+    /// After a line that was no part of it; none if there were too many.
+    fn doubted(self) -> Option<Self> {
+        let foreign = self.foreign + 1;
+        (foreign < MAX_FOREIGN).then(|| Self { foreign, ..self.shown() })
     }
 
     /// The newline of the first line stands for that of the last one.
     fn behind_end(self, text: Text, end: usize) -> usize {
-        let rest = text.run(end, |byte| b" \t\r".contains(&byte));
+        let rest = text.run(end, |byte| b" \t\r$".contains(&byte));
         if self.newline_passed && text.byte(rest) == Some(b'\n') { rest + 1 } else { end }
     }
 }
@@ -78,23 +123,28 @@ impl Key {
 /// What a logical line is, read as a part of a key.
 enum Line {
     Blank,
+    /// Stands before the body.
+    Header,
     Body,
     /// The last line; the key ends behind this many bytes.
     End(usize),
+    /// Another first line.
+    Begin,
     Foreign,
 }
 
-fn classify(line: &[u8]) -> Line {
+fn classify(line: &[u8], in_body: bool) -> Line {
     if let Some(end) = end_of_key(line) {
         return Line::End(end);
     }
     if contains(line, b"-BEGIN ") || contains(line, b"- BEGIN ") {
-        return Line::Foreign;
+        return Line::Begin;
     }
     let bare = trim(line);
     match bare {
         b"" => Line::Blank,
-        _ if is_header(bare) || is_body(bare) => Line::Body,
+        _ if !in_body && is_header(bare) => Line::Header,
+        _ if is_body(bare, in_body) => Line::Body,
         _ => Line::Foreign,
     }
 }
@@ -106,18 +156,26 @@ fn end_of_key(line: &[u8]) -> Option<usize> {
     Some(text.run(label, |byte| byte == b'-'))
 }
 
+/// Where a key in the line at `at` ends, whatever stands before its last line.
+fn end_in_line(text: Text, at: usize) -> Option<usize> {
+    let end = text.run(at, |byte| byte != b'\n');
+    let first = text.between(at, end);
+    let begins = find(first, b"BEGIN ").unwrap_or(first.len());
+    end_of_key(&first[..begins]).map(|end| at + end)
+}
+
 fn is_label(byte: u8) -> bool {
     byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b' '
 }
 
 /// Without what stands around a line of a key in source code, listings and logs.
 fn trim(line: &[u8]) -> &[u8] {
-    let is_around = |byte: &u8| byte.is_ascii_whitespace() || b"\"'`,;+()|<>{}[].-".contains(byte);
+    let is_around = |byte: &u8| byte.is_ascii_whitespace() || b"\"'`,;+()|<>{}[].-$".contains(byte);
     let mut line = without_escape(line);
     while let [rest @ .., last] = line
         && is_around(last)
     {
-        line = rest;
+        line = rest.strip_suffix(b"^M").unwrap_or(rest);
     }
     while let [first, rest @ ..] = line
         && is_around(first)
@@ -135,18 +193,28 @@ fn without_escape(line: &[u8]) -> &[u8] {
     }
 }
 
+/// `Proc-Type: 4,ENCRYPTED`.
 fn is_header(line: &[u8]) -> bool {
-    const HEADERS: [&[u8]; 7] = [b"Proc-Type:", b"DEK-Info:", b"Version:", b"Comment:", b"Hash:", b"Charset:", b"MessageID:"];
-    HEADERS.iter().any(|header| line.starts_with(header))
+    let name = Text(line).run(0, |byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    line[0].is_ascii_uppercase() && line[name..].starts_with(b":")
 }
 
-/// Ends in a long run of base64, whatever stands before it in a listing, or is a short last line of it.
-fn is_body(line: &[u8]) -> bool {
-    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=\\".contains(&byte);
+/// Ends in a long run of base64, whatever stands before it in a listing, or holds a longer one, or is a short last line of it.
+fn is_body(line: &[u8], in_body: bool) -> bool {
     let start = Text(line).run_back(line.len(), is_base64);
     let run = line.len() - start;
     let pure = start == 0 && !line.contains(&b'\\');
-    run >= 16 || (pure && (run.is_multiple_of(4) || line.starts_with(b"="))) || is_listed(&line[..start], run)
+    let short = run.is_multiple_of(4) || line.starts_with(b"=") || (in_body && run < 16);
+    run >= 16 || (pure && short) || holds_body(line) || is_listed(&line[..start], run)
+}
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/=\\".contains(&byte)
+}
+
+/// A run of base64 that is no word and hardly a path.
+fn holds_body(line: &[u8]) -> bool {
+    line.split(|byte| !is_base64(*byte)).any(|run| run.len() >= 40)
 }
 
 /// A short last line in a listing with numbers or file names: `12:Ag==`.

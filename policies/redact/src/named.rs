@@ -1,6 +1,7 @@
 //! Secrets that are known by what they are called: assignments, headers, options, addresses with a password.
 
 use crate::filter::REACH;
+use crate::keys;
 use crate::text::{Found, Text, is_replacement, replacement};
 
 /// The parts of names that say secret. Each is a trigger, in either case.
@@ -59,6 +60,9 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
         return authorization(text, at);
     }
     let value = retyped(text, joint, value(text, joint, at));
+    if keys::may_begin(text.from(value.start)) {
+        return None;
+    }
     let bytes = text.between(value.start, value.end);
     let plausible = is_literal(bytes) && Shape { text, name, joint, start, written }.fits(&value, bytes);
     plausible.then_some(Found { start: value.start, end: value.end, rule: ASSIGNMENT })
@@ -85,79 +89,103 @@ fn segments(name: &[u8]) -> Vec<String> {
     segments
 }
 
+/// A name that goes on with one of these says something about a secret and does not hold it.
+const ABOUT: &[&str] = &[
+    "file",
+    "path",
+    "dir",
+    "url",
+    "uri",
+    "name",
+    "names",
+    "type",
+    "types",
+    "ttl",
+    "expiry",
+    "expires",
+    "expiration",
+    "expire",
+    "length",
+    "len",
+    "count",
+    "limit",
+    "max",
+    "min",
+    "num",
+    "size",
+    "policy",
+    "format",
+    "prompt",
+    "hint",
+    "label",
+    "field",
+    "regex",
+    "pattern",
+    "index",
+    "kind",
+    "class",
+    "reset",
+    "manager",
+    "provider",
+    "primary",
+    "foreign",
+    "sort",
+    "cache",
+    "partition",
+    "group",
+    "row",
+    "arn",
+    "ref",
+    "version",
+    "algorithm",
+    "alg",
+    "endpoint",
+    "scope",
+    "scopes",
+    "usage",
+    "budget",
+    "next",
+    "cancellation",
+    "cancel",
+    "oldpwd",
+    "enabled",
+    "required",
+    "method",
+    "mode",
+    "fingerprint",
+];
+
+/// A token or key behind one of these is a count, a place in a list or half of a pair.
+const NO_SECRET: &[&str] = &[
+    "public",
+    "pub",
+    "foreign",
+    "sort",
+    "cache",
+    "partition",
+    "group",
+    "row",
+    "index",
+    "max",
+    "min",
+    "num",
+    "cancellation",
+    "cancel",
+    "eq",
+    "name",
+    "names",
+    "file",
+    "path",
+];
+
 fn judge(name: &[u8]) -> Option<Name> {
-    // A name with one of these parts says something about a secret and does not hold it.
-    const ABOUT: &[&str] = &[
-        "file",
-        "path",
-        "dir",
-        "url",
-        "uri",
-        "name",
-        "names",
-        "type",
-        "types",
-        "ttl",
-        "expiry",
-        "expires",
-        "expiration",
-        "expire",
-        "length",
-        "len",
-        "count",
-        "limit",
-        "max",
-        "min",
-        "num",
-        "size",
-        "policy",
-        "format",
-        "prompt",
-        "hint",
-        "label",
-        "field",
-        "regex",
-        "pattern",
-        "index",
-        "kind",
-        "class",
-        "reset",
-        "manager",
-        "provider",
-        "public",
-        "pub",
-        "primary",
-        "foreign",
-        "sort",
-        "cache",
-        "partition",
-        "group",
-        "row",
-        "arn",
-        "ref",
-        "version",
-        "algorithm",
-        "alg",
-        "endpoint",
-        "scope",
-        "scopes",
-        "usage",
-        "budget",
-        "next",
-        "cancellation",
-        "cancel",
-        "oldpwd",
-        "enabled",
-        "required",
-        "method",
-        "mode",
-        "fingerprint",
-    ];
     let segments = segments(name);
-    if segments.iter().any(|segment| ABOUT.contains(&segment.as_str())) {
-        return None;
-    }
-    segments.iter().enumerate().find_map(|(at, segment)| judge_segment(segment, &segments[..at], &segments[at + 1..]))
+    let judged = |(at, segment): (usize, &String)| {
+        let behind = &segments[at + 1..];
+        let about = behind.iter().any(|segment| ABOUT.contains(&segment.as_str()));
+        if about { None } else { judge_segment(segment, &segments[..at], behind) }
+    };
+    segments.iter().enumerate().find_map(judged)
 }
 
 fn judge_segment(segment: &str, before: &[String], after: &[String]) -> Option<Name> {
@@ -197,10 +225,14 @@ fn judge_segment(segment: &str, before: &[String], after: &[String]) -> Option<N
     let known = |stems: &[&str]| stems.iter().any(|known| segment.ends_with(known) || stem.ends_with(known));
     let before_it = before.last().map(String::as_str);
     let is_id = after.first().is_some_and(|next| next == "id" || next == "ids");
+    let is_paired = before.iter().any(|word| word == "public" || word == "pub");
+    let is_counted = before_it.is_some_and(|word| NO_SECRET.contains(&word) || (word == "next" && before.len() == 1));
     match segment {
         "authorization" => Some(Name::Authorization),
         _ if is_id && segment != "secret" => None,
         _ if known(SECRET) || (segment == "pwd" && before_it.is_some()) || segment == "passw" => Some(Name::Secret),
+        "key" if is_paired => None,
+        _ if is_counted => None,
         _ if known(&["token"]) => Some(Name::Token),
         "key" if before_it.is_some_and(|word| OF_A_SECRET_KEY.contains(&word)) => Some(Name::Secret),
         "key" if before_it.is_some() => Some(Name::Maybe),

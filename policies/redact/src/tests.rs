@@ -71,6 +71,18 @@ fn members_of_the_families_do_not_survive() {
         format!("sk-ant-api03-{}", x(90)),
         format!("sk-proj-{}", x(40)),
         format!("npm_{}", x(36)),
+        format!("rnd_{}", x(32)),
+        format!("sbp_{}", "a1".repeat(20)),
+        format!("xai-{}", x(80)),
+        format!("pplx-{}", x(48)),
+        format!("figd_{}", x(40)),
+        format!("ntn_{}", x(46)),
+        format!("nfp_{}", x(36)),
+        format!("ops_ey{}", x(200)),
+        format!("phx_{}", x(42)),
+        format!("EAAC{}", x(100)),
+        format!("dt0s16.{}", x(60)),
+        format!("CCIPAT_{}", x(60)),
         format!("pypi-AgEIcHlwaS5vcmc{}", x(60)),
         format!("SKf{}", "a1".repeat(16)),
         format!("\"password\": \"{}\"", x(8)),
@@ -160,6 +172,93 @@ fn what_surrounds_a_key_survives() {
 }
 
 #[test]
+fn a_token_behind_an_escape_does_not_survive() {
+    for before in
+        ["\"\\n", "\\t", "\\r", "%3D", "x\\u003d", "\\x3d", "\x1b[32m", "\x1b[1;32m", "\x1b[m\x1b[K", "\\u001b[32m", "\\033[0m"]
+    {
+        for token in [format!("AKIA{}", "Z".repeat(16)), format!("sk-ant-{}", "ZZZZ".repeat(20))] {
+            let out = redacted(&format!("{before}{token}\n"));
+            assert_eq!(out.find("[redacted: "), Some(before.len()), "{out:?}");
+        }
+    }
+    let word = format!("nAKIA{} 3DAKIA{0} [32mAKIA{0}\n", "Z".repeat(16));
+    assert_eq!(redacted(&word), word);
+}
+
+#[test]
+fn what_stands_before_a_secret_in_a_name_does_not_excuse_it() {
+    for name in [
+        "REDIS_CACHE_PASSWORD",
+        "CACHE_PASSWORD",
+        "FILE_PASSWORD",
+        "GROUP_PASSWORD",
+        "LDAP_DIR_PASSWORD",
+        "PROVIDER_SECRET",
+        "PRIMARY_API_KEY",
+        "INDEX_API_KEY",
+        "NEXT_AUTH_SECRET",
+        "PAYMENT_METHOD_SECRET",
+        "primaryKey",
+    ] {
+        for joint in ["=", ": ", "\": \""] {
+            let out = redacted(&format!("{name}{joint}hunter2hunter2\n"));
+            assert!(!out.contains("hunter2"), "{out}");
+        }
+    }
+    let text = "PASSWORD_FILE=/run/x1\nSECRET_NAME=abc12345\npublic_key: abcd12345678\nNEXT_PUBLIC_KEY=abcd1234\ncache_key: node12345678\n";
+    assert_eq!(redacted(text), text);
+}
+
+#[test]
+fn a_key_in_the_place_of_a_value_is_a_key() {
+    let body = "x7".repeat(32);
+    for (before, behind) in [
+        ("PRIVATE_KEY=", ""),
+        ("PRIVATE_KEY=\"", "\""),
+        ("SECRET=\"", "\""),
+        ("declare -x TLS_KEY=\"", "\""),
+        ("private_key: '", "'"),
+    ] {
+        for newline in ["\n", " ", "\\n", "\\\\n", "\r\n"] {
+            let key = ["-----BEGIN RSA PRIVATE KEY-----", &body, &body, "x7x=", "-----END RSA PRIVATE KEY-----"].join(newline);
+            let out = redacted(&format!("{before}{key}{behind}\nafter\n"));
+            assert!(out.contains("[redacted: private-key]") && !out.contains("x7"), "{out}");
+            assert!(out.ends_with("after\n"), "{out}");
+            assert_eq!(redacted(&out), out);
+        }
+    }
+}
+
+#[test]
+fn a_key_goes_on_behind_what_does_not_belong_to_it() {
+    let body = "x7".repeat(32);
+    for between in ["", "X-Foo: bar", "\n\n\n\n\n", "12:01:07 INFO listening on port 80", "one line\nand another\nand a third"] {
+        for last in ["x7", "x7x", "x7x7x7x", "x7x=", "x7=="] {
+            let key =
+                format!("-----BEGIN PRIVATE KEY-----\n{between}\n{body}\n{between}\n{body}\n{last}\n-----END PRIVATE KEY-----\n");
+            for text in [key.clone(), key.replace('\n', "$\n"), key.replace('\n', "^M$\n")] {
+                let out = redacted(&format!("{text}after\n"));
+                assert!(!out.contains("x7"), "{text} -> {out}");
+                assert!(out.ends_with("after\n"), "{out}");
+                assert_eq!(redacted(&out), out);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_key_without_an_end_does_not_swallow_the_rest() {
+    let text = "-----BEGIN PRIVATE KEY-----\nQUFBQUFBQUFBQUFBQUFBQUFB\na line of text\n\nand one more\na third\na fourth\nQUFBQUFBQUFBQUFBQUFBQUFB\n";
+    let out = redacted(text);
+    assert_eq!(
+        out,
+        "-----[redacted: private-key]\na line of text\n\nand one more\na third\na fourth\nQUFBQUFBQUFBQUFBQUFBQUFB\n"
+    );
+    let long = format!("-----BEGIN PRIVATE KEY-----\n{}", "word\n".repeat(300));
+    assert!(redacted(&long).lines().count() > 50);
+}
+
+#[test]
 fn a_value_longer_than_the_reach_does_not_leak() {
     for long in [
         format!("DB_PASSWORD=\"{}\" tail", "s3 ".repeat(50_000)),
@@ -211,7 +310,7 @@ fn all_mistakes_in_settings_are_named() {
 #[test]
 fn triggers_are_few_and_valid() {
     let triggers = REDACT.triggers();
-    assert!(triggers.len() <= 110, "{}", triggers.len());
+    assert!(triggers.len() <= 140, "{}", triggers.len());
     assert!(triggers.iter().all(|trigger| (3..=64).contains(&trigger.text.len())));
     assert!(triggers.iter().filter(|trigger| trigger.ignore_case).count() <= 10);
 }

@@ -148,6 +148,18 @@ pub const TOKENS: &[Token] = &[
     token("dynatrace-token", "dt0c01.", NoWord, Dotted, 40),
     token("sentry-token", "sntry", NoWord, Path, 40),
     token("grafana-token", "glsa_", Anything, Word, 30),
+    token("render-token", "rnd_", NoWord, Alnum, 28),
+    token("supabase-token", "sbp_", NoWord, Hex, 40),
+    token("xai-api-key", "xai-", NoWord, Alnum, 40),
+    token("perplexity-api-key", "pplx-", NoWord, Alnum, 40),
+    token("figma-token", "figd_", NoWord, Word, 38),
+    token("notion-token", "ntn_", NoWord, Alnum, 40),
+    token("netlify-token", "nfp_", NoWord, Alnum, 36),
+    token("1password-token", "ops_ey", NoWord, Path, 100),
+    token("posthog-api-key", "phx_", NoWord, Alnum, 32),
+    token("facebook-token", "EAAC", NoWord, Alnum, 60),
+    token("dynatrace-token", "dt0s16.", NoWord, Dotted, 40),
+    token("circleci-token", "CCIPAT_", NoWord, Word, 40),
     token("tailscale-key", "tskey-", NoWord, Word, 20),
 ];
 
@@ -179,12 +191,38 @@ impl Token {
     fn before_fits(&self, before: &[u8]) -> bool {
         match self.before {
             Anything => true,
-            NoWord => before.last().is_none_or(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_'),
+            NoWord => is_boundary(before),
             ThreeOfTilde => before.len() >= 3 && before.iter().rev().take(3).all(|byte| Tilde.has(*byte)),
             Exactly(bytes) => before.ends_with(bytes.as_bytes()),
             Registry => [&b"github"[..], b"dckr"].iter().any(|name| before.ends_with(name)),
         }
     }
+}
+
+/// Whether a word may begin behind this: what stands there is no part of one, or an escape.
+fn is_boundary(before: &[u8]) -> bool {
+    let in_word = before.last().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    !in_word || is_escape(before)
+}
+
+/// Ends in `\n`, `%3D`, `\x3d`, `\u003d` or a sequence that sets a colour.
+fn is_escape(before: &[u8]) -> bool {
+    let hex = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
+    match before {
+        [.., b'\\', b'n' | b'r' | b't'] => true,
+        [.., b'%', a, b] | [.., b'\\', b'x', a, b] if hex(&[*a, *b]) => true,
+        [.., b'\\', b'u', a, b, c, d] if hex(&[*a, *b, *c, *d]) => true,
+        [start @ .., letter] if letter.is_ascii_alphabetic() => is_open_sequence(start),
+        _ => false,
+    }
+}
+
+/// Ends in a terminal's control sequence that lacks its letter, written as it is or escaped.
+fn is_open_sequence(before: &[u8]) -> bool {
+    const LONGEST: usize = 12;
+    const OPENINGS: [&[u8]; 5] = [b"\x1b[", b"\\x1b[", b"u001b[", b"\\033[", b"\\e["];
+    let start = Text(before).run_back_within(before.len(), LONGEST, |byte| byte.is_ascii_digit() || byte == b';');
+    OPENINGS.iter().any(|opening| before[..start].ends_with(opening))
 }
 
 /// A JSON Web Token, signed or encrypted, whose `eyJ` stands at `at`: two parts with a dot between them, and what follows.
@@ -193,7 +231,7 @@ pub fn json_web_token(text: Text, at: usize) -> Option<Found<'static>> {
     const LONGEST_HEADER: usize = 2048;
     let first = text.run_within(at, LONGEST_HEADER, |byte| Word.has(byte));
     let has_header = first - at >= 10 && text.byte(first) == Some(b'.');
-    if !has_header || text.before(at).last().is_some_and(u8::is_ascii_alphanumeric) {
+    if !has_header || (!is_boundary(text.before(at)) && !text.before(at).ends_with(b"_")) {
         return None;
     }
     let second = text.run(first + 1, |byte| Word.has(byte));
