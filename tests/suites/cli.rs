@@ -6,6 +6,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     os::unix::{ffi::OsStringExt, fs::PermissionsExt},
     process::Stdio,
+    time::Duration,
 };
 
 use rstest::rstest;
@@ -16,7 +17,7 @@ use crate::support::{
     golden::assert_golden,
     gone,
     scene::{COMMIT, OPEN, Running, Scene},
-    secret,
+    secret, within,
 };
 
 const BROKEN: &str = "[jobs]\nmax_running = 0\n";
@@ -522,4 +523,80 @@ fn keys(value: &Value) -> Vec<&str> {
     let mut keys: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
     keys
+}
+
+#[test]
+fn run_passes_all_output_on_however_slow_its_reader_is() {
+    let scene = Scene::open("");
+    let lines: String = (0..250_000).map(|line| format!("{line:07}\n")).collect();
+    std::fs::write(scene.root().join("lines"), &lines).unwrap();
+    let mut command = scene.command(["run", "--", "cat", "lines"]);
+    let mut process = Running::start_unread(command.stdout(Stdio::piped()).stderr(Stdio::null()));
+    let mut stdout = process.child().stdout.take().unwrap();
+    // Until the command has long ended but for what it could not pass on.
+    within(Duration::from_secs(10), "the command ends", || {
+        scene.processes().iter().all(|pid| *pid == process.child().id()).then_some(())
+    });
+    std::thread::sleep(Duration::from_millis(1500));
+    let mut read = String::new();
+    std::io::Read::read_to_string(&mut stdout, &mut read).unwrap();
+    assert_eq!(read.len(), lines.len());
+    process.done().expect(0);
+}
+
+#[test]
+fn a_signal_stops_run_though_nobody_reads() {
+    let scene = Scene::open("");
+    let mut command = scene.command(["run", "--", "yes"]);
+    let mut process = Running::start_unread(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let mut line = String::new();
+    BufReader::new(process.child().stderr.take().unwrap()).read_line(&mut line).unwrap();
+    process.signal(Signal::TERM);
+    process.done().expect(128 + 15);
+    scene.deserted();
+}
+
+#[test]
+fn inherited_descriptors_do_not_reach_the_command() {
+    let scene = Scene::open("");
+    let program = env!("CARGO_BIN_EXE_portcullis");
+    let command = scene.command(["run", "--", "ls", "/proc/self/fd"]);
+    let args: Vec<_> = command.get_args().map(std::ffi::OsStr::to_os_string).collect();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "exec 9>/dev/null; exec \"$@\"", "sh", program]).args(args);
+    shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.current_dir(command.get_current_dir().unwrap());
+    let done = shell.output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    // 3 is the directory that `ls` itself has open.
+    assert_eq!(String::from_utf8(done.stdout).unwrap(), "0\n1\n2\n3\n");
+}
+
+#[test]
+fn a_damaged_cache_is_compiled_again() {
+    let scene = Scene::new();
+    let cache = scene.base().join("own-cache");
+    std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&cache).unwrap();
+    scene.configure(&format!("[cache]\npath = {cache:?}\n{OPEN}"));
+    scene.portcullis(["check", "ls"]).expect(0);
+    for file in std::fs::read_dir(&cache).unwrap() {
+        let path = file.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let done = scene.portcullis(["check", "ls"]).expect(0);
+    assert!(done.stderr.contains("damaged"), "{}", done.stderr);
+}
+
+#[test]
+fn an_audit_log_that_was_moved_away_is_begun_anew() {
+    let scene = Scene::open("");
+    let mut wire = crate::support::wire::Wire::open(&scene);
+    let job = wire.execute("true");
+    wire.ended(&job);
+    std::fs::rename(scene.audit_file(), scene.base().join("old.jsonl")).unwrap();
+    wire.execute("echo again");
+    assert_eq!(scene.audit()[0]["sent"], "echo again");
 }

@@ -1,11 +1,19 @@
 //! The server in lines of JSON over its real pipes: what no well-behaved client sends, and what must not come back.
 
-use std::time::Duration;
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::Stdio,
+    time::Duration,
+};
 
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{scene::Scene, wire::Wire};
+use crate::support::{
+    eventually,
+    scene::{Running, Scene},
+    wire::Wire,
+};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -196,4 +204,66 @@ fn end_of_input_before_any_request() {
     let mut wire = Wire::start(&scene);
     wire.hang_up();
     assert!(wire.exit_within(SOON).success(), "{}", wire.stderr());
+}
+
+#[test]
+fn a_client_that_reads_nothing_does_not_keep_jobs_alive() {
+    let scene = Scene::open("");
+    let mut command = scene.command(["serve"]);
+    let mut server = Running::start_unread(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()));
+    let mut stdin = server.child().stdin.take().unwrap();
+    let _unread = server.child().stdout.take().unwrap();
+    let mut send = |message: Value| stdin.write_all(format!("{message}\n").as_bytes()).unwrap();
+    send(json!({"jsonrpc": "2.0", "id": 1, "method": "initialize",
+        "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "deaf", "version": "0"}}}));
+    send(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    send(
+        json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "execute_command", "arguments": {"command": "sleep 1000"}}}),
+    );
+    eventually("the job runs", || (!scene.processes().is_empty()).then_some(()));
+    for id in 3..40 {
+        send(json!({"jsonrpc": "2.0", "id": id, "method": "tools/list"}));
+    }
+    server.signal(rustix::process::Signal::TERM);
+    server.done();
+    scene.deserted();
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_stop_the_server() {
+    let scene = Scene::open("");
+    let mut command = scene.command(["serve"]);
+    command.env("PORTCULLIS_LOG", "debug");
+    let mut server = Running::start_unread(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let (mut stdin, stdout) = (server.child().stdin.take().unwrap(), server.child().stdout.take().unwrap());
+    for _ in 0..20_000 {
+        stdin.write_all(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/early\"}\n").unwrap();
+    }
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize",
+        "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "deaf", "version": "0"}}});
+    stdin.write_all(format!("{hello}\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    BufReader::new(stdout).read_line(&mut answer).unwrap();
+    assert!(answer.contains("portcullis"), "{answer}");
+    drop(stdin);
+    server.done();
+}
+
+#[test]
+fn input_that_was_not_sent_is_no_part_of_a_line() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute("sleep 1000");
+    let send = |input: &str| json!({"job_id": job, "input": input, "newline": false, "wait_ms": 0});
+    for input in ["A".repeat(200_000).as_str(), "B"] {
+        let blocked = wire.refused("interact_with_job", send(input));
+        assert!(blocked.contains("did not read"), "{blocked}");
+    }
+    let refused = wire.refused("interact_with_job", send("\n"));
+    assert!(refused.contains("nothing was sent"), "{refused}");
+    let _asked = wire.begin("interact_with_job", send("rest"));
+    let judged = eventually("it is judged", || {
+        scene.audit().into_iter().rfind(|line| line["sent"].as_str().is_some_and(|sent| sent.ends_with("rest")))
+    });
+    assert!(judged["sent"].as_str().unwrap().ends_with("ABrest"), "{judged}");
 }

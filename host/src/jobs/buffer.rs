@@ -33,7 +33,10 @@ impl Buffer {
 
     /// Adds to the end.
     pub fn push(&mut self, chunk: &Chunk) {
-        let bytes = chunk.bytes();
+        self.push_bytes(chunk.bytes());
+    }
+
+    pub(super) fn push_bytes(&mut self, bytes: &[u8]) {
         self.total += bytes.len() as u64;
         let recent = &bytes[bytes.len().saturating_sub(self.limit)..];
         let surplus = (self.kept.len() + recent.len()).saturating_sub(self.limit);

@@ -131,6 +131,15 @@ fn relatives_of_the_bypasses_do_not_pass_either() {
         "find -files0-from a.txt",
         "find . -follow",
         "find . -newer ../outside/secret",
+        "find -- . -maxdepth 0 -exec sh -c x",
+        "find -- -delete",
+        "git blame -- a.txt --output=PWNED",
+        "git blame -- a.txt -O/etc/passwd",
+        "git log -- --output=PWNED",
+        "cat -- -n",
+        "git status -v",
+        "tar tf -- x",
+        "GIT_ALLOW_PROTOCOL=ext git log",
         "tar tvf x:y",
         "tar -xf t.tar",
         "tar tvIf x t.tar",
@@ -210,6 +219,7 @@ fn the_grammar_reads_as_programs_do() {
     let rules = rules(
         r#"
         [programs.p]
+        terminator = true
         flags = ["-a", "-b", "--all", "-"]
         options = { "-n" = "integer", "--name" = "any", "-f" = "path", "--file" = "path" }
         equals = { "--color" = { one-of = ["never"] } }
@@ -243,7 +253,8 @@ fn the_grammar_reads_as_programs_do() {
         ("p -afx x", "path-not-allowed"),
         ("p", "operand-missing"),
         ("p x y z", "operand-not-allowed"),
-        ("p -- -x", "allow"),
+        ("p -- x", "allow"),
+        ("p -- -x", "operand-not-allowed"),
         ("p -- /etc", "path-not-allowed"),
         ("p -n", "value-missing"),
         ("p lnk", "path-not-allowed"),

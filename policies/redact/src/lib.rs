@@ -177,6 +177,7 @@ fn beginning(text: &str, ignore_case: bool, rule: Rule) -> Beginning {
 fn built_in() -> Vec<Beginning> {
     let mut all: Vec<_> = TOKENS.iter().map(|token| beginning(token.text, false, Rule::Token(token))).collect();
     all.extend(named::KEYWORDS.iter().map(|word| beginning(word, true, Rule::Keyword)));
+    all.extend(named::SHORT_KEYWORDS.iter().map(|word| beginning(word, false, Rule::Keyword)));
     all.push(beginning("bearer", true, Rule::Bearer));
     all.push(beginning("eyJ", false, Rule::JsonWebToken));
     all.push(beginning("://", false, Rule::Address));

@@ -7,6 +7,12 @@ use crate::text::{Found, Text, is_replacement, replacement};
 /// The parts of names that say secret. Each is a trigger, in either case.
 pub const KEYWORDS: &[&str] = &["passw", "passphrase", "secret", "token", "credential", "key", "auth", "_pwd"];
 
+/// More of them, in this case only and with what follows, since `pass` and `pwd` alone are in every other line of a build.
+pub const SHORT_KEYWORDS: &[&str] = &[
+    "_pass", "_PASS", "pass=", "PASS=", "Pass=", "pass:", "Pass:", "pass\"", "Pass\"", "PASS\"", "pwd=", "Pwd=", ";PWD=", "pwd:",
+    "pwd\"", "&sig=", "?sig=",
+];
+
 /// The longest part of a name that is looked at, to each side of the keyword.
 const NAME: usize = 64;
 
@@ -48,6 +54,7 @@ struct Value {
 
 /// The value of the name that has one of [`KEYWORDS`] at `at`. `netrc`: in a line of a netrc file, where a blank joins.
 pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> {
+    let at = text.run_within(at, 1, |byte| b"_;&?".contains(&byte));
     let start = text.run_back_within(at, NAME, is_name);
     let end = text.run_within(at, NAME, |byte| is_name(byte) && byte != b'.');
     let written = text.between(start, end);
@@ -59,13 +66,19 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
     if name == Name::Authorization {
         return authorization(text, at);
     }
-    let value = retyped(text, joint, value(text, joint, at));
+    let mut value = retyped(text, joint, value(text, joint, at));
     if keys::may_begin(text.from(value.start)) {
         return None;
     }
+    let shape = Shape { text, name, joint, start, written };
     let bytes = text.between(value.start, value.end);
-    let plausible = is_literal(bytes) && Shape { text, name, joint, start, written }.fits(&value, bytes);
-    plausible.then_some(Found { start: value.start, end: value.end, rule: ASSIGNMENT })
+    if !is_literal(bytes, text.from(value.start)) || !shape.fits(&value, bytes) {
+        return None;
+    }
+    if shape.takes_the_line(&value) {
+        value.end = text.run(value.end, |byte| !b"\r\n".contains(&byte));
+    }
+    Some(Found { start: value.start, end: value.end, rule: ASSIGNMENT })
 }
 
 fn is_name(byte: u8) -> bool {
@@ -172,10 +185,6 @@ const NO_SECRET: &[&str] = &[
     "cancellation",
     "cancel",
     "eq",
-    "name",
-    "names",
-    "file",
-    "path",
 ];
 
 fn judge(name: &[u8]) -> Option<Name> {
@@ -230,7 +239,9 @@ fn judge_segment(segment: &str, before: &[String], after: &[String]) -> Option<N
     match segment {
         "authorization" => Some(Name::Authorization),
         _ if is_id && segment != "secret" => None,
-        _ if known(SECRET) || (segment == "pwd" && before_it.is_some()) || segment == "passw" => Some(Name::Secret),
+        "pass" | "pwd" | "passw" => Some(Name::Secret),
+        "sig" if before_it.is_none() => Some(Name::Maybe),
+        _ if known(SECRET) => Some(Name::Secret),
         "key" if is_paired => None,
         _ if is_counted => None,
         _ if known(&["token"]) => Some(Name::Token),
@@ -265,12 +276,21 @@ fn option(text: Text, start: usize, end: usize, value: usize) -> Option<(Joint, 
 }
 
 fn value(text: Text, joint: Joint, at: usize) -> Value {
+    let at = behind_prefix(text, at);
     let opened = text.run(at, |byte| byte == b'\\');
     match text.byte(opened) {
         Some(quote @ (b'"' | b'\'' | b'`')) => quoted(text, opened + 1, quote, opened > at),
         _ if joint == Joint::Element => element(text, at),
         _ => unquoted(text, at),
     }
+}
+
+/// Behind the letters of `b"…"` and the bracket of `["…"]`, if a quote follows.
+fn behind_prefix(text: Text, at: usize) -> usize {
+    let bracket = text.run_within(at, 1, |byte| byte == b'[');
+    let letters = text.run_within(text.blanks(bracket), 2, |byte| b"bBrRfFuU".contains(&byte));
+    let quote = text.run(letters, |byte| byte == b'\\');
+    if matches!(text.byte(quote), Some(b'"' | b'\'')) { letters } else { at }
 }
 
 /// Up to the closing tag; nothing if there is none.
@@ -294,7 +314,7 @@ fn quoted(text: Text, start: usize, quote: u8, escaped: bool) -> Value {
 
 /// To the next blank or quote, without the punctuation that may belong to what is around it.
 fn unquoted(text: Text, start: usize) -> Value {
-    let mut end = start;
+    let mut end = text.run_within(start, 1, |byte| byte == b'<');
     let mut floor = start;
     loop {
         let marker = replacement(text.from(end));
@@ -324,8 +344,8 @@ fn retyped(text: Text, joint: Joint, value: Value) -> Value {
     if is_type { self::value(text, joint, behind) } else { value }
 }
 
-/// Whether this can be a value itself: no reference to one, no blank to fill in, no word for nothing.
-fn is_literal(value: &[u8]) -> bool {
+/// Whether this, which `line` begins with, can be a value itself: no reference to one, no blank to fill in, no word for nothing.
+fn is_literal(value: &[u8], line: &[u8]) -> bool {
     const WORDS: &[&str] = &[
         "true",
         "false",
@@ -361,17 +381,20 @@ fn is_literal(value: &[u8]) -> bool {
     ];
     let is_word = WORDS.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()));
     let is_mask = value.iter().all(|byte| b"*.-_".contains(byte));
-    !(is_word || is_mask || is_reference(value) || is_replacement(value))
+    !(is_word || is_mask || is_reference(value, line) || is_replacement(value))
 }
 
 /// `${NAME}`, `$NAME`, `$(...)`, `{{ name }}`, `<name>`, `%NAME%`.
-fn is_reference(value: &[u8]) -> bool {
+fn is_reference(value: &[u8], line: &[u8]) -> bool {
+    let closes = |sign: u8| line.iter().take_while(|byte| **byte != b'\n').any(|byte| *byte == sign);
     let upper = |bytes: &[u8]| {
         !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
     };
     match value {
-        [b'$', b'{', name @ ..] => name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_}".contains(byte)),
-        [b'$', b'(', ..] | [b'{', b'{', ..] | [b'<', ..] => true,
+        [b'$', b'{', name @ ..] => closes(b'}') && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_}".contains(byte)),
+        [b'$', b'(', ..] => closes(b')'),
+        [b'{', b'{', ..] => closes(b'}'),
+        [b'<', ..] => closes(b'>'),
         [b'%', name @ .., b'%'] => upper(name),
         [b'$', name @ ..] => upper(name),
         _ => false,
@@ -392,13 +415,18 @@ impl Shape<'_> {
     fn fits(&self, value: &Value, bytes: &[u8]) -> bool {
         let number = bytes.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.' || *byte == b',');
         let environment = self.joint == Joint::Tight && !self.written.iter().any(u8::is_ascii_lowercase);
+        let code = is_code(bytes, self.text.from(value.start));
+        if !value.quoted && (self.is_working_directory(bytes) || self.is_type(value, bytes)) {
+            return false;
+        }
         match self.name {
+            Name::Token | Name::Maybe if !value.quoted && code => false,
             Name::Token | Name::Maybe if number && bytes.len() < 10 => false,
             Name::Maybe if environment => bytes.len() >= 8 && !bytes.starts_with(b"/"),
             Name::Maybe => looks_random(bytes),
             _ if environment => true,
             _ if value.quoted => bytes.len() >= 3,
-            _ if is_code(bytes) || bytes == self.written => false,
+            _ if code || bytes == self.written => false,
             _ if self.joint == Joint::Tight => bytes.len() >= 3,
             _ if self.joint == Joint::Option => {
                 is_mixed(bytes, 6) || (bytes.len() >= 8 && !bytes.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_'))
@@ -406,6 +434,27 @@ impl Shape<'_> {
             _ if !self.is_last(value.end) => is_mixed(bytes, 8) || bytes.len() >= 24,
             _ => is_mixed(bytes, 4) || (self.is_setting() && bytes.len() >= 3 && !bytes[0].is_ascii_uppercase()),
         }
+    }
+
+    /// In `NAME=value` of a list of variables, a value without quotes may hold blanks and quotes.
+    fn takes_the_line(&self, value: &Value) -> bool {
+        let environment = self.joint == Joint::Tight && !self.written.iter().any(u8::is_ascii_lowercase);
+        let before = self.text.before(self.start).trim_ascii();
+        let alone = [&b""[..], b"export", b"declare -x"].contains(&before);
+        environment && alone && self.name == Name::Secret && !value.quoted
+    }
+
+    /// `PWD=/home/user`.
+    fn is_working_directory(&self, value: &[u8]) -> bool {
+        let listed = self.text.before(self.start).ends_with(b";");
+        self.written.eq_ignore_ascii_case(b"pwd") && (value.starts_with(b"/") || (self.written == b"PWD" && !listed))
+    }
+
+    /// `NAME: Type = value`.
+    fn is_type(&self, value: &Value, bytes: &[u8]) -> bool {
+        let word = bytes[0].is_ascii_uppercase() && bytes.iter().all(u8::is_ascii_alphanumeric);
+        let sign = self.text.blanks(value.end);
+        self.joint == Joint::Loose && word && sign > value.end && self.text.byte(sign) == Some(b'=')
     }
 
     /// Whether nothing but punctuation or a comment follows in the line.
@@ -434,11 +483,22 @@ fn looks_random(value: &[u8]) -> bool {
     (digits && value.len() >= 8 && !value.iter().any(|byte| b" /".contains(byte))) || (one_word && value.len() >= 20)
 }
 
-/// A call, a type, a path of names: `env.TOKEN`, `read_token(`, `Option<`, `a::b`.
-fn is_code(value: &[u8]) -> bool {
+/// A call, a type, a path of names: `env.TOKEN`, `read_token(`, `quote!(`, `Option<`, `a::b`. `line` begins with the value;
+/// what is opened must be closed in it, or be the last sign.
+fn is_code(value: &[u8], line: &[u8]) -> bool {
     let text = Text(value);
     let identifier = text.run(0, |byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));
-    let opens = matches!(text.from(identifier), [b'(' | b'<' | b'[' | b'{', ..] | [b':', b':', ..]);
+    let behind = text.run_within(identifier, 1, |byte| byte == b'!');
+    let line = Text(line).between(0, Text(line).run(0, |byte| byte != b'\n')).trim_ascii_end();
+    let closes = |sign: u8| line.contains(&sign) || text.is_end(behind + 1);
+    let opens = match text.from(behind) {
+        [b'(', ..] => closes(b')'),
+        [b'<', ..] => closes(b'>'),
+        [b'[', ..] => closes(b']'),
+        [b'{', ..] => closes(b'}'),
+        [b':', b':', ..] => true,
+        _ => false,
+    };
     let path = identifier == value.len() && value.contains(&b'.') && !value.iter().any(u8::is_ascii_digit);
     let sign = value.first().is_some_and(|byte| b"&({[|".contains(byte));
     (identifier > 0 && opens) || path || sign
@@ -448,7 +508,7 @@ fn netrc_password(text: Text, name_end: usize) -> Option<Found<'static>> {
     let start = text.blanks(name_end);
     let given = start + replacement(text.from(start));
     let end = text.run(given, |byte| !byte.is_ascii_whitespace());
-    let found = start > name_end && is_literal(text.between(start, end));
+    let found = start > name_end && is_literal(text.between(start, end), text.from(start));
     found.then_some(Found { start, end, rule: "netrc" })
 }
 
@@ -467,7 +527,7 @@ fn authorization(text: Text, at: usize) -> Option<Found<'static>> {
     };
     let bytes = text.between(start, end);
     let proven = start > at && bytes.len() >= 6 || is_mixed(bytes, 8) || bytes.len() >= 20;
-    (proven && is_literal(bytes)).then_some(Found { start, end, rule: "authorization" })
+    (proven && is_literal(bytes, text.from(start))).then_some(Found { start, end, rule: "authorization" })
 }
 
 /// What follows `Bearer` at `at`, wherever it stands.
@@ -476,7 +536,11 @@ pub fn bearer(text: Text, at: usize) -> Option<Found<'static>> {
     let value = unquoted(text, text.blanks(word));
     let bytes = text.between(value.start, value.end);
     let found = value.start > word && (is_mixed(bytes, 12) || bytes.len() >= 20);
-    (found && is_literal(bytes)).then_some(Found { start: value.start, end: value.end, rule: "bearer-token" })
+    (found && is_literal(bytes, text.from(value.start))).then_some(Found {
+        start: value.start,
+        end: value.end,
+        rule: "bearer-token",
+    })
 }
 
 /// The password in an address whose `://` stands at `at`.
@@ -489,7 +553,7 @@ pub fn address(text: Text, at: usize) -> Option<Found<'static>> {
     // A password may itself hold an `@`; the last one before the host counts.
     let last = text.between(start, end).iter().rposition(|byte| *byte == b'@').map(|at| start + at);
     let end = last.or((end - start >= REACH - NAME).then_some(end))?;
-    let found = text.byte(user) == Some(b':') && end > start && is_literal(text.between(start, end));
+    let found = text.byte(user) == Some(b':') && end > start && is_literal(text.between(start, end), text.from(start));
     found.then_some(Found { start, end, rule: "url-password" })
 }
 
@@ -536,7 +600,11 @@ fn password_of_pair(text: Text, at: usize) -> Option<Found<'static>> {
     let (start, _) = start?;
     let bytes = text.between(start, end);
     let unquoted = bytes.trim_ascii_start();
-    (!bytes.is_empty() && !unquoted.starts_with(b"//") && is_literal(bytes)).then_some(Found { start, end, rule: "curl-user" })
+    (!bytes.is_empty() && !unquoted.starts_with(b"//") && is_literal(bytes, text.from(start))).then_some(Found {
+        start,
+        end,
+        rule: "curl-user",
+    })
 }
 
 /// Whether `machine` at `at` begins an entry of a netrc file.

@@ -111,6 +111,25 @@ fn members_of_the_families_do_not_survive() {
         format!("_auth = {}", x(24)),
         format!("//r.invalid/:_authToken={}", x(24)),
         format!("password: str = \"{}\"", x(8)),
+        format!("PASS={}", x(8)),
+        format!("DB_PASS={}", x(8)),
+        format!("db_pass: {}", x(8)),
+        format!("Server=h;Uid=u;Pwd={};", x(8)),
+        format!("Server=h;UID=u;PWD={};", x(8)),
+        format!("https://h/?pwd={}", x(8)),
+        format!("https://h/?pass={}", x(8)),
+        format!("https://h/?sv=1&sig={}%3D", x(30)),
+        format!("password = b\"{}\"", x(8)),
+        format!("password = r'{}'", x(8)),
+        format!("password = f\"{}\"", x(8)),
+        format!("\"password\":[\"{}\"]", x(8)),
+        format!("DB_PASSWORD=ab\"{}", x(8)),
+        format!("export DB_PASSWORD=ab {}", x(8)),
+        format!("DB_PASSWORD=<{}", x(8)),
+        format!("DB_PASSWORD=${{{}", x(8)),
+        format!("DB_PASSWORD=$({}", x(8)),
+        format!("DB_PASSWORD={{{{{}", x(8)),
+        format!("password: abc({}", x(8)),
     ];
     for case in cases {
         let out = redacted(&case);
@@ -149,6 +168,15 @@ author: A. Nobody <a@h.invalid>
 --password string  password of the user
 secret_name: db-credentials
 tokenizer: whitespace
+const FOO_KEY: SomeIdentifier = 1i32;
+const FOO_KEY: SomeIdentifierThatIsLong = 1i32;
+#define X_TOKEN = IDENT(0x8)
+X_TOKEN=IDENT(0x8)
+eq_token: input.parse()?,
+let tokens = quote!(
+test_pass: ok, 3 passed; --- PASS: TestX (0.00s)
+PASSWORD=$(cat /run/x) DB_PASS=<pass> run
+PWD=/work pwd=/work OLDPWD=/x1
 sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 eyJhbGciOiJIUzI1NiJ9
 ";
