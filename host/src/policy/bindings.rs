@@ -10,5 +10,5 @@ wasmtime::component::bindgen!({
     additional_derives: [PartialEq, Clone],
 });
 
+pub use self::portcullis::policy::{log, types};
 pub use exports::portcullis::policy::{command, input, output, settings};
-pub use portcullis::policy::{log, types};

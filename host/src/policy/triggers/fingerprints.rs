@@ -191,29 +191,42 @@ mod avx2 {
     use super::{BYTES, Blocks, Fingerprints, SETS, Tables};
 
     const BLOCK: usize = 32;
+    /// Two blocks, and what the last positions in them see behind.
+    const PAIR: usize = 2 * BLOCK + BYTES - 1;
 
     /// The tables of one set in registers: for each byte of a fingerprint its lower and its upper half.
     type Set = [(__m256i, __m256i); BYTES];
 
-    /// Looks through all blocks that the haystack has whole.
+    /// Looks through all pairs of blocks that the haystack has whole.
     #[target_feature(enable = "avx2")]
     pub(super) fn next(fingerprints: &Fingerprints, haystack: &[u8], from: usize) -> Blocks {
         // No closures below: one would not be compiled into what calls it, for want of the feature there.
         let tables = &fingerprints.tables;
         let sets = [set(&tables[0]), set(&tables[1]), set(&tables[2])];
         let mut at = from;
-        while let Some(block) = haystack.get(at..).and_then(<[u8]>::first_chunk) {
-            let mut found = candidates(&sets, block);
-            while found != 0 {
-                let candidate = at + found.trailing_zeros() as usize;
-                if fingerprints.is_listed(&haystack[candidate..]) {
-                    return Blocks::Candidate(candidate);
+        while let Some(pair) = haystack.get(at..).and_then(<[u8]>::first_chunk::<PAIR>) {
+            let (first, second) = (groups::<0>(&sets, pair), groups::<BLOCK>(&sets, pair));
+            let both = _mm256_or_si256(first, second);
+            if _mm256_testz_si256(both, both) == 0 {
+                let mut found = u64::from(positions(first)) | u64::from(positions(second)) << BLOCK;
+                while found != 0 {
+                    let candidate = at + found.trailing_zeros() as usize;
+                    if fingerprints.is_listed(&haystack[candidate..]) {
+                        return Blocks::Candidate(candidate);
+                    }
+                    found &= found - 1;
                 }
-                found &= found - 1;
             }
-            at += BLOCK;
+            at += 2 * BLOCK;
         }
         Blocks::NoneBefore(at)
+    }
+
+    /// A bit for each position that some group is possible at.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn positions(groups: __m256i) -> u32 {
+        !_mm256_movemask_epi8(_mm256_cmpeq_epi8(groups, _mm256_setzero_si256())).cast_unsigned()
     }
 
     #[target_feature(enable = "avx2")]
@@ -221,18 +234,17 @@ mod avx2 {
         [(twice(&low[0]), twice(&high[0])), (twice(&low[1]), twice(&high[1])), (twice(&low[2]), twice(&high[2]))]
     }
 
-    /// A bit for each of the 32 positions at which some group's tables agree on all three bytes.
+    /// For each of the 32 positions from `AT` on: not 0 if some group's tables agree on all three bytes.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn candidates(sets: &[Set; SETS], block: &[u8; BLOCK + BYTES - 1]) -> u32 {
-        let (first, second, third) = (halves(load::<0>(block)), halves(load::<1>(block)), halves(load::<2>(block)));
+    fn groups<const AT: usize>(sets: &[Set; SETS], pair: &[u8; PAIR]) -> __m256i {
+        let (first, second, third) = (halves(load(pair, AT)), halves(load(pair, AT + 1)), halves(load(pair, AT + 2)));
         let mut any = _mm256_setzero_si256();
         for set in sets {
             let groups = _mm256_and_si256(agree(set[0], first), _mm256_and_si256(agree(set[1], second), agree(set[2], third)));
             any = _mm256_or_si256(any, groups);
         }
-        let none = _mm256_cmpeq_epi8(any, _mm256_setzero_si256());
-        !(_mm256_movemask_epi8(none).cast_unsigned())
+        any
     }
 
     /// The groups that both halves of a byte are in.
@@ -252,12 +264,13 @@ mod avx2 {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn load<const AT: usize>(block: &[u8; BLOCK + BYTES - 1]) -> __m256i {
-        const { assert!(AT < BYTES) };
+    fn load(pair: &[u8; PAIR], at: usize) -> __m256i {
+        let block: &[u8; BLOCK] =
+            pair[at..].first_chunk().expect("at most BLOCK and two more, and so far behind there are 32 bytes");
         #[expect(unsafe_code, reason = "a load takes a pointer")]
-        // SAFETY: 32 bytes from AT on lie inside the block, since AT is less than what it has beyond 32; no alignment is wanted.
+        // SAFETY: the pointer is to 32 bytes, and this load wants no alignment.
         unsafe {
-            _mm256_loadu_si256(block.as_ptr().add(AT).cast())
+            _mm256_loadu_si256(block.as_ptr().cast())
         }
     }
 
