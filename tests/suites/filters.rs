@@ -140,8 +140,8 @@ async fn a_partial_line_shows_at_once_but_for_what_may_become_a_trigger() {
 }
 
 #[rstest]
-#[case::deadline("loop", "ran out of time (300 ms)")]
-#[case::sleep("sleep", "ran out of time (300 ms)")]
+#[case::deadline("loop", "ran out of time (1000 ms)")]
+#[case::sleep("sleep", "ran out of time (1000 ms)")]
 #[case::trap("trap", "unreachable")]
 #[case::memory("allocate", "ran out of memory (16 MiB)")]
 #[case::log("flood-log", "logged more than 16384 bytes")]

@@ -35,7 +35,7 @@ fn written(name: &str, bytes: &[u8]) -> PathBuf {
 
 pub fn limits() -> Limits {
     Limits {
-        decision: Duration::from_millis(300),
+        decision: Duration::from_millis(1000),
         memory_bytes: 16 << 20,
         table_elements: 20_000,
         stack_bytes: 512 << 10,
@@ -80,8 +80,8 @@ fn told(judgement: &Judgement) -> (&'static str, Option<&str>, &str, &str) {
 }
 
 #[rstest]
-#[case::deadline(json!("loop"), "policy-deadline", "ran out of time (300 ms)")]
-#[case::sleep(json!("sleep"), "policy-deadline", "ran out of time (300 ms)")]
+#[case::deadline(json!("loop"), "policy-deadline", "ran out of time (1000 ms)")]
+#[case::sleep(json!("sleep"), "policy-deadline", "ran out of time (1000 ms)")]
 #[case::trap(json!("trap"), "policy-trap", "wasm `unreachable` instruction executed")]
 #[case::memory(json!("allocate"), "policy-memory", "ran out of memory (16 MiB)")]
 #[case::stack(json!("recurse"), "policy-stack", "ran out of stack")]
@@ -214,7 +214,7 @@ fn only_error(result: Result<Chain, ChainError>) -> LoadError {
 }
 
 #[rstest]
-#[case::deadline("loop", Fault::Deadline(3000))]
+#[case::deadline("loop", Fault::Deadline(10_000))]
 #[case::trap("trap", Fault::Trap("wasm trap: wasm `unreachable` instruction executed".to_owned()))]
 #[case::memory("allocate", Fault::Memory(16))]
 #[tokio::test(flavor = "multi_thread")]
