@@ -222,7 +222,7 @@ impl Finding {
 fn tree(script: &Script) -> Vec<String> {
     let show = |word: &Word| match word {
         Word::Literal(text) => format!("{text:?}"),
-        Word::Dynamic(text) => format!("dynamic {text:?}"),
+        Word::Dynamic(expansion) => format!("dynamic {:?}", expansion.source),
     };
     let mut lines = Vec::new();
     for node in script.nodes() {

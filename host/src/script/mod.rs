@@ -192,8 +192,10 @@ impl Script {
 }
 
 fn text(word: &Word) -> &str {
-    let (Word::Literal(text) | Word::Dynamic(text)) = word;
-    text
+    match word {
+        Word::Literal(text) => text,
+        Word::Dynamic(expansion) => &expansion.source,
+    }
 }
 
 fn argument(word: Word, site: &Site, cwd: &Path) -> Argument {

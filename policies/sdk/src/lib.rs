@@ -45,8 +45,8 @@ use serde::de::DeserializeOwned;
 pub use bindings::command::exports::portcullis::policy::command::{Edit, Edited, Rewrite, Verdict};
 pub use bindings::common::exports::portcullis::policy::settings::SettingsError;
 pub use bindings::common::portcullis::policy::types::{
-    Argument, Client, Constructs, Job, Launch, Node, NodeKind, Place, Program, Reason, Redirect, RedirectMode, Request, Role,
-    Word,
+    Argument, Client, Constructs, Expansion, Job, Launch, Node, NodeKind, Place, Program, Reason, Redirect, RedirectMode,
+    Request, Role, Word,
 };
 pub use bindings::input::exports::portcullis::policy::input::InputVerdict;
 pub use bindings::output::exports::portcullis::policy::output::{Action, Boundary, Emission, StreamKind, Trigger};
