@@ -100,6 +100,7 @@ impl Script {
             parent: None,
             role: Role::Root,
             kind: NodeKind::Command,
+            directory: cwd.to_string_lossy().into_owned(),
             program: Some(Word::Literal(words.program)),
             resolved: Some(resolved),
             builtin: false,
@@ -159,6 +160,7 @@ impl Script {
     /// Resolves anew what all words name, from another directory.
     pub fn relocate(&mut self, site: &Site, cwd: &Path) -> Result<(), Refusal> {
         for node in &mut self.nodes {
+            node.directory = cwd.to_string_lossy().into_owned();
             if let (Some(Word::Literal(program)), Some(_)) = (&node.program, &node.resolved) {
                 node.resolved = Some(resolve_program(program, site, cwd)?);
             }

@@ -52,6 +52,7 @@ impl World {
             parent: None,
             role: Role::Root,
             kind: NodeKind::Command,
+            directory: Self::ROOT.to_owned(),
             program: Some(Word::Literal((*program).to_owned())),
             resolved: Some(self.program(program)),
             builtin: false,
