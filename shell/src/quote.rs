@@ -1,0 +1,33 @@
+//! Words as the shell needs them written.
+
+/// The word itself if the shell takes it as it stands anywhere behind a program, else in single quotes.
+pub fn quote(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) { text.to_owned() } else { single(text) }
+}
+
+/// In single quotes, whatever it is.
+pub(crate) fn single(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// As it must stand inside double quotes within braces.
+pub(crate) fn in_double_quotes(text: &str) -> String {
+    escaped(text, |c| "$`\"\\}".contains(c))
+}
+
+/// As it must stand in a pattern, to mean itself.
+pub(crate) fn in_pattern(text: &str) -> String {
+    escaped(text, |c| c.is_ascii() && !c.is_ascii_alphanumeric() && !"_.,:@%+=-".contains(c))
+}
+
+fn escaped(text: &str, must_be: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if must_be(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}

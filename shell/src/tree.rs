@@ -1,0 +1,379 @@
+//! The tree of a script: what was judged, and all that rendering needs.
+
+use serde::{Deserialize, Serialize};
+
+/// Index of a node in [`Tree::nodes`].
+pub type Id = u32;
+
+/// A script. Nodes stand in source order, parents before children; the first is the root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tree {
+    /// At least one.
+    pub nodes: Vec<Node>,
+}
+
+/// A command or a construct around commands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// What contains it; none for the root.
+    pub parent: Option<Id>,
+    /// What it is to its parent.
+    pub role: Role,
+    /// What it is.
+    pub kind: Kind,
+    /// In their order.
+    pub redirects: Vec<Redirect>,
+}
+
+/// What a node is to its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// The whole script.
+    Root,
+    /// One of a sequence, or what a wrapper is about.
+    Item,
+    /// One of a pipeline.
+    Stage,
+    /// The side of `&&` or `||` that runs always.
+    Left,
+    /// The side that may run.
+    Right,
+    /// What decides.
+    Condition,
+    /// What is run if it decides so.
+    Body,
+    /// What is run if not.
+    Alternative,
+    /// Inside a word of the parent.
+    Word,
+}
+
+/// What a node is. Where a list of commands can stand there is one child: the only command, or a [`Kind::Sequence`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// A simple command. The first word names the program; there may be none.
+    Command {
+        /// `NAME=value` in front.
+        assignments: Vec<Assignment>,
+        /// Program and arguments.
+        words: Vec<Word>,
+    },
+    /// `a | b`, two or more.
+    Pipeline(Vec<Id>),
+    /// `left && right`.
+    And(Id, Id),
+    /// `left || right`.
+    Or(Id, Id),
+    /// `a; b`, two or more.
+    Sequence(Vec<Id>),
+    /// `a &`.
+    Background(Id),
+    /// `! a`.
+    Negation(Id),
+    /// `time a`.
+    Timing {
+        /// What is timed.
+        item: Id,
+        /// Whether `-p` was given.
+        posix: bool,
+    },
+    /// `{ a; }`.
+    Group(Id),
+    /// `( a )`.
+    Subshell(Id),
+    /// `if a; then b; else c; fi`.
+    Conditional {
+        /// Decides.
+        condition: Id,
+        /// Run if it succeeds.
+        body: Id,
+        /// Run if it fails.
+        alternative: Option<Id>,
+    },
+    /// `while a; do b; done`.
+    Loop {
+        /// Decides.
+        condition: Id,
+        /// Run again and again.
+        body: Id,
+        /// Whether it goes on while the condition fails.
+        until: bool,
+    },
+    /// `for name in words; do body; done`.
+    For {
+        /// The variable.
+        name: String,
+        /// What it goes over.
+        words: Vec<Word>,
+        /// Run for each.
+        body: Id,
+    },
+    /// `case subject in … esac`.
+    Case {
+        /// What is compared.
+        subject: Word,
+        /// In their order.
+        arms: Vec<Arm>,
+    },
+    /// `[[ … ]]`.
+    Test(Vec<TestPart>),
+    /// `((…))`, canonical.
+    Arithmetic(String),
+    /// `$(a)`.
+    CommandSubstitution(Id),
+    /// `<(a)` or `>(a)`.
+    ProcessSubstitution {
+        /// The commands.
+        item: Id,
+        /// Which way the bytes go.
+        direction: Direction,
+    },
+}
+
+/// Which end of a process substitution the shell hands over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Direction {
+    /// `<(…)`: its output is read.
+    Read,
+    /// `>(…)`: its input is written.
+    Write,
+}
+
+/// One arm of a `case`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arm {
+    /// Alternatives, at least one.
+    pub patterns: Vec<Word>,
+    /// What is run.
+    pub body: Option<Id>,
+}
+
+/// A piece of `[[ … ]]`, in source order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TestPart {
+    /// An operator or bracket, as it is written.
+    Operator(String),
+    /// A word that is compared or tested.
+    Operand(Word),
+}
+
+/// `name=value`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The variable.
+    pub name: String,
+    /// One word, whatever is in it: the shell does not split it.
+    pub value: Word,
+}
+
+/// A redirection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redirect {
+    /// The descriptor, 0 to 9.
+    pub fd: u32,
+    /// What is done with it.
+    pub mode: Mode,
+    /// File, descriptor number, or text without its last newline.
+    pub target: Word,
+}
+
+/// What a redirection does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// `<`.
+    Read,
+    /// `>`.
+    Write,
+    /// `>>`.
+    Append,
+    /// `<>`.
+    ReadWrite,
+    /// `>|`.
+    Clobber,
+    /// `<&`.
+    DuplicateRead,
+    /// `>&`.
+    DuplicateWrite,
+    /// A here-document or here-string.
+    Text,
+}
+
+/// A word in pieces. No two literal pieces stand side by side; an empty list is no word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Word(pub Vec<Piece>);
+
+/// A piece of a word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Piece {
+    /// Exactly this text.
+    Literal(String),
+    /// Unquoted text with a special meaning in patterns: `*`, `?`, a bracket expression.
+    Pattern(String),
+    /// `~` or `~user`, at the beginning.
+    Tilde(String),
+    /// `$x`, `${x…}`.
+    Parameter {
+        /// Whether it stands in double quotes, so that it stays one word.
+        quoted: bool,
+        /// Variable or special parameter, with its subscript if there is one.
+        name: String,
+        /// What is made of its value.
+        operation: Operation,
+    },
+    /// `$(…)`.
+    Command {
+        /// Whether it stands in double quotes.
+        quoted: bool,
+        /// The node.
+        node: Id,
+    },
+    /// `<(…)`, `>(…)`.
+    Process(Id),
+    /// `$((…))`, canonical.
+    Arithmetic {
+        /// Whether it stands in double quotes.
+        quoted: bool,
+        /// What is computed.
+        expression: String,
+    },
+}
+
+/// What `${…}` makes of a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Operation {
+    /// The value itself.
+    Value,
+    /// `${#x}`.
+    Length,
+    /// `:-`, `-`, `:+`, `+`, `:?`, `?` and their word.
+    Default(String, Word),
+    /// `%`, `%%`, `#`, `##` and their pattern.
+    Trim(String, Word),
+    /// `/`, `//`, `/#`, `/%`, pattern, replacement.
+    Replace(String, Word, Word),
+    /// `^`, `^^`, `,`, `,,`, `@Q`, `@U`, `@u`, `@L`.
+    Transform(String),
+    /// Offset and length.
+    Substring(i64, Option<i64>),
+}
+
+/// Why a text is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Stable name.
+    pub code: String,
+    /// For a person: what is wrong and what would be right.
+    pub message: String,
+}
+
+impl Tree {
+    /// The node of this index.
+    ///
+    /// # Panics
+    ///
+    /// If there is none: indices come from the same tree.
+    pub fn node(&self, id: Id) -> &Node {
+        &self.nodes[id as usize]
+    }
+}
+
+impl Kind {
+    /// The children that are not inside words, with their roles, in source order.
+    pub fn children(&self) -> Vec<Id> {
+        match self {
+            Self::Command { .. } | Self::Test(_) | Self::Arithmetic(_) => Vec::new(),
+            Self::Pipeline(items) | Self::Sequence(items) => items.clone(),
+            Self::And(left, right) | Self::Or(left, right) => vec![*left, *right],
+            Self::Background(item)
+            | Self::Negation(item)
+            | Self::Timing { item, .. }
+            | Self::Group(item)
+            | Self::Subshell(item)
+            | Self::CommandSubstitution(item)
+            | Self::ProcessSubstitution { item, .. } => vec![*item],
+            Self::Conditional { condition, body, alternative } => [*condition, *body].into_iter().chain(*alternative).collect(),
+            Self::Loop { condition, body, .. } => vec![*condition, *body],
+            Self::For { body, .. } => vec![*body],
+            Self::Case { arms, .. } => arms.iter().filter_map(|arm| arm.body).collect(),
+        }
+    }
+
+    /// The words that stand in it, in source order, without those of redirections.
+    pub fn words(&self) -> Vec<&Word> {
+        match self {
+            Self::Command { assignments, words } => assignments.iter().map(|one| &one.value).chain(words).collect(),
+            Self::For { words, .. } => words.iter().collect(),
+            Self::Case { subject, arms } => std::iter::once(subject).chain(arms.iter().flat_map(|arm| &arm.patterns)).collect(),
+            Self::Test(parts) => parts
+                .iter()
+                .filter_map(|part| match part {
+                    TestPart::Operand(word) => Some(word),
+                    TestPart::Operator(_) => None,
+                })
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Word {
+    /// A word that is exactly this text.
+    pub fn literal(text: impl Into<String>) -> Self {
+        Self(vec![Piece::Literal(text.into())])
+    }
+
+    /// Its text, if nothing in it is left to the shell.
+    pub fn text(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [Piece::Literal(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What it certainly begins with.
+    pub fn prefix(&self) -> &str {
+        match self.0.first() {
+            Some(Piece::Literal(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// Whether it becomes exactly one word.
+    pub fn is_one(&self) -> bool {
+        self.0.iter().all(Piece::is_one)
+    }
+
+    /// The nodes of the substitutions in it, in source order.
+    pub fn nodes(&self) -> Vec<Id> {
+        self.0.iter().flat_map(Piece::nodes).collect()
+    }
+}
+
+impl Piece {
+    fn is_one(&self) -> bool {
+        match self {
+            Self::Literal(_) | Self::Tilde(_) | Self::Process(_) => true,
+            Self::Pattern(_) => false,
+            Self::Parameter { quoted, name, .. } => *quoted && name != "@" && !name.ends_with("[@]"),
+            Self::Command { quoted, .. } | Self::Arithmetic { quoted, .. } => *quoted,
+        }
+    }
+
+    fn nodes(&self) -> Vec<Id> {
+        match self {
+            Self::Command { node, .. } | Self::Process(node) => vec![*node],
+            Self::Parameter { operation: Operation::Default(_, word) | Operation::Trim(_, word), .. } => word.nodes(),
+            Self::Parameter { operation: Operation::Replace(_, pattern, with), .. } => {
+                pattern.nodes().into_iter().chain(with.nodes()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Refusal {
+    /// A refusal; `code` is stable.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into() }
+    }
+}
