@@ -10,20 +10,18 @@ mod parse;
 mod quote;
 mod render;
 mod tree;
+mod variables;
 
 #[cfg(any(test, target_family = "wasm", feature = "unconfined"))]
 pub use parse::parse;
 pub use quote::quote;
-pub use render::Renderer;
+pub use render::{Renderer, Resolved};
 pub use tree::*;
+pub use variables::{is_shells_own, is_variable_name};
 
-/// Reads the tree that the sandboxed parser wrote.
-///
-/// # Errors
-///
-/// The bytes are no tree.
-pub fn decode(bytes: &[u8]) -> Result<Tree, postcard::Error> {
-    postcard::from_bytes(bytes)
+/// Reads the tree that the sandboxed parser wrote; none if these bytes are no tree.
+pub fn decode(bytes: &[u8]) -> Option<Tree> {
+    postcard::from_bytes(bytes).ok().filter(Tree::is_sound)
 }
 
 #[cfg(target_family = "wasm")]

@@ -5,16 +5,27 @@ use crate::{
     quote::{in_double_quotes, in_pattern, quote, single},
 };
 
-/// Writes trees.
-pub struct Renderer<'a, P> {
-    tree: &'a Tree,
-    programs: P,
+/// What a command's words lead to, to be written in their place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolved<'a> {
+    /// The words as they are.
+    AsWritten,
+    /// The path of the program that the first word names.
+    Program(&'a str),
+    /// `cd` and the directory that it leads to.
+    Directory(&'a str),
 }
 
-impl<'a, P: Fn(Id) -> Option<&'a str>> Renderer<'a, P> {
-    /// `programs` tells the path to write in place of a command's first word, if there is one.
-    pub fn new(tree: &'a Tree, programs: P) -> Self {
-        Self { tree, programs }
+/// Writes trees.
+pub struct Renderer<'a, R> {
+    tree: &'a Tree,
+    resolved: R,
+}
+
+impl<'a, R: Fn(Id) -> Resolved<'a>> Renderer<'a, R> {
+    /// `resolved` is asked about each command with words.
+    pub fn new(tree: &'a Tree, resolved: R) -> Self {
+        Self { tree, resolved }
     }
 
     /// The whole script.
@@ -58,9 +69,7 @@ impl<'a, P: Fn(Id) -> Option<&'a str>> Renderer<'a, P> {
         match kind {
             Kind::Command { assignments, words } => {
                 let assignments = assignments.iter().map(|one| format!("{}={}", one.name, self.word(&one.value)));
-                let program = words.first().map(|word| (self.programs)(id).map_or_else(|| self.word(word), quote));
-                let args = words.iter().skip(1).map(|word| self.word(word));
-                assignments.chain(program).chain(args).collect::<Vec<_>>().join(" ")
+                assignments.chain(self.words(id, words)).collect::<Vec<_>>().join(" ")
             }
             Kind::Pipeline(stages) => self.joined(stages, " | "),
             Kind::And(left, right) => self.joined(&[*left, *right], " && "),
@@ -91,6 +100,16 @@ impl<'a, P: Fn(Id) -> Option<&'a str>> Renderer<'a, P> {
                 };
                 format!("{sign}( {} )", self.node(*item))
             }
+        }
+    }
+
+    fn words(&self, id: Id, words: &[Word]) -> Vec<String> {
+        let written = |words: &[Word]| words.iter().map(|word| self.word(word)).collect::<Vec<_>>();
+        let Some((_, args)) = words.split_first() else { return Vec::new() };
+        match (self.resolved)(id) {
+            Resolved::AsWritten => written(words),
+            Resolved::Program(path) => [vec![quote(path)], written(args)].concat(),
+            Resolved::Directory(path) => vec!["cd".to_owned(), quote(path)],
         }
     }
 

@@ -5,10 +5,10 @@ use std::process::Command;
 use proptest::prelude::*;
 use rstest::rstest;
 
-use crate::{Renderer, Tree, parse};
+use crate::{Renderer, Resolved, Tree, parse};
 
 fn rendered(tree: &Tree) -> String {
-    Renderer::new(tree, |_| None).script()
+    Renderer::new(tree, |_| Resolved::AsWritten).script()
 }
 
 /// The canonical text, after it was shown that it is a tree's only one.
@@ -203,7 +203,7 @@ const SCRIPTS: &[&str] = &[
     "printf '<%s>' \"\" '' \"\"'' a\"\" $nothing \"$nothing\" $nothing\"\"",
     "printf '<%s>' [a [ ] a] '[a]' \\[a\\]",
     "for x in a b; do for y in 1 2; do [[ $y == 2 ]] && continue; printf $x$y; done; done",
-    "if true; then if false; then printf 1; else printf 2; fi; fi; { { printf 3; }; }; ( ( printf 4 ) )",
+    "if true; then if false; then printf 1; else printf 2; fi; fi; { { printf 3; }; }; (printf 4; (printf 5))",
     "printf a; # comment ; printf b\nprintf c # d",
     "printf '%s ' \"${x:-a}b\" ${x:+c}d ${y:?} || true",
     "command -v printf >/dev/null && printf yes",

@@ -245,7 +245,7 @@ pub enum Operation {
     Value,
     /// `${#x}`.
     Length,
-    /// `:-`, `-`, `:+`, `+`, `:?`, `?` and their word.
+    /// `:-`, `-`, `:+`, `+`, `:?`, `?` and their word, of text and plain parameters only.
     Default(String, Word),
     /// `%`, `%%`, `#`, `##` and their pattern.
     Trim(String, Word),
@@ -274,6 +274,87 @@ impl Tree {
     /// If there is none: indices come from the same tree.
     pub fn node(&self, id: Id) -> &Node {
         &self.nodes[id as usize]
+    }
+}
+
+impl Tree {
+    /// Whether there is a root, all indices lead to nodes, and children stand behind their parents.
+    pub fn is_sound(&self) -> bool {
+        let count = self.nodes.len();
+        let mut nodes = self.nodes.iter().enumerate();
+        count > 0
+            && nodes.all(|(at, node)| {
+                node.parent.is_none_or(|id| (id as usize) < at)
+                    && node.nodes().into_iter().all(|id| (at + 1..count).contains(&(id as usize)))
+            })
+    }
+
+    /// Drops nodes that nothing leads to any more, such as a substitution in a word that was replaced.
+    pub fn compact(&mut self) {
+        let mut is_kept = vec![false; self.nodes.len()];
+        let mut pending = vec![0];
+        while let Some(id) = pending.pop() {
+            is_kept[id as usize] = true;
+            pending.extend(self.node(id).nodes());
+        }
+        let mut kept = 0;
+        let renumbered: Vec<Id> = is_kept.iter().map(|is_kept| (kept, kept += Id::from(*is_kept)).0).collect();
+        let mut is_kept = is_kept.into_iter();
+        self.nodes.retain(|_| is_kept.next().unwrap_or(false));
+        for node in &mut self.nodes {
+            node.parent = node.parent.map(|id| renumbered[id as usize]);
+            node.for_each_id(&mut |id| *id = renumbered[*id as usize]);
+        }
+    }
+}
+
+impl Node {
+    /// All nodes directly in it, also those in its words.
+    pub fn nodes(&self) -> Vec<Id> {
+        let words = self.kind.words().into_iter().chain(self.redirects.iter().map(|redirect| &redirect.target));
+        words.flat_map(Word::nodes).chain(self.kind.children()).collect()
+    }
+
+    fn for_each_id(&mut self, change: &mut impl FnMut(&mut Id)) {
+        self.redirects.iter_mut().for_each(|redirect| redirect.target.for_each_id(change));
+        match &mut self.kind {
+            Kind::Command { assignments, words } => {
+                assignments.iter_mut().for_each(|one| one.value.for_each_id(change));
+                words.iter_mut().for_each(|word| word.for_each_id(change));
+            }
+            Kind::Test(parts) => {
+                for part in parts {
+                    if let TestPart::Operand(word) = part {
+                        word.for_each_id(change);
+                    }
+                }
+            }
+            Kind::Arithmetic(_) => {}
+            Kind::Pipeline(items) | Kind::Sequence(items) => items.iter_mut().for_each(change),
+            Kind::And(left, right) | Kind::Or(left, right) => [left, right].into_iter().for_each(change),
+            Kind::Background(item)
+            | Kind::Negation(item)
+            | Kind::Timing { item, .. }
+            | Kind::Group(item)
+            | Kind::Subshell(item)
+            | Kind::CommandSubstitution(item)
+            | Kind::ProcessSubstitution { item, .. } => change(item),
+            Kind::Conditional { condition, body, alternative } => {
+                [condition, body].into_iter().chain(alternative).for_each(change);
+            }
+            Kind::Loop { condition, body, .. } => [condition, body].into_iter().for_each(change),
+            Kind::For { words, body, .. } => {
+                words.iter_mut().for_each(|word| word.for_each_id(change));
+                change(body);
+            }
+            Kind::Case { subject, arms } => {
+                subject.for_each_id(change);
+                for arm in arms {
+                    arm.patterns.iter_mut().for_each(|word| word.for_each_id(change));
+                    arm.body.iter_mut().for_each(&mut *change);
+                }
+            }
+        }
     }
 }
 
@@ -349,6 +430,17 @@ impl Word {
     }
 }
 
+impl Word {
+    fn for_each_id(&mut self, change: &mut impl FnMut(&mut Id)) {
+        for piece in &mut self.0 {
+            match piece {
+                Piece::Command { node, .. } | Piece::Process(node) => change(node),
+                _ => {}
+            }
+        }
+    }
+}
+
 impl Piece {
     fn is_one(&self) -> bool {
         match self {
@@ -362,10 +454,6 @@ impl Piece {
     fn nodes(&self) -> Vec<Id> {
         match self {
             Self::Command { node, .. } | Self::Process(node) => vec![*node],
-            Self::Parameter { operation: Operation::Default(_, word) | Operation::Trim(_, word), .. } => word.nodes(),
-            Self::Parameter { operation: Operation::Replace(_, pattern, with), .. } => {
-                pattern.nodes().into_iter().chain(with.nodes()).collect()
-            }
             _ => Vec::new(),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{never, unsupported};
-use crate::{Assignment, Kind, Operation, Piece, Refusal, TestPart, Tree, Word};
+use crate::{Assignment, Kind, Operation, Piece, Refusal, TestPart, Tree, Word, is_shells_own, is_variable_name};
 
 /// Builtins that run text or change what later text means.
 const NEVER: [&str; 15] = [
@@ -23,63 +23,6 @@ const NEVER: [&str; 15] = [
     "trap",
     "typeset",
 ];
-/// Variables by which the shell decides what later text means, or whose values it evaluates. With all that begin with `BASH`,
-/// `COMP_`, `HIST` or `READLINE_`. From bash's manual, "Shell Variables".
-const SHELL_VARIABLES: [&str; 52] = [
-    "CDPATH",
-    "CHILD_MAX",
-    "COPROC",
-    "DIRSTACK",
-    "EMACS",
-    "ENV",
-    "EPOCHREALTIME",
-    "EPOCHSECONDS",
-    "EUID",
-    "EXECIGNORE",
-    "FCEDIT",
-    "FIGNORE",
-    "FUNCNAME",
-    "FUNCNEST",
-    "GLOBIGNORE",
-    "GLOBSORT",
-    "GROUPS",
-    "HOSTFILE",
-    "HOSTTYPE",
-    "IFS",
-    "IGNOREEOF",
-    "INPUTRC",
-    "INSIDE_EMACS",
-    "LINENO",
-    "MAIL",
-    "MAILCHECK",
-    "MAILPATH",
-    "MAPFILE",
-    "OLDPWD",
-    "OPTARG",
-    "OPTERR",
-    "OPTIND",
-    "PIPESTATUS",
-    "POSIXLY_CORRECT",
-    "PPID",
-    "PROMPT_COMMAND",
-    "PROMPT_DIRTRIM",
-    "PS0",
-    "PS1",
-    "PS2",
-    "PS3",
-    "PS4",
-    "PWD",
-    "RANDOM",
-    "SECONDS",
-    "SHELLOPTS",
-    "SHLVL",
-    "SRANDOM",
-    "TIMEFORMAT",
-    "TMOUT",
-    "UID",
-    "auto_resume",
-];
-const SHELL_PREFIXES: [&str; 5] = ["BASH", "COMP_", "HIST", "READLINE_", "histchars"];
 /// Options of `set` that change nothing about what text means.
 const SET_OPTIONS: [&str; 12] = ["-e", "-u", "-f", "-eu", "-ue", "-euo", "-eo", "-uo", "-o", "+e", "+u", "+f"];
 const SET_NAMES: [&str; 4] = ["errexit", "noglob", "nounset", "pipefail"];
@@ -132,8 +75,8 @@ fn command(words: &[Word], numbers: &mut Numbers) -> Result<(), Refusal> {
 fn declared(builtin: &str, arg: &Word, numbers: &mut Numbers) -> Result<(), Refusal> {
     let known = arg.prefix();
     match known.split_once('=') {
-        Some((name, value)) if is_name(name) && arg.is_one() => numbers.set(name, arg.0.len() == 1 && is_decimal(value)),
-        None if arg.text().is_some_and(is_name) => shells_own(known),
+        Some((name, value)) if is_variable_name(name) && arg.is_one() => numbers.set(name, arg.0.len() == 1 && is_decimal(value)),
+        None if arg.text().is_some_and(is_variable_name) => shells_own(known),
         _ => Err(unsupported(&format!("`{builtin}` with anything but names and NAME=value"))),
     }
 }
@@ -142,7 +85,7 @@ fn declared(builtin: &str, arg: &Word, numbers: &mut Numbers) -> Result<(), Refu
 fn named(builtin: &str, arg: &Word, numbers: &mut Numbers) -> Result<(), Refusal> {
     match arg.text() {
         Some("-r" | "-s" | "-v") => Ok(()),
-        Some(name) if is_name(name) => numbers.set(name, false),
+        Some(name) if is_variable_name(name) => numbers.set(name, false),
         _ => Err(unsupported(&format!("`{builtin}` with anything but names of variables and -r, -s or -v"))),
     }
 }
@@ -153,11 +96,6 @@ fn set(args: &[Word]) -> Result<(), Refusal> {
         return Err(unsupported("`set` with anything but -e, -u, -f and -o errexit, nounset, noglob or pipefail"));
     }
     Ok(())
-}
-
-fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 fn is_decimal(text: &str) -> bool {
@@ -176,8 +114,7 @@ fn is_number(word: &Word) -> bool {
 }
 
 fn shells_own(name: &str) -> Result<(), Refusal> {
-    let is_own = SHELL_VARIABLES.contains(&name) || SHELL_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    if is_own { Err(never(&format!("setting the shell's own variable {name}"))) } else { Ok(()) }
+    if is_shells_own(name) { Err(never(&format!("setting the shell's own variable {name}"))) } else { Ok(()) }
 }
 
 /// Which variables hold numbers, wherever the script sets them, and which must: the shell evaluates the value of a variable in
@@ -205,7 +142,7 @@ impl Numbers {
     }
 
     fn used_by(&mut self, expression: &str) -> Result<(), Refusal> {
-        let names = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| is_name(word));
+        let names = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| is_variable_name(word));
         for name in names {
             shells_own(name)?;
             self.used.insert(name.to_owned());
@@ -239,7 +176,7 @@ impl Numbers {
         match word.0.as_slice() {
             [Piece::Parameter { operation: Operation::Length, .. }] => Ok(()),
             [Piece::Parameter { operation: Operation::Value, name, .. }] if matches!(name.as_str(), "#" | "?") => Ok(()),
-            [Piece::Parameter { operation: Operation::Value, name, .. }] if is_name(name) => {
+            [Piece::Parameter { operation: Operation::Value, name, .. }] if is_variable_name(name) => {
                 self.used.insert(name.clone());
                 Ok(())
             }

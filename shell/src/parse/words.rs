@@ -211,13 +211,18 @@ impl Builder {
 
     /// The word behind `:-`. In double quotes it is text of the same kind; outside of them a word that could be split.
     fn operand(&mut self, source: &str, quoted: bool, id: Id) -> Result<Word, Refusal> {
-        if !quoted {
-            return self.word(source, Use::Default, id);
-        }
-        if source.contains(['"', '\'', '\\']) {
+        if quoted && source.contains(['"', '\'', '\\']) {
             return Err(unsupported("a quote or backslash inside `\"${x:-…}\"`"));
         }
-        self.word(&format!("\"{source}\""), Use::Value, id)
+        let word = match quoted {
+            true => self.word(&format!("\"{source}\""), Use::Value, id)?,
+            false => self.word(source, Use::Default, id)?,
+        };
+        let is_plain = |piece: &Piece| matches!(piece, Piece::Literal(_) | Piece::Parameter { operation: Operation::Value, .. });
+        if !word.0.iter().all(is_plain) {
+            return Err(unsupported("more than text and plain variables inside `${x:-…}`"));
+        }
+        Ok(word)
     }
 
     fn trim(&mut self, sign: &str, pattern: Option<String>, id: Id) -> Result<Operation, Refusal> {
