@@ -6,7 +6,7 @@ use std::path::Path;
 
 use portcullis::{
     config::{self, Config, Surroundings},
-    policy::{Request, builtins, types},
+    policy::{Chain, Request, builtins, types},
     script::{Script, Site},
 };
 
@@ -28,12 +28,19 @@ pub fn config(folder: &Path) -> Config {
     config::load(None, &surroundings).expect("the embedded configuration")
 }
 
+/// What names are resolved against.
+pub fn site(config: &Config) -> Site {
+    Site { roots: config.jobs.roots.clone(), path: config.jobs.path.clone() }
+}
+
 /// A request under this configuration.
-pub fn request(config: &Config, command: &str) -> Request {
-    let site = Site { roots: config.jobs.roots.clone(), path: config.jobs.path.clone() };
+pub async fn request(chain: &Chain, config: &Config, command: &str) -> Request {
+    let site = site(config);
+    let cwd = site.directory(&config.jobs.cwd).expect("a directory");
+    let tree = chain.parser().parse(command).await.expect("a script");
     Request {
-        script: Script::parse(command, &site, &config.jobs.cwd).expect("a command"),
-        cwd: config.jobs.cwd.clone(),
+        script: Script::new(command.to_owned(), tree, &site, &cwd).expect("a script"),
+        cwd,
         env: config.jobs.env.clone(),
         timeout: None,
         client: types::Client { name: "bench".to_owned(), version: String::new() },

@@ -1,11 +1,6 @@
 //! One method per verb, each the steps of the way through in their order. Command line and MCP server call nothing below this.
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
 
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -17,7 +12,7 @@ use crate::{
     policy::{
         Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, Judgement, MOST_INPUT_BYTES, Request, types::Client,
     },
-    script::{Script, Site},
+    script::{Directory, Refusal, Script, Site, check_text, source_of, tree_of_words},
 };
 
 /// Longest name and version of a client that are kept, in bytes.
@@ -138,7 +133,7 @@ impl Service {
     /// Runs a command: parse, judge, record, start.
     pub async fn run(&self, command: Command, client: &Client, stdin: Stdin, outlet: Option<Outlet>) -> Result<Started, Refused> {
         let client = bounded(client);
-        let (script, cwd) = match self.parse(&command) {
+        let (script, cwd) = match self.parse(&command).await {
             Ok(parsed) => parsed,
             Err(denial) => return Err(self.refuse_unparsed(&command, &client, denial).await),
         };
@@ -212,11 +207,11 @@ impl Service {
         self.chain.scrub(text).await
     }
 
-    fn parse(&self, command: &Command) -> Result<(Script, PathBuf), Denial> {
-        parse(command, &self.site, &self.jobs.cwd)
+    async fn parse(&self, command: &Command) -> Result<(Script, Directory), Denial> {
+        parse(&self.chain, command, &self.site, &self.jobs.cwd).await
     }
 
-    fn request(&self, script: Script, cwd: PathBuf, client: Client) -> Request {
+    fn request(&self, script: Script, cwd: Directory, client: Client) -> Request {
         request(script, cwd, &self.jobs, client)
     }
 
@@ -305,7 +300,7 @@ impl Service {
 
 /// Judges a command and does nothing else: no record, no start. What is refused before any policy saw it has no judgement.
 pub async fn check(chain: &Chain, config: &Config, command: &Command, client: &Client) -> Result<(Script, Judgement), Denial> {
-    match parse(command, &site(config), &config.jobs.cwd) {
+    match parse(chain, command, &site(config), &config.jobs.cwd).await {
         Ok((script, cwd)) => {
             let judgement = chain.decide(request(script.clone(), cwd, &config.jobs, bounded(client))).await;
             Ok((script, judgement))
@@ -315,18 +310,24 @@ pub async fn check(chain: &Chain, config: &Config, command: &Command, client: &C
 }
 
 /// The script, and the directory it was resolved in, which is where it will start.
-fn parse(command: &Command, site: &Site, cwd: &Path) -> Result<(Script, PathBuf), Denial> {
-    let refused = |refusal: crate::script::Refusal| Denial::by_host(refusal.code, refusal.message);
+async fn parse(chain: &Chain, command: &Command, site: &Site, cwd: &Path) -> Result<(Script, Directory), Denial> {
+    let refused = |refusal: Refusal| Denial::by_host(&refusal.code, refusal.message);
     let cwd = site.directory(cwd).map_err(refused)?;
-    match command {
-        Command::Text(text) => Script::parse(text, site, &cwd),
-        Command::Words(words) => Script::from_words(words, site, &cwd),
-    }
-    .map(|script| (script, cwd))
-    .map_err(refused)
+    let (source, tree) = match command {
+        Command::Text(text) => {
+            check_text(text).map_err(refused)?;
+            (text.clone(), chain.parser().parse(text).await.map_err(refused)?)
+        }
+        Command::Words(words) => {
+            let tree = tree_of_words(words).map_err(refused)?;
+            (source_of(&tree), tree)
+        }
+    };
+    let script = Script::new(source, tree, site, &cwd).map_err(refused)?;
+    Ok((script, cwd))
 }
 
-fn request(script: Script, cwd: PathBuf, jobs: &config::Jobs, client: Client) -> Request {
+fn request(script: Script, cwd: Directory, jobs: &config::Jobs, client: Client) -> Request {
     Request { script, cwd, env: variables(jobs), timeout: jobs.timeout, client }
 }
 

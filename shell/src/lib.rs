@@ -8,6 +8,7 @@
 #[cfg(any(test, target_family = "wasm", feature = "unconfined"))]
 mod parse;
 mod quote;
+mod refuse;
 mod render;
 mod tree;
 mod variables;
@@ -15,6 +16,7 @@ mod variables;
 #[cfg(any(test, target_family = "wasm", feature = "unconfined"))]
 pub use parse::parse;
 pub use quote::quote;
+pub use refuse::refuse_double_reading;
 pub use render::{Renderer, Resolved};
 pub use tree::*;
 pub use variables::{is_shells_own, is_variable_name};

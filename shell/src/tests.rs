@@ -5,7 +5,13 @@ use std::process::Command;
 use proptest::prelude::*;
 use rstest::rstest;
 
-use crate::{Renderer, Resolved, Tree, parse};
+use crate::{Refusal, Renderer, Resolved, Tree, refuse_double_reading};
+
+/// As the host has it: parsed, then looked at.
+fn parse(source: &str) -> Result<Tree, Refusal> {
+    let tree = crate::parse(source)?;
+    refuse_double_reading(&tree).map(|()| tree)
+}
 
 fn rendered(tree: &Tree) -> String {
     Renderer::new(tree, |_| Resolved::AsWritten).script()

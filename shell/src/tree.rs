@@ -379,6 +379,14 @@ impl Kind {
         }
     }
 
+    /// The words behind the program of a command.
+    pub fn args(&self) -> &[Word] {
+        match self {
+            Self::Command { words, .. } => words.get(1..).unwrap_or_default(),
+            _ => &[],
+        }
+    }
+
     /// The words that stand in it, in source order, without those of redirections.
     pub fn words(&self) -> Vec<&Word> {
         match self {

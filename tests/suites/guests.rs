@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 use portcullis::{
     config::{ComponentSource, DefaultVerdict, Grants, Limits, PolicyEntry},
     policy::{Chain, ChainError, Decision, Engine, Fault, InputDecision, Judgement, LoadError, Request, types},
-    script::{Script, Site},
+    script::{Script, Site, tree_of_words},
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -62,9 +62,11 @@ pub async fn chain(settings: Value) -> Chain {
 }
 
 pub fn request(command: &str) -> Request {
+    let words: Vec<_> = command.split(' ').map(std::ffi::OsString::from).collect();
+    let cwd = site().directory(&cwd()).unwrap();
     Request {
-        script: Script::parse(command, &site(), &cwd()).unwrap(),
-        cwd: cwd(),
+        script: Script::new(command.to_owned(), tree_of_words(&words).unwrap(), &site(), &cwd).unwrap(),
+        cwd,
         env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         timeout: None,
         client: types::Client { name: "a test".to_owned(), version: String::new() },

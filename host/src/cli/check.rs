@@ -5,14 +5,11 @@ use std::io::{BufRead, Read, Write};
 use clap::Args;
 use serde::Serialize;
 
-use super::{CliError, chain_error, exit, this_client};
+use super::{CliError, chain_error, exit, explain, this_client};
 use crate::{
     config::Config,
-    policy::{
-        Answer, Chain, Decision, Denial, Judgement,
-        types::{NodeKind, Word},
-    },
-    script::{MOST_COMMAND_BYTES, Script},
+    policy::{Answer, Chain, Decision, Denial, Judgement, types::Launch},
+    script::MOST_COMMAND_BYTES,
     service::{self, Command},
 };
 
@@ -39,8 +36,9 @@ pub struct Check {
 /// What came of one script.
 struct Finding {
     command: String,
-    /// The judged tree, a line per node and word, filtered.
+    /// The judged tree, drawn and filtered.
     tree: Vec<String>,
+    launch: Launch,
     outcome: Outcome,
     runs: Option<String>,
     denial: Option<Denial>,
@@ -105,7 +103,8 @@ impl Check {
         } else {
             finding.line()
         };
-        writeln!(std::io::stdout(), "{shown}")
+        // Takes the colours away where nobody would see them.
+        writeln!(anstream::stdout(), "{shown}")
             .map_err(|error| CliError::Failed(format!("could not write the result: {error}")))?;
         Ok(finding.outcome)
     }
@@ -136,26 +135,20 @@ async fn judge(chain: &Chain, config: &Config, text: String) -> Finding {
     let command = chain.scrub(&text).await;
     match service::check(chain, config, &Command::Text(text), &this_client()).await {
         Err(denial) => {
-            Finding { command, tree: Vec::new(), outcome: Outcome::Deny, runs: None, denial: Some(denial), trail: Vec::new() }
+            let (tree, trail) = (Vec::new(), Vec::new());
+            Finding { command, tree, launch: Launch::Direct, outcome: Outcome::Deny, runs: None, denial: Some(denial), trail }
         }
         Ok((script, Judgement { decision, shown, trail })) => {
-            let (outcome, denial) = match decision {
-                Decision::Approved(_) => (Outcome::Allow, None),
-                Decision::Asks(denial) => (Outcome::Ask, Some(denial)),
-                Decision::Denied(denial) => (Outcome::Deny, Some(denial)),
+            let (outcome, denial, launch) = match decision {
+                Decision::Approved(approved) => (Outcome::Allow, None, approved.request().script.launch()),
+                Decision::Asks(denial) => (Outcome::Ask, Some(denial), script.launch()),
+                Decision::Denied(denial) => (Outcome::Deny, Some(denial), script.launch()),
             };
             let runs = (outcome != Outcome::Deny).then_some(shown);
-            Finding { command, tree: scrubbed(chain, tree(&script)).await, outcome, runs, denial, trail }
+            let tree = explain::tree(chain, &script).await;
+            Finding { command, tree, launch, outcome, runs, denial, trail }
         }
     }
-}
-
-async fn scrubbed(chain: &Chain, lines: Vec<String>) -> Vec<String> {
-    let mut clean = Vec::new();
-    for line in lines {
-        clean.push(chain.scrub(&line).await);
-    }
-    clean
 }
 
 impl<'a> JsonAnswer<'a> {
@@ -208,40 +201,13 @@ impl Finding {
     fn explanation(&self) -> String {
         let mut lines = vec![self.command.clone()];
         lines.extend(self.tree.iter().cloned());
-        lines.extend(self.trail.iter().map(answer_line));
-        lines.push(match (&self.denial, &self.runs) {
-            (Some(denial), _) => format!("  ⇒ {} {denial}", self.outcome.name()),
-            (None, Some(runs)) => format!("  ⇒ {}, runs {runs}", self.outcome.name()),
-            (None, None) => format!("  ⇒ {}", self.outcome.name()),
-        });
+        lines.extend(self.trail.iter().map(explain::answer));
+        let what = match (&self.denial, &self.runs) {
+            (Some(denial), _) => denial.to_string(),
+            (None, Some(runs)) => format!("{}: {runs}", explain::launch(self.launch)),
+            (None, None) => String::new(),
+        };
+        lines.push(explain::outcome(self.outcome.name(), &what));
         lines.join("\n")
     }
-}
-
-/// The judged tree, a line per node and word.
-fn tree(script: &Script) -> Vec<String> {
-    let show = |word: &Word| match word {
-        Word::Literal(text) => format!("{text:?}"),
-        Word::Dynamic(expansion) => format!("dynamic {:?}", expansion.source),
-    };
-    let mut lines = Vec::new();
-    for node in script.nodes() {
-        let kind = if node.kind == NodeKind::Command { "command".to_owned() } else { format!("{:?}", node.kind) };
-        let resolved = node.resolved.as_ref().map_or(String::new(), |program| format!("  = {}", program.path));
-        lines.push(format!("  {kind} {}{resolved}", node.program.as_ref().map(show).unwrap_or_default()));
-        lines.extend(node.assignments.iter().map(|(name, word)| format!("    {name}={}", show(word))));
-        lines.extend(node.args.iter().map(|argument| format!("    {}", show(&argument.word))));
-    }
-    lines
-}
-
-fn answer_line(answer: &Answer) -> String {
-    let reason = answer.reason.as_ref().map_or(String::new(), |(code, message)| format!(" [{code}]: {message}"));
-    format!(
-        "  round {}  {:12} {:8} {:>6} µs{reason}",
-        answer.round,
-        answer.policy,
-        answer.verdict.name(),
-        answer.took.as_micros()
-    )
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod config_check;
+mod explain;
 mod run;
 mod serve;
 

@@ -118,9 +118,6 @@ pub enum SpawnError {
         #[source]
         source: std::io::Error,
     },
-    /// The approved script is not one direct command.
-    #[error("the approved script needs a shell, and none is offered yet")]
-    NotDirect,
 }
 
 /// Why input could not be written.

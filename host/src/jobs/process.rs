@@ -9,10 +9,7 @@ use rustix::{
 use tokio::process::{Child, Command};
 
 use super::SpawnError;
-use crate::policy::{
-    Approved,
-    types::{Program, Word},
-};
+use crate::{policy::Approved, script::Plan};
 
 /// Longest pause between two looks at whether a group is gone.
 const MOST_PAUSE: Duration = Duration::from_millis(50);
@@ -29,44 +26,27 @@ pub enum Stdin {
 /// Starts the program of an approval in a process group of its own, with exactly the approved variables.
 pub(super) fn start(approved: &Approved, stdin: Stdin) -> Result<Child, SpawnError> {
     let request = approved.request();
-    let (program, args, assignments) = direct(approved)?;
-    let mut command = Command::new(&program.path);
+    let (program, name, args, env) = match request.script.plan() {
+        Plan::Direct { program, args, env } => (program.name().to_owned(), program.name().to_owned(), args, env),
+        Plan::Shell { text, .. } => {
+            let args = ["--noprofile", "--norc", "-p", "+B", "+o", "history", "-c"].map(str::to_owned).to_vec();
+            ("/bin/bash".into(), "bash".into(), [args, vec![text]].concat(), Vec::new())
+        }
+    };
+    let mut command = Command::new(&program);
     command
-        .arg0(&program.name)
+        .arg0(&name)
         .args(args)
         .env_clear()
         .envs(request.env.iter().map(|(name, value)| (name, value)))
-        .envs(assignments)
-        .current_dir(&request.cwd)
+        .envs(env)
+        .current_dir(&*request.cwd)
         .stdin(if stdin == Stdin::Pipe { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    command.spawn().map_err(|source| SpawnError::Start { program: program.name.clone(), source })
-}
-
-type Direct<'a> = (&'a Program, Vec<&'a str>, Vec<(&'a str, &'a str)>);
-
-/// The one command of a script that needs no shell.
-fn direct(approved: &Approved) -> Result<Direct<'_>, SpawnError> {
-    let nodes = approved.request().script.nodes();
-    let [node] = nodes else { return Err(SpawnError::NotDirect) };
-    let program = node.resolved.as_ref().ok_or(SpawnError::NotDirect)?;
-    let args = node.args.iter().map(|argument| literal(&argument.word)).collect::<Result<_, _>>()?;
-    let assignments = node
-        .assignments
-        .iter()
-        .map(|(name, word)| literal(word).map(|value| (name.as_str(), value)))
-        .collect::<Result<_, _>>()?;
-    Ok((program, args, assignments))
-}
-
-fn literal(word: &Word) -> Result<&str, SpawnError> {
-    match word {
-        Word::Literal(text) => Ok(text),
-        Word::Dynamic(_) => Err(SpawnError::NotDirect),
-    }
+    command.spawn().map_err(|source| SpawnError::Start { program: name.display().to_string(), source })
 }
 
 /// Makes this process one whose jobs can inherit nothing to write to past the filters: descriptors that it was started with are

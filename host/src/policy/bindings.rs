@@ -10,5 +10,10 @@ wasmtime::component::bindgen!({
     additional_derives: [PartialEq, Clone],
 });
 
+/// Of the sandboxed parser, which is no policy.
+pub mod parser {
+    wasmtime::component::bindgen!({ path: "../shell/wit", world: "parser", exports: { default: async } });
+}
+
 pub use self::portcullis::policy::{log, types};
 pub use exports::portcullis::policy::{command, input, output, settings};

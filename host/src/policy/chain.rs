@@ -21,11 +21,12 @@ use super::{
     engine::{Engine, EngineError},
     limits::{Fault, Guest},
     load::{LoadError, Policy},
+    parser::Parser,
     stream::{Filters, Note, printable},
 };
 use crate::{
     config::{DefaultVerdict, PolicyEntry},
-    script::{Edit, Site},
+    script::{Edit, Edited, Site},
 };
 
 /// Rounds after which a command that is still being rewritten is denied.
@@ -39,6 +40,7 @@ pub const MOST_INPUT_BYTES: usize = 256 * 1024;
 
 /// The policies of a configuration, ready to decide.
 pub struct Chain {
+    parser: Parser,
     policies: Vec<Arc<Policy>>,
     filters: Filters,
     default: DefaultVerdict,
@@ -88,6 +90,7 @@ impl Chain {
                 tokio::spawn(async move { Policy::load(&engine, &entry, &cache).await })
             })
             .collect();
+        let parser = Parser::load(engine, &cache)?;
         let (mut policies, mut errors) = (Vec::new(), Vec::new());
         for (index, (loading, entry)) in loading.into_iter().zip(entries).enumerate() {
             match loading.await.expect("loading neither panics nor is cancelled") {
@@ -99,7 +102,12 @@ impl Chain {
             return Err(ChainError::Policies(errors));
         }
         let filters = policies.iter().filter(|policy| policy.hooks.output.is_some()).cloned().collect();
-        Ok(Self { policies, filters: Filters(filters), default, site })
+        Ok(Self { parser, policies, filters: Filters(filters), default, site })
+    }
+
+    /// The sandboxed parser of shell text.
+    pub fn parser(&self) -> &Parser {
+        &self.parser
     }
 
     /// One line per policy, for an operator.
@@ -239,22 +247,19 @@ impl Chain {
 
     /// Applies one round's rewrites in the configured order. Says whether anything changed.
     fn apply(&self, request: &mut Request, rewrites: Vec<(String, command::Rewrite)>) -> Result<bool, Denial> {
+        let Some((policy, _)) = rewrites.last() else { return Ok(false) };
+        let policy = policy.clone();
         let before = request.clone();
         let mut claims = Claims::default();
-        for (policy, rewrite) in &rewrites {
-            claims.claim(policy, &before, rewrite)?;
-            self.rewrite_conditions(request, policy, rewrite)?;
-        }
-        if request.cwd != before.cwd {
-            request
-                .script
-                .relocate(&self.site, &request.cwd)
-                .map_err(|refusal| Denial::by_host(refusal.code, refusal.message))?;
-        }
+        let mut edits = Vec::new();
         for (policy, rewrite) in rewrites {
-            self.rewrite_script(request, &before, &policy, rewrite)?;
+            claims.claim(&policy, &before, &rewrite)?;
+            self.rewrite_conditions(request, &policy, &rewrite)?;
+            edits.extend(rewrite.edits.into_iter().map(edit));
         }
-        Ok(request.script.nodes() != before.script.nodes() || request.cwd != before.cwd || request.timeout != before.timeout)
+        let changed = request.script.rewrite(&edits, &self.site, &request.cwd);
+        changed.map_err(|refusal| bad_rewrite(&policy, refusal.message))?;
+        Ok(request.script != before.script || request.cwd != before.cwd || request.timeout != before.timeout)
     }
 
     fn rewrite_conditions(&self, request: &mut Request, policy: &str, rewrite: &command::Rewrite) -> Result<(), Denial> {
@@ -263,22 +268,6 @@ impl Chain {
         }
         if let Some(milliseconds) = rewrite.timeout_ms {
             request.timeout = Some(Duration::from_millis(milliseconds));
-        }
-        Ok(())
-    }
-
-    fn rewrite_script(
-        &self,
-        request: &mut Request,
-        before: &Request,
-        policy: &str,
-        rewrite: command::Rewrite,
-    ) -> Result<(), Denial> {
-        let refused = |message: String| bad_rewrite(policy, message);
-        let cwd = request.cwd.clone();
-        for edit in rewrite.edits {
-            let edit = resolve_edit(edit, before).map_err(refused)?;
-            request.script.edit(&edit, &self.site, &cwd).map_err(|refusal| refused(refusal.message))?;
         }
         Ok(())
     }
@@ -360,7 +349,7 @@ impl Claims {
                 self.one(policy, node, "program", program.clone())?;
             }
             if let Some(args) = &edit.args {
-                let wanted = resolve_args(args, edit.node, before).ok();
+                let wanted = wanted(args, edit.node, before);
                 self.one(policy, node, "arguments", format!("{wanted:?}"))?;
             }
             for (name, value) in &edit.assignments {
@@ -435,23 +424,23 @@ fn valid_rewrite(rewrite: &command::Rewrite) -> Result<(), Fault> {
     Ok(())
 }
 
-fn resolve_edit(edit: command::Edit, before: &Request) -> Result<Edit, String> {
-    let args = edit.args.as_deref().map(|args| resolve_args(args, edit.node, before)).transpose()?;
-    Ok(Edit { node: edit.node as usize, program: edit.program, args, assignments: edit.assignments })
+fn edit(edit: command::Edit) -> Edit {
+    let edited = |arg| match arg {
+        command::Edited::Keep(index) => Edited::Keep(index),
+        command::Edited::Literal(text) => Edited::Literal(text),
+    };
+    let args = edit.args.map(|args| args.into_iter().map(edited).collect());
+    Edit { node: edit.node, program: edit.program, args, assignments: edit.assignments }
 }
 
-/// Puts the arguments an edit keeps in their places.
-fn resolve_args(args: &[command::Edited], node: u32, before: &Request) -> Result<Vec<types::Word>, String> {
+/// The words that an edit wants, to be compared with what another wants.
+fn wanted(args: &[command::Edited], node: u32, before: &Request) -> Vec<Option<types::Word>> {
     let old = before.script.nodes().get(node as usize).map(|node| node.args.as_slice()).unwrap_or_default();
-    args.iter()
-        .map(|arg| match arg {
-            command::Edited::Literal(text) => Ok(types::Word::Literal(text.clone())),
-            command::Edited::Keep(index) => old
-                .get(*index as usize)
-                .map(|argument| argument.word.clone())
-                .ok_or_else(|| format!("it keeps argument {index} of node {node}, which has {}", old.len())),
-        })
-        .collect()
+    let word = |arg: &command::Edited| match arg {
+        command::Edited::Literal(text) => Some(types::Word::Literal(text.clone())),
+        command::Edited::Keep(index) => old.get(*index as usize).map(|argument| argument.word.clone()),
+    };
+    args.iter().map(word).collect()
 }
 
 fn join_input(policy: &Policy, bytes: Vec<u8>, rewritten: &mut Option<Vec<u8>>) -> Result<(), Denial> {

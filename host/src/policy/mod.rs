@@ -11,6 +11,7 @@ mod engine;
 mod limits;
 mod load;
 mod log_sink;
+mod parser;
 mod stream;
 mod triggers;
 
@@ -21,5 +22,6 @@ pub use decision::{Answer, Approved, ApprovedInput, Decision, Denial, InputDecis
 pub use engine::{Engine, EngineError};
 pub use limits::Fault;
 pub use load::{LoadError, builtins};
+pub use parser::Parser;
 pub use stream::{Chunk, OutputFilter, PIECE_BYTES, printable};
 pub use triggers::{Trigger, TriggerError, Triggers};

@@ -1,19 +1,32 @@
-//! From the text a client sends to the tree that is judged, and from the judged tree to what is executed.
+//! From the tree of a script to what is judged, and from what was judged to what is executed.
 //!
-//! For now a script is one simple command whose words are all literal; everything else is refused with the reason. The tree is the
-//! contract's own table of nodes, so that policies judge, and edits change, the very thing that is started.
+//! The sandboxed parser makes the tree. Here its words are resolved to the files they lead to, and it is shown to policies as the
+//! contract's table of nodes; edits change the tree; what is executed is rendered from it. The text that a client sent is kept
+//! for messages and for nothing else.
 
-mod parse;
+mod builtins;
+mod course;
+mod held;
+mod judged;
 mod place;
+mod plan;
 mod program;
-mod quote;
 
 use std::{ffi::OsString, path::Path};
 
-pub use place::Site;
-use program::resolve as resolve_program;
+use portcullis_shell::{
+    Assignment, Id, Kind, Node as Syntax, Renderer, Resolved, Role, Tree, Word, is_shells_own, is_variable_name,
+    refuse_double_reading,
+};
 
-use crate::policy::types::{Argument, Constructs, Launch, Node, NodeKind, Role, Word};
+use course::{Course, Lead};
+pub use held::Identity;
+pub use place::{Directory, Site};
+pub use plan::{MOST_SHELL_BYTES, Plan};
+pub use portcullis_shell::Refusal;
+pub use program::{ProgramFile, ProgramKind};
+
+use crate::policy::types::{Constructs, Launch, Node};
 
 /// Longest command, in bytes of text or of all words together.
 pub const MOST_COMMAND_BYTES: usize = 64 * 1024;
@@ -23,92 +36,54 @@ const MOST_WORDS: usize = 4096;
 /// The code of a refusal whose cause is that there is no such program.
 pub const PROGRAM_NOT_FOUND: &str = "program-not-found";
 
-/// Why a text was refused before any policy saw it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Stable name.
-    pub code: &'static str,
-    /// For a person: what is wrong and what would be right.
-    pub message: String,
-}
-
-impl Refusal {
-    fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
-    }
-}
+/// What stands in front of a script that changes its directory: the shell goes where the directory was judged to be, without
+/// following links, or ends. A `cd` that fails would leave later words in a place they were not judged in.
+const GOING: &str = "cd() { builtin cd -P -- \"$1\" && [[ $PWD == \"$1\" ]] || exit 1; }\n";
 
 /// A judged script.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Script {
     source: String,
+    tree: Tree,
+    /// Of each node where it runs and what it leads to.
+    leads: Vec<Lead>,
     nodes: Vec<Node>,
     constructs: Constructs,
 }
 
-/// A change of one node, its kept arguments put in their places.
+/// A change of one node.
 #[derive(Clone, Debug)]
 pub struct Edit {
     /// Index of the node.
-    pub node: usize,
+    pub node: u32,
     /// Another program.
     pub program: Option<String>,
     /// All arguments.
-    pub args: Option<Vec<Word>>,
+    pub args: Option<Vec<Edited>>,
     /// Variables to set.
     pub assignments: Vec<(String, String)>,
 }
 
-/// A simple command before its names are resolved.
-#[derive(Debug, PartialEq, Eq)]
-struct Words {
-    assignments: Vec<(String, String)>,
-    program: String,
-    args: Vec<String>,
+/// What becomes of one argument.
+#[derive(Clone, Debug)]
+pub enum Edited {
+    /// The argument of this index, whatever it is.
+    Keep(u32),
+    /// This text.
+    Literal(String),
 }
 
 impl Script {
-    /// Parses shell text. `cwd` is where it will start: absolute, links followed.
-    pub fn parse(text: &str, site: &Site, cwd: &Path) -> Result<Self, Refusal> {
-        check_size(text.len(), text.contains('\0'))?;
-        Self::new(text.to_owned(), parse::parse(text)?, site, cwd)
-    }
-
-    /// Takes a command that is split into words already, as a command line hands it over.
-    pub fn from_words(words: &[OsString], site: &Site, cwd: &Path) -> Result<Self, Refusal> {
-        let words: Option<Vec<String>> = words.iter().map(|word| word.to_str().map(str::to_owned)).collect();
-        let words = words.ok_or_else(|| {
-            Refusal::new(
-                "not-utf-8",
-                "a word of the command is not UTF-8; policies judge text, so rename the file or pass it on differently",
-            )
-        })?;
-        check_size(words.iter().map(String::len).sum(), words.iter().any(|word| word.contains('\0')))?;
-        let Some((program, args)) = words.split_first() else { return Err(empty()) };
-        let source = words.iter().map(|word| quote::word(word)).collect::<Vec<_>>().join(" ");
-        let words = Words { assignments: Vec::new(), program: program.clone(), args: args.to_vec() };
-        Self::new(source, words, site, cwd)
-    }
-
-    fn new(source: String, words: Words, site: &Site, cwd: &Path) -> Result<Self, Refusal> {
-        if words.args.len() >= MOST_WORDS {
-            return Err(Refusal::new("too-long", format!("the command has more than {MOST_WORDS} words")));
-        }
-        let resolved = resolve_program(&words.program, site, cwd)?;
-        let constructs = if words.assignments.is_empty() { Constructs::empty() } else { Constructs::ASSIGNMENT };
-        let node = Node {
-            parent: None,
-            role: Role::Root,
-            kind: NodeKind::Command,
-            directory: cwd.to_string_lossy().into_owned(),
-            program: Some(Word::Literal(words.program)),
-            resolved: Some(resolved),
-            builtin: false,
-            args: words.args.into_iter().map(|text| argument(Word::Literal(text), site, cwd)).collect(),
-            assignments: words.assignments.into_iter().map(|(name, value)| (name, Word::Literal(value))).collect(),
-            redirects: Vec::new(),
-        };
-        Ok(Self { source, nodes: vec![node], constructs })
+    /// Resolves what the words of a tree lead to. `cwd` is where it will start: absolute, links followed.
+    ///
+    /// # Errors
+    ///
+    /// What can not be judged, such as a program that is not there, or a directory that only the shell can tell.
+    pub fn new(source: String, tree: Tree, site: &Site, cwd: &Path) -> Result<Self, Refusal> {
+        refuse_double_reading(&tree)?;
+        let leads = Course::new(&tree, site, cwd).follow()?;
+        let (nodes, constructs) = judged::table(&tree, &leads, site);
+        Ok(Self { source, tree, leads, nodes, constructs })
     }
 
     /// What the client sent; for messages.
@@ -128,106 +103,167 @@ impl Script {
 
     /// How it will be started.
     pub fn launch(&self) -> Launch {
-        Launch::Direct
+        if self.direct().is_some() { Launch::Direct } else { Launch::Shell }
     }
 
-    /// Changes a node and resolves anew what its words name.
-    pub fn edit(&mut self, edit: &Edit, site: &Site, cwd: &Path) -> Result<(), Refusal> {
-        let bad = |message: String| Refusal::new("bad-edit", message);
-        let count = self.nodes.len();
-        let node = self.nodes.get_mut(edit.node).ok_or_else(|| bad(format!("it edits node {}, of {count}", edit.node)))?;
-        if node.kind != NodeKind::Command || node.program.is_none() {
-            return Err(bad(format!("it edits node {}, which is no command with a program", edit.node)));
+    /// What is started.
+    pub fn plan(&self) -> Plan {
+        if let Some(plan) = self.direct() {
+            return plan;
         }
-        if let Some(program) = &edit.program {
-            node.resolved = Some(resolve_program(program, site, cwd)?);
-            node.program = Some(Word::Literal(program.clone()));
-        }
-        if let Some(args) = &edit.args {
-            node.args = args.iter().map(|word| argument(word.clone(), site, cwd)).collect();
-        }
-        for (name, value) in &edit.assignments {
-            assign(node, name, value)?;
-        }
-        if node.assignments.is_empty() {
-            self.constructs &= !Constructs::ASSIGNMENT;
-        } else {
-            self.constructs |= Constructs::ASSIGNMENT;
-        }
-        self.check()
+        let goes = self.leads.iter().any(|lead| matches!(lead, Lead::Directory { .. }));
+        let text = format!("{}{}", if goes { GOING } else { "" }, self.canonical());
+        let mut programs: Vec<_> = self.leads.iter().filter_map(Lead::file).cloned().collect();
+        programs.sort_unstable_by(|left, right| left.name().cmp(right.name()));
+        programs.dedup();
+        Plan::Shell { text, programs }
     }
 
-    /// Resolves anew what all words name, from another directory.
-    pub fn relocate(&mut self, site: &Site, cwd: &Path) -> Result<(), Refusal> {
-        for node in &mut self.nodes {
-            node.directory = cwd.to_string_lossy().into_owned();
-            if let (Some(Word::Literal(program)), Some(_)) = (&node.program, &node.resolved) {
-                node.resolved = Some(resolve_program(program, site, cwd)?);
-            }
-            for arg in &mut node.args {
-                *arg = argument(arg.word.clone(), site, cwd);
-            }
-        }
+    /// The text of what will be executed: from the tree, programs by their absolute paths, every word quoted as it must be.
+    pub fn canonical(&self) -> String {
+        renderer(&self.tree, &self.leads).script()
+    }
+
+    /// Makes all changes of one round, and resolves anew what all words lead to, from `cwd`.
+    ///
+    /// # Errors
+    ///
+    /// A change that can not be made, or whose result can not be judged.
+    pub fn rewrite(&mut self, edits: &[Edit], site: &Site, cwd: &Path) -> Result<(), Refusal> {
+        let mut tree = self.tree.clone();
+        edits.iter().try_for_each(|edit| self.edit(&mut tree, edit))?;
+        tree.compact();
+        check_size(&tree)?;
+        *self = Self::new(std::mem::take(&mut self.source), tree, site, cwd)?;
         Ok(())
     }
 
-    /// What has to hold of the words of every command, wherever they come from.
-    fn check(&self) -> Result<(), Refusal> {
-        let node = &self.nodes[0];
-        let words =
-            || node.args.iter().map(|argument| text(&argument.word)).chain(node.assignments.iter().map(|(_, word)| text(word)));
-        if node.args.len() >= MOST_WORDS {
-            return Err(Refusal::new("too-long", format!("the command has more than {MOST_WORDS} words")));
+    fn edit(&self, tree: &mut Tree, edit: &Edit) -> Result<(), Refusal> {
+        let bad = |message: String| Refusal::new("bad-edit", message);
+        let at = edit.node as usize;
+        let count = tree.nodes.len();
+        let (Some(lead), Some(node)) = (self.leads.get(at), tree.nodes.get_mut(at)) else {
+            return Err(bad(format!("it edits node {at}, of {count}")));
+        };
+        let (Lead::Program { .. }, Kind::Command { assignments, words }) = (lead, &mut node.kind) else {
+            return Err(bad(format!("it edits node {at}, which is no command with a program")));
+        };
+        if let Some(program) = &edit.program {
+            if builtins::is_builtin(program) {
+                return Err(bad(format!("it makes node {at} the shell's own `{program}`")));
+            }
+            words[0] = Word::literal(program);
         }
-        check_size(words().map(str::len).sum(), words().any(|word| word.contains('\0')))
+        if let Some(args) = &edit.args {
+            // As the policy saw them, not as another one has left them.
+            let seen = self.tree.node(edit.node).kind.args();
+            let kept = edited(args, seen).map_err(|message| bad(format!("of node {at} it {message}")))?;
+            words.truncate(1);
+            words.extend(kept);
+        }
+        edit.assignments.iter().try_for_each(|(name, value)| assign(assignments, name, value))
     }
 
-    /// The text of what will be executed: assignments, the program's absolute path, its arguments, quoted as the shell would need
-    /// it.
-    pub fn canonical(&self) -> String {
-        let node = &self.nodes[0];
-        let assignments = node.assignments.iter().map(|(name, word)| format!("{name}={}", quote::word(text(word))));
-        let program = node.resolved.iter().map(|program| quote::word(&program.name));
-        let args = node.args.iter().map(|argument| quote::word(text(&argument.word)));
-        assignments.chain(program).chain(args).collect::<Vec<_>>().join(" ")
+    fn direct(&self) -> Option<Plan> {
+        let ([node], [Lead::Program { found, .. }]) = (&*self.tree.nodes, &*self.leads) else { return None };
+        let Kind::Command { assignments, words } = &node.kind else { return None };
+        let text = |word: &Word| word.text().map(str::to_owned);
+        let args = words.iter().skip(1).map(text).collect::<Option<_>>()?;
+        let env = assignments.iter().map(|one| Some((one.name.clone(), text(&one.value)?))).collect::<Option<_>>()?;
+        node.redirects.is_empty().then(|| Plan::Direct { program: found.file.clone(), args, env })
     }
 }
 
-fn text(word: &Word) -> &str {
-    match word {
-        Word::Literal(text) => text,
-        Word::Dynamic(expansion) => &expansion.source,
+/// The tree of a command that is split into words already, as a command line hands it over.
+///
+/// # Errors
+///
+/// No words, too many, or such as no policy can judge.
+pub fn tree_of_words(words: &[OsString]) -> Result<Tree, Refusal> {
+    let words: Option<Vec<&str>> = words.iter().map(|word| word.to_str()).collect();
+    let words = words.ok_or_else(|| {
+        Refusal::new(
+            "not-utf-8",
+            "a word of the command is not UTF-8; policies judge text, so rename the file or pass it on differently",
+        )
+    })?;
+    if words.is_empty() {
+        return Err(Refusal::new("empty-command", "there is no command in it; send one such as `git status`"));
     }
+    let words = words.into_iter().map(Word::literal).collect();
+    let kind = Kind::Command { assignments: Vec::new(), words };
+    let tree = Tree { nodes: vec![Syntax { parent: None, role: Role::Root, kind, redirects: Vec::new() }] };
+    check_size(&tree)?;
+    Ok(tree)
 }
 
-fn argument(word: Word, site: &Site, cwd: &Path) -> Argument {
-    let places = match &word {
-        Word::Literal(text) => site.places(text, cwd),
-        Word::Dynamic(_) => Vec::new(),
+/// The text of such a tree, for messages.
+pub fn source_of(tree: &Tree) -> String {
+    Renderer::new(tree, |_| Resolved::AsWritten).script()
+}
+
+/// Refuses a text that is not worth the parser's time.
+///
+/// # Errors
+///
+/// It is too long, or holds a NUL byte.
+pub fn check_text(text: &str) -> Result<(), Refusal> {
+    check_bytes(text.len(), text.contains('\0'))
+}
+
+fn renderer<'a>(tree: &'a Tree, leads: &'a [Lead]) -> Renderer<'a, impl Fn(Id) -> Resolved<'a>> {
+    Renderer::new(tree, |id| match &leads[id as usize] {
+        Lead::Program { found, .. } => Resolved::Program(&found.program.name),
+        Lead::Directory { to, .. } => Resolved::Directory(to),
+        Lead::Builtin { .. } | Lead::Nothing { .. } => Resolved::AsWritten,
+    })
+}
+
+/// Puts the arguments that are kept in their places. One with commands in it can not be kept twice: they would run twice.
+fn edited(args: &[Edited], old: &[Word]) -> Result<Vec<Word>, String> {
+    let mut used = vec![false; old.len()];
+    let place = |arg: &Edited| match arg {
+        Edited::Literal(text) => Ok(Word::literal(text)),
+        Edited::Keep(index) => {
+            let at = *index as usize;
+            let word = old.get(at).ok_or_else(|| format!("keeps argument {at}, of {}", old.len()))?;
+            if std::mem::replace(&mut used[at], true) && !word.nodes().is_empty() {
+                return Err(format!("keeps argument {at}, which holds commands, twice"));
+            }
+            Ok(word.clone())
+        }
     };
-    Argument { word, places }
+    args.iter().map(place).collect()
 }
 
-fn assign(node: &mut Node, name: &str, value: &str) -> Result<(), Refusal> {
-    if !is_variable_name(name) {
-        return Err(Refusal::new("bad-edit", format!("it sets {name:?}, which is no name of a variable")));
+fn assign(assignments: &mut Vec<Assignment>, name: &str, value: &str) -> Result<(), Refusal> {
+    if !is_variable_name(name) || is_shells_own(name) {
+        return Err(Refusal::new("bad-edit", format!("it sets {name:?}, which is no variable that a policy may set")));
     }
-    let word = Word::Literal(value.to_owned());
-    match node.assignments.iter_mut().find(|(other, _)| other == name) {
-        Some((_, old)) => *old = word,
-        None => node.assignments.push((name.to_owned(), word)),
+    let value = Word::literal(value);
+    match assignments.iter_mut().find(|one| one.name == name) {
+        Some(one) => one.value = value,
+        None => assignments.push(Assignment { name: name.to_owned(), value }),
     }
     Ok(())
 }
 
-/// Whether the shell would take this as the name of a variable.
-fn is_variable_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+/// What has to hold of the words of every command, wherever they come from.
+fn check_size(tree: &Tree) -> Result<(), Refusal> {
+    let mut bytes = 0;
+    for node in &tree.nodes {
+        let words = node.kind.words();
+        if words.len() > MOST_WORDS {
+            return Err(Refusal::new("too-long", format!("the command has more than {MOST_WORDS} words")));
+        }
+        let has_nul = words.iter().any(|word| word.prefix().contains('\0'));
+        bytes += words.iter().map(|word| word.prefix().len()).sum::<usize>();
+        check_bytes(bytes, has_nul)?;
+    }
+    Ok(())
 }
 
-fn check_size(bytes: usize, has_nul: bool) -> Result<(), Refusal> {
+fn check_bytes(bytes: usize, has_nul: bool) -> Result<(), Refusal> {
     if bytes > MOST_COMMAND_BYTES {
         return Err(Refusal::new(
             "too-long",
@@ -238,10 +274,6 @@ fn check_size(bytes: usize, has_nul: bool) -> Result<(), Refusal> {
         return Err(Refusal::new("nul-byte", "the command holds a NUL byte, which no program can be given"));
     }
     Ok(())
-}
-
-fn empty() -> Refusal {
-    Refusal::new("empty-command", "there is no command in it; send one such as `git status`")
 }
 
 #[cfg(test)]

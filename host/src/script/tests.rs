@@ -1,112 +1,250 @@
-//! Words as bash would have them, or a refusal.
+//! Scripts as they are judged and started, parsed in the real sandbox.
 
-use std::{path::PathBuf, process::Command};
+use std::{path::PathBuf, sync::OnceLock};
 
-use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
+use crate::{
+    config::Limits,
+    policy::{Cache, Engine, Parser, types},
+};
 
-fn site() -> (Site, PathBuf) {
-    let root = std::fs::canonicalize(std::env::temp_dir()).expect("a folder for scratch files");
-    (Site { roots: vec![root.clone()], path: vec!["/usr/bin".into(), "/bin".into()] }, root)
+struct Scene {
+    folder: tempfile::TempDir,
+    site: Site,
+    root: PathBuf,
 }
 
-fn parsed(text: &str) -> Result<Vec<String>, &'static str> {
-    let (site, cwd) = site();
-    let script = Script::parse(text, &site, &cwd).map_err(|refusal| refusal.code)?;
-    let node = &script.nodes()[0];
-    let assignments = node.assignments.iter().map(|(name, word)| format!("{name}={}", super::text(word)));
-    let words = node.program.iter().chain(node.args.iter().map(|argument| &argument.word));
-    Ok(assignments.chain(words.map(|word| super::text(word).to_owned())).collect())
+fn scene() -> Scene {
+    let folder = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(folder.path()).unwrap().join("root");
+    std::fs::create_dir_all(root.join("web/src")).unwrap();
+    std::fs::create_dir_all(root.join("docs")).unwrap();
+    std::os::unix::fs::symlink("/etc", root.join("out")).unwrap();
+    std::os::unix::fs::symlink("nowhere/at/all", root.join("dangling")).unwrap();
+    let site = Site { roots: vec![root.clone()], path: vec!["/usr/bin".into(), "/bin".into()] };
+    Scene { folder, site, root }
 }
 
-#[rstest]
-#[case("ls -la", &["ls", "-la"])]
-#[case("  ls\t-la  # a comment", &["ls", "-la"])]
-#[case("ls;", &["ls"])]
-#[case("ls\n", &["ls"])]
-#[case(r#"echo "a b" 'c d' e\ f g''h"#, &["echo", "a b", "c d", "e f", "gh"])]
-#[case(r#"echo "\$x \\ \" \a" '\'"#, &["echo", "$x \\ \" \\a", "\\"])]
-#[case("echo a\\\nb", &["echo", "ab"])]
-#[case("echo 'a\nb'", &["echo", "a\nb"])]
-#[case("echo '*' \"{a,b}\" '~' {} a~b HEAD~1", &["echo", "*", "{a,b}", "~", "{}", "a~b", "HEAD~1"])]
-#[case("A=1 B='x y' ls if=x", &["A=1", "B=x y", "ls", "if=x"])]
-#[case("ls\u{a0}-la", &[])]
-fn words_are_what_bash_would_pass(#[case] text: &str, #[case] expected: &[&str]) {
-    match expected {
-        [] => assert_eq!(parsed(text), Err(PROGRAM_NOT_FOUND)),
-        expected => assert_eq!(parsed(text).unwrap(), expected),
+fn parser() -> &'static (tokio::runtime::Runtime, Parser) {
+    static PARSER: OnceLock<(tokio::runtime::Runtime, Parser)> = OnceLock::new();
+    PARSER.get_or_init(|| {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            decision: std::time::Duration::from_secs(2),
+            memory_bytes: 64 << 20,
+            table_elements: 20_000,
+            stack_bytes: 512 << 10,
+            hostcall_bytes: 16 << 20,
+            log_bytes: 0,
+        };
+        let engine = Engine::new(&limits).unwrap();
+        let parser = Parser::load(&engine, &Cache::open(&folder.path().join("cache")).unwrap()).unwrap();
+        (runtime, parser)
+    })
+}
+
+fn tree(text: &str) -> Result<Tree, Refusal> {
+    check_text(text)?;
+    let (runtime, parser) = parser();
+    runtime.block_on(parser.parse(text))
+}
+
+impl Scene {
+    fn script(&self, text: &str) -> Result<Script, Refusal> {
+        Script::new(text.to_owned(), tree(text)?, &self.site, &self.root)
+    }
+
+    /// The directories of the commands, relative to the root.
+    fn directories(&self, text: &str) -> Result<Vec<String>, String> {
+        let script = self.script(text).map_err(|refusal| refusal.code)?;
+        let below = |node: &Node| node.directory.strip_prefix(self.root.to_str().unwrap()).map(str::to_owned);
+        let commands = script.nodes().iter().filter(|node| node.resolved.is_some());
+        Ok(commands.map(|node| below(node).unwrap()).collect())
     }
 }
 
 #[rstest]
-#[case("", "empty-command")]
-#[case("# nothing", "empty-command")]
-#[case("ls 'x", "syntax-error")]
-#[case("ls;;ls", "construct-not-supported")]
-#[case("ls; ls", "construct-not-supported")]
-#[case("ls\nls", "construct-not-supported")]
-#[case("ls | cat", "construct-not-supported")]
-#[case("ls && ls", "construct-not-supported")]
-#[case("ls &", "construct-not-supported")]
-#[case("ls > x", "construct-not-supported")]
-#[case("(ls)", "construct-not-supported")]
-#[case("! ls", "construct-not-supported")]
-#[case("if ls; then ls; fi", "construct-not-supported")]
-#[case("echo $x", "construct-not-supported")]
-#[case("echo \"$x\"", "construct-not-supported")]
-#[case("echo `ls`", "construct-not-supported")]
-#[case("echo ${}", "construct-not-supported")]
-#[case("echo \"${ x}\"", "construct-not-supported")]
-#[case("echo *", "construct-not-supported")]
-#[case("echo {a,b}", "construct-not-supported")]
-#[case("echo ~", "construct-not-supported")]
-#[case("A=~ ls", "construct-not-supported")]
-#[case("a=(1) ls", "construct-not-supported")]
-#[case("A=1", "construct-not-supported")]
-#[case("<<'' $(", "construct-not-supported")]
-#[case("eval ls", "never-allowed")]
-#[case(". x", "never-allowed")]
+#[case("ls -la", Launch::Direct, "/usr/bin/ls -la")]
+#[case("A=1 ls 'a b'", Launch::Direct, "A=1 /usr/bin/ls 'a b'")]
+#[case("ls; ls", Launch::Shell, "/usr/bin/ls; /usr/bin/ls")]
+#[case("ls > f", Launch::Shell, "/usr/bin/ls >f")]
+#[case("ls $x", Launch::Shell, "/usr/bin/ls ${x}")]
+#[case("A=$x ls", Launch::Shell, "A=\"${x}\" /usr/bin/ls")]
+#[case("A=1", Launch::Shell, "A=1")]
+#[case("cd web && ls", Launch::Shell, "cd ROOT/web && /usr/bin/ls")]
+#[case("echo \"$(ls | wc -l)\"", Launch::Shell, "/usr/bin/echo \"$( /usr/bin/ls | /usr/bin/wc -l )\"")]
+#[case("[ -f x ] && true", Launch::Shell, "'/usr/bin/[' -f x ']' && /usr/bin/true")]
+fn what_runs_is_written_with_paths(#[case] text: &str, #[case] launch: Launch, #[case] canonical: &str) {
+    let scene = scene();
+    let script = scene.script(text).unwrap();
+    assert_eq!(script.launch(), launch);
+    assert_eq!(script.canonical(), canonical.replace("ROOT", scene.root.to_str().unwrap()));
+}
+
+#[rstest]
+#[case("ls; cd web; ls", &["", "/web"])]
+#[case("cd web && ls && cd src && ls", &["/web", "/web/src"])]
+#[case("cd web/src; cd ../..; ls", &[""])]
+#[case("(cd web; ls); ls", &["/web", ""])]
+#[case("cd web | ls; ls", &["", ""])]
+#[case("echo $(cd web; ls) ; ls", &["", "/web", ""])]
+#[case("mkdir x && cd web && ls", &["", "/web"])]
+#[case("cd web || exit 1; ls", &["/web"])]
+#[case("if cd web; then ls; fi; ls", &["/web", "/web"])]
+#[case("{ cd web; }; ls", &["/web"])]
+#[case("for x in a; do (cd web; ls); done; ls", &["/web", ""])]
+#[case("cd new/one && ls", &["/new/one"])]
+#[case("cd -- web; ls", &["/web"])]
+#[case("! cd web; ls", &["/web"])]
+#[case("exit 0; ls", &[""])]
+fn paths_are_judged_from_where_the_script_is(#[case] text: &str, #[case] expected: &[&str]) {
+    assert_eq!(scene().directories(text).unwrap(), expected, "{text}");
+}
+
+#[rstest]
+#[case("true && cd web; ls", "directory-unknown")]
+#[case("mkdir x && cd x; ls", "directory-unknown")]
+#[case("if true; then cd web; fi; ls", "directory-unknown")]
+#[case("case x in a) cd web;; esac; ls", "directory-unknown")]
+#[case("cd web || cd docs; true && cd web; ls", "directory-unknown")]
+#[case("for x in a; do cd web; done", "directory-unknown")]
+#[case("while cd web; do ls; done", "directory-unknown")]
+#[case("cd $x", "directory-unknown")]
+#[case("cd", "directory-unknown")]
+#[case("cd -", "directory-unknown")]
+#[case("cd -P web", "directory-unknown")]
+#[case("cd ~", "directory-unknown")]
+#[case("cd a b", "directory-unknown")]
+#[case("cd ..", "bad-directory")]
+#[case("cd out", "bad-directory")]
+#[case("cd /", "bad-directory")]
 #[case("no-such-program x", PROGRAM_NOT_FOUND)]
+#[case("ls | pushd web", PROGRAM_NOT_FOUND)]
 #[case("ls \0", "nul-byte")]
-fn what_is_not_one_literal_command_is_refused(#[case] text: &str, #[case] code: &str) {
-    assert_eq!(parsed(text), Err(code), "{text:?}");
+fn what_has_no_certain_meaning_is_refused(#[case] text: &str, #[case] code: &str) {
+    assert_eq!(scene().script(text).unwrap_err().code, code, "{text:?}");
+}
+
+#[rstest]
+#[case(&["eval", "ls"], "never-allowed")]
+#[case(&["export", "a[$(ls)]=1"], "construct-not-supported")]
+#[case(&["no-such-program"], PROGRAM_NOT_FOUND)]
+#[case(&["ls", "\0"], "nul-byte")]
+#[case(&[], "empty-command")]
+fn words_of_a_command_line_are_held_to_the_same(#[case] words: &[&str], #[case] code: &str) {
+    let scene = scene();
+    let words: Vec<_> = words.iter().map(OsString::from).collect();
+    let refusal = tree_of_words(&words).and_then(|tree| Script::new(String::new(), tree, &scene.site, &scene.root));
+    assert_eq!(refusal.unwrap_err().code, code);
+}
+
+#[test]
+fn edits_keep_what_only_the_shell_can_tell() {
+    let scene = scene();
+    let mut script = scene.script("git log \"$(git rev-parse \"$B\")\" x; ls $y").unwrap();
+    let at = |name: &str, script: &Script| {
+        let is = |node: &Node| node.program == Some(types::Word::Literal(name.to_owned()));
+        u32::try_from(script.nodes().iter().position(is).unwrap()).unwrap()
+    };
+    let edits = [
+        Edit {
+            node: at("git", &script),
+            program: None,
+            args: Some(vec![Edited::Literal("--no-pager".to_owned()), Edited::Keep(0), Edited::Keep(1)]),
+            assignments: vec![("GIT_PAGER".to_owned(), "cat".to_owned())],
+        },
+        Edit { node: at("ls", &script), program: Some("echo".to_owned()), args: None, assignments: Vec::new() },
+    ];
+    script.rewrite(&edits, &scene.site, &scene.root).unwrap();
+    assert_eq!(
+        script.canonical(),
+        "GIT_PAGER=cat /usr/bin/git --no-pager log \"$( /usr/bin/git rev-parse \"${B}\" )\"; /usr/bin/echo ${y}"
+    );
+    let dropped = [Edit { node: at("git", &script), program: None, args: Some(vec![Edited::Keep(1)]), assignments: Vec::new() }];
+    script.rewrite(&dropped, &scene.site, &scene.root).unwrap();
+    assert_eq!(script.nodes().len(), 3, "the substitution in the dropped word is gone with it");
+}
+
+#[test]
+fn edits_that_would_change_the_meaning_are_refused() {
+    let scene = scene();
+    let script = scene.script("cd web; echo \"$(ls)\"").unwrap();
+    let echo = u32::try_from(script.nodes().iter().position(|node| node.resolved.is_some()).unwrap()).unwrap();
+    let edit = |node, program: Option<&str>, args: Option<Vec<Edited>>, variable: Option<&str>| Edit {
+        node,
+        program: program.map(str::to_owned),
+        args,
+        assignments: variable.map(|name| (name.to_owned(), String::new())).into_iter().collect(),
+    };
+    for (edit, what) in [
+        (edit(0, None, None, None), "a sequence"),
+        (edit(1, None, Some(Vec::new()), None), "a builtin"),
+        (edit(99, None, None, None), "no node"),
+        (edit(echo, Some("cd"), None, None), "a builtin for a program"),
+        (edit(echo, Some("no-such-program"), None, None), "no program"),
+        (edit(echo, None, Some(vec![Edited::Keep(0), Edited::Keep(0)]), None), "twice the same commands"),
+        (edit(echo, None, Some(vec![Edited::Keep(1)]), None), "no argument"),
+        (edit(echo, None, Some(vec![Edited::Literal("\0".to_owned())]), None), "a NUL"),
+        (edit(echo, None, None, Some("BASH_ENV")), "a variable of the shell's"),
+        (edit(echo, None, None, Some("a-b")), "no variable"),
+    ] {
+        let mut script = script.clone();
+        assert!(script.rewrite(&[edit], &scene.site, &scene.root).is_err(), "{what}");
+    }
+}
+
+#[test]
+fn a_script_that_moves_is_started_so_that_it_can_not_stray() {
+    let scene = scene();
+    let Plan::Shell { text, .. } = scene.script("cd web && ls").unwrap().plan() else { panic!("it needs the shell") };
+    assert!(text.starts_with(GOING));
+    let run = |text: &str| std::process::Command::new("bash").args(["-p", "-c", text]).current_dir(&scene.root).output().unwrap();
+    assert_eq!(run(&format!("{text}; /bin/pwd")).stdout, format!("src\n{}\n", scene.root.join("web").display()).into_bytes());
+    std::fs::rename(scene.root.join("web"), scene.root.join("was")).unwrap();
+    assert_eq!(run(&format!("{text}; echo still here")).stdout, b"");
+    std::os::unix::fs::symlink(scene.folder.path(), scene.root.join("web")).unwrap();
+    let strayed = run(&format!("{text}; echo still here"));
+    assert_eq!((strayed.stdout.as_slice(), strayed.status.code()), (&b""[..], Some(1)));
 }
 
 #[rstest]
 #[case("(", 30_000)]
+#[case("( ", 900)]
 #[case("a[", 30_000)]
 #[case("$[", 20_000)]
-#[case("$(", 30_000)]
+#[case("$(", 10_000)]
 #[case("`", 60_000)]
+#[case("\"$(", 10_000)]
 #[case("${x:-", 10_000)]
 #[case("case x in a) ", 1000)]
+#[case("case x in a) ", 40)]
 #[case("if ", 20_000)]
 #[case("{ ", 30_000)]
+#[case("{a,", 20_000)]
 #[case("<<a ", 10_000)]
+#[case("<<a $(", 1000)]
+#[case("! ", 20_000)]
+#[case("[[ ! ( ", 5000)]
+#[case("ls && ", 9000)]
 fn deep_nesting_is_refused_in_time(#[case] piece: &str, #[case] times: usize) {
     let began = std::time::Instant::now();
-    let mut text = format!("echo {}", piece.repeat(times));
+    let mut text = format!("echo; {}", piece.repeat(times));
     text.truncate(MOST_COMMAND_BYTES);
-    assert!(parsed(&text).is_err());
-    assert!(parsed(&piece.repeat(900)).is_err());
+    assert!(tree(&text).is_err());
     assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
 }
 
 #[test]
 fn two_megabytes_are_refused() {
-    assert_eq!(parsed(&format!("echo {}", "x".repeat(2 << 20))), Err("too-long"));
+    assert_eq!(tree(&format!("echo {}", "x".repeat(2 << 20))).unwrap_err().code, "too-long");
 }
 
 #[test]
 fn places_follow_links() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = std::fs::canonicalize(folder.path()).unwrap().join("root");
-    std::fs::create_dir(&root).unwrap();
-    std::os::unix::fs::symlink("/etc", root.join("out")).unwrap();
-    std::os::unix::fs::symlink("nowhere/at/all", root.join("dangling")).unwrap();
-    let site = Site { roots: vec![root.clone()], path: Vec::new() };
+    let Scene { site, root, folder: _folder } = scene();
     let inside = |word: &str| site.places(word, &root).iter().map(|place| (place.start, place.inside_roots)).collect::<Vec<_>>();
     assert_eq!(inside("a/b"), [(0, true)]);
     assert_eq!(inside("out/passwd"), [(0, false)]);
@@ -116,36 +254,4 @@ fn places_follow_links() {
     assert_eq!(inside("--file=../x"), [(0, true), (7, false)]);
     assert_eq!(inside("-f/etc/passwd"), [(0, true), (2, false)]);
     assert_eq!(inside(""), []);
-}
-
-/// What bash makes of a text, if it takes it without a complaint: the words that `printf` is given.
-fn in_bash(words: &str) -> Option<Vec<String>> {
-    let done = Command::new("bash").args(["--norc", "-c", &format!("printf '%s\\0' {words}")]).output().ok()?;
-    let words = String::from_utf8(done.stdout).ok()?;
-    (done.status.success() && done.stderr.is_empty()).then(|| words.split_terminator('\0').map(str::to_owned).collect())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Whatever is not refused has the very words that bash would pass.
-    #[test]
-    fn words_are_those_of_bash(words in "x[ab '\"\\\\$~=:,.{}#!%*?\\[\\]-]{0,14}") {
-        if let Ok(ours) = parsed(&format!("printf {words}")) {
-            prop_assert_eq!(Some(ours[1..].to_vec()), in_bash(&words), "{}", words);
-        }
-    }
-
-    /// What the canonical text says is what bash would run.
-    #[test]
-    fn canonical_text_says_the_same_words(args in proptest::collection::vec("[ -~é\n\t]{0,12}", 0..5)) {
-        let (site, cwd) = site();
-        let words: Vec<OsString> = ["printf".to_owned()].into_iter().chain(args.clone()).map(OsString::from).collect();
-        let script = Script::from_words(&words, &site, &cwd).unwrap();
-        let canonical = script.canonical();
-        let rest = canonical.split_once(' ').map_or("", |(_, rest)| rest);
-        if !args.is_empty() {
-            prop_assert_eq!(in_bash(rest), Some(args));
-        }
-    }
 }

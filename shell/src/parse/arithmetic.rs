@@ -4,8 +4,11 @@ use brush_parser::ast::{
     ArithmeticExpr as Expr, ArithmeticTarget as Target, BinaryOperator, UnaryAssignmentOperator, UnaryOperator,
 };
 
-use super::{never, syntax_error, unsupported};
-use crate::Refusal;
+use super::syntax_error;
+use crate::{
+    Refusal,
+    refuse::{never, unsupported},
+};
 
 /// Longest expression, in bytes: brackets double its length with every reading.
 const MOST_BYTES: usize = 1024;

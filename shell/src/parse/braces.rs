@@ -2,8 +2,8 @@
 
 use brush_parser::word::{BraceExpressionMember as Member, BraceExpressionOrText as Part};
 
-use super::{options, syntax_error, unsupported};
-use crate::Refusal;
+use super::{options, syntax_error};
+use crate::{Refusal, refuse::unsupported};
 
 /// The source words that a source word becomes; at most `most`.
 pub(super) fn expand(source: &str, most: usize) -> Result<Vec<String>, Refusal> {

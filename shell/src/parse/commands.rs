@@ -5,8 +5,11 @@ use brush_parser::ast::{
     IoFileRedirectKind as File, IoFileRedirectTarget as Target, SeparatorOperator, UnaryPredicate,
 };
 
-use super::{Builder, arithmetic, never, program, syntax_error, unsupported, words::Use};
-use crate::{Arm, Assignment, Direction, Id, Kind, Mode, Piece, Redirect, Refusal, Role, TestPart, Word};
+use super::{Builder, arithmetic, program, syntax_error, words::Use};
+use crate::{
+    Arm, Assignment, Direction, Id, Kind, Mode, Piece, Redirect, Refusal, Role, TestPart, Word,
+    refuse::{never, unsupported},
+};
 
 /// Builtins whose arguments of the form `NAME=value` the shell reads as assignments.
 const DECLARING: [&str; 2] = ["export", "readonly"];

@@ -1,12 +1,10 @@
 //! Shell text to the tree, by `brush-parser`'s grammar.
 //!
-//! What the grammar takes with a lenient reading, what this tree has no node for, and what would evaluate text a second time is
-//! refused. Runs in a sandbox, which bounds its time, memory and stack.
+//! What the grammar takes with a lenient reading and what this tree has no node for is refused. Runs in a sandbox, which bounds its time, memory and stack.
 
 mod arithmetic;
 mod braces;
 mod commands;
-mod refuse;
 mod words;
 
 use brush_parser::{ParserOptions, TokenizerOptions, ast};
@@ -32,9 +30,7 @@ pub fn parse(text: &str) -> Result<Tree, Refusal> {
         return Err(Refusal::new("empty-command", "there is no command in it; send one such as `git status`"));
     }
     builder.list(items, None, Role::Root)?;
-    let tree = Tree { nodes: builder.nodes };
-    refuse::what_reads_text_twice(&tree)?;
-    Ok(tree)
+    Ok(Tree { nodes: builder.nodes })
 }
 
 /// The tree as far as it is made.
@@ -86,15 +82,4 @@ fn program(text: &str) -> Result<ast::Program, Refusal> {
 
 fn syntax_error(what: &str) -> Refusal {
     Refusal::new("syntax-error", format!("this is not a script that bash could parse: {what}"))
-}
-
-fn unsupported(what: &str) -> Refusal {
-    Refusal::new("construct-not-supported", format!("{what} can not be judged; write it without"))
-}
-
-fn never(what: &str) -> Refusal {
-    Refusal::new(
-        "never-allowed",
-        format!("{what} makes the shell read text a second time or hides what runs, and is refused always"),
-    )
 }

@@ -8,8 +8,11 @@ use brush_parser::{
     },
 };
 
-use super::{Builder, MOST_WORDS, arithmetic, braces, commands, never, options, syntax_error, unsupported};
-use crate::{Id, Kind, Operation, Piece, Refusal, Role, Word};
+use super::{Builder, MOST_WORDS, arithmetic, braces, commands, options, syntax_error};
+use crate::{
+    Id, Kind, Operation, Piece, Refusal, Role, Word,
+    refuse::{never, unsupported},
+};
 
 /// Where a word stands, which decides what the shell makes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

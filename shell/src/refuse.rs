@@ -1,8 +1,8 @@
-//! What is refused whatever policies say: all that makes the shell read a text a second time, or hides what runs.
+//! What is refused whatever policies say: all that makes the shell read a text a second time, or hides what runs. Asked of every
+//! tree, wherever it comes from: a text, words of a command line, a policy's edit.
 
 use std::collections::BTreeSet;
 
-use super::{never, unsupported};
 use crate::{Assignment, Kind, Operation, Piece, Refusal, TestPart, Tree, Word, is_shells_own, is_variable_name};
 
 /// Builtins that run text or change what later text means.
@@ -27,8 +27,12 @@ const NEVER: [&str; 15] = [
 const SET_OPTIONS: [&str; 12] = ["-e", "-u", "-f", "-eu", "-ue", "-euo", "-eo", "-uo", "-o", "+e", "+u", "+f"];
 const SET_NAMES: [&str; 4] = ["errexit", "noglob", "nounset", "pipefail"];
 
-/// Refuses them.
-pub(super) fn what_reads_text_twice(tree: &Tree) -> Result<(), Refusal> {
+/// Refuses a tree that holds any of it.
+///
+/// # Errors
+///
+/// What it holds.
+pub fn refuse_double_reading(tree: &Tree) -> Result<(), Refusal> {
     let mut numbers = Numbers::default();
     for node in &tree.nodes {
         match &node.kind {
@@ -189,4 +193,17 @@ impl Numbers {
         let odd = self.used.iter().find(|name| !self.numeric.contains(*name) || self.other.contains(*name));
         odd.map_or(Ok(()), |name| Err(never(&format!("arithmetic on {name}, which the script does not set to numbers only,"))))
     }
+}
+
+/// A refusal of what no policy can judge.
+pub(crate) fn unsupported(what: &str) -> Refusal {
+    Refusal::new("construct-not-supported", format!("{what} can not be judged; write it without"))
+}
+
+/// A refusal of what no policy could allow.
+pub(crate) fn never(what: &str) -> Refusal {
+    Refusal::new(
+        "never-allowed",
+        format!("{what} makes the shell read a text a second time or hides what runs, and is refused always"),
+    )
 }
