@@ -33,7 +33,7 @@ pub fn request(config: &Config, command: &str) -> Request {
     let site = Site { roots: config.jobs.roots.clone(), path: config.jobs.path.clone() };
     Request {
         script: Script::parse(command, &site, &config.jobs.cwd).expect("a command"),
-        cwd: config.jobs.cwd.clone(),
+        cwd: site.directory(&config.jobs.cwd).expect("a directory"),
         env: config.jobs.env.clone(),
         timeout: None,
         client: types::Client { name: "bench".to_owned(), version: String::new() },

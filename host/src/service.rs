@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -13,11 +13,11 @@ use uuid::Uuid;
 use crate::{
     audit::{Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
-    jobs::{Cursor, Excerpt, Job, JobId, Outlet, Registry, Status, Stdin, StreamName, WriteError, seal},
+    jobs::{Cursor, Excerpt, Job, JobId, Keeper, Outlet, Registry, Status, Stdin, StreamName, THIS_PROGRAM, WriteError},
     policy::{
         Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, Judgement, MOST_INPUT_BYTES, Request, types::Client,
     },
-    script::{Script, Site},
+    script::{Directory, Script, Site},
 };
 
 /// Longest name and version of a client that are kept, in bytes.
@@ -95,9 +95,9 @@ pub enum StartError {
     /// The record can not be kept.
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// Jobs could inherit descriptors.
-    #[error("could not close inherited descriptors to jobs: {0}")]
-    Seal(#[source] std::io::Error),
+    /// There is nobody to start jobs.
+    #[error("could not start the process that starts jobs: {0}")]
+    Keeper(#[source] std::io::Error),
 }
 
 /// The whole of portcullis behind its front ends.
@@ -124,11 +124,12 @@ fn site(config: &Config) -> Site {
 impl Service {
     /// Loads the policies and opens the record.
     pub async fn start(config: &Config) -> Result<Arc<Self>, StartError> {
-        seal().map_err(StartError::Seal)?;
+        // First, since it begins while the policies are loaded.
+        let keeper = Keeper::start(Path::new(THIS_PROGRAM)).map_err(StartError::Keeper)?;
         Ok(Arc::new(Self {
             chain: load_chain(config).await?,
             audit: Arc::new(Audit::open(&config.audit)?),
-            registry: Registry::new(config.jobs.clone()),
+            registry: Registry::new(config.jobs.clone(), keeper),
             site: site(config),
             jobs: config.jobs.clone(),
             recorders: TaskTracker::new(),
@@ -212,11 +213,11 @@ impl Service {
         self.chain.scrub(text).await
     }
 
-    fn parse(&self, command: &Command) -> Result<(Script, PathBuf), Denial> {
+    fn parse(&self, command: &Command) -> Result<(Script, Directory), Denial> {
         parse(command, &self.site, &self.jobs.cwd)
     }
 
-    fn request(&self, script: Script, cwd: PathBuf, client: Client) -> Request {
+    fn request(&self, script: Script, cwd: Directory, client: Client) -> Request {
         request(script, cwd, &self.jobs, client)
     }
 
@@ -246,7 +247,7 @@ impl Service {
 
     async fn spawn(&self, approved: Approved, stdin: Stdin, outlet: Option<Outlet>) -> Result<Arc<Job>, Refused> {
         let id = approved.id().to_string();
-        let job = match self.registry.spawn(approved, stdin, outlet) {
+        let job = match self.registry.spawn(approved, stdin, outlet).await {
             Ok(job) => job,
             Err(error) => {
                 let text = self.chain.scrub(&error.to_string()).await;
@@ -315,7 +316,7 @@ pub async fn check(chain: &Chain, config: &Config, command: &Command, client: &C
 }
 
 /// The script, and the directory it was resolved in, which is where it will start.
-fn parse(command: &Command, site: &Site, cwd: &Path) -> Result<(Script, PathBuf), Denial> {
+fn parse(command: &Command, site: &Site, cwd: &Path) -> Result<(Script, Directory), Denial> {
     let refused = |refusal: crate::script::Refusal| Denial::by_host(refusal.code, refusal.message);
     let cwd = site.directory(cwd).map_err(refused)?;
     match command {
@@ -326,7 +327,7 @@ fn parse(command: &Command, site: &Site, cwd: &Path) -> Result<(Script, PathBuf)
     .map_err(refused)
 }
 
-fn request(script: Script, cwd: PathBuf, jobs: &config::Jobs, client: Client) -> Request {
+fn request(script: Script, cwd: Directory, jobs: &config::Jobs, client: Client) -> Request {
     Request { script, cwd, env: variables(jobs), timeout: jobs.timeout, client }
 }
 

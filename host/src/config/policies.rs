@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::jobs::variable_name;
+use super::variables::variable_name;
 use super::mistakes::{Fault, Report, join, suggestion};
 use super::places::{self, Trust};
 use super::raw::{Checked, RawGrants, RawPolicy, Section};

@@ -1,6 +1,6 @@
 //! What the policies decided, and the proof of it that everything further on demands.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
@@ -8,15 +8,15 @@ use super::{
     bindings::{output::StreamKind, types},
     stream::{Filters, OutputFilter},
 };
-use crate::script::Script;
+use crate::script::{Directory, Script};
 
 /// A command to judge: the script, and what it would start with.
 #[derive(Clone)]
 pub struct Request {
     /// The judged tree.
     pub script: Script,
-    /// Directory to start in: absolute, links followed, inside the roots.
-    pub cwd: PathBuf,
+    /// Directory to start in: inside the roots, held open since it was resolved.
+    pub cwd: Directory,
     /// Variables to start with.
     pub env: Vec<(String, String)>,
     /// Time after which it is stopped.

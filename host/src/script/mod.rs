@@ -3,15 +3,20 @@
 //! For now a script is one simple command whose words are all literal; everything else is refused with the reason. The tree is the
 //! contract's own table of nodes, so that policies judge, and edits change, the very thing that is started.
 
+mod held;
 mod parse;
 mod place;
+mod plan;
 mod program;
 mod quote;
 
-use std::{ffi::OsString, path::Path};
+use std::{ffi::OsString, path::Path, sync::Arc};
 
-pub use place::Site;
-use program::resolve as resolve_program;
+pub use held::Identity;
+pub use place::{Directory, Site};
+pub use plan::{MOST_SHELL_BYTES, Plan};
+pub use program::{ProgramFile, ProgramKind};
+use program::{Found, resolve as resolve_program};
 
 use crate::policy::types::{Argument, Constructs, Launch, Node, NodeKind, Role, Word};
 
@@ -43,6 +48,8 @@ impl Refusal {
 pub struct Script {
     source: String,
     nodes: Vec<Node>,
+    /// Of each node the file that its program was resolved to.
+    files: Vec<Option<Arc<ProgramFile>>>,
     constructs: Constructs,
 }
 
@@ -94,7 +101,7 @@ impl Script {
         if words.args.len() >= MOST_WORDS {
             return Err(Refusal::new("too-long", format!("the command has more than {MOST_WORDS} words")));
         }
-        let resolved = resolve_program(&words.program, site, cwd)?;
+        let Found { program, file } = resolve_program(&words.program, site, cwd)?;
         let constructs = if words.assignments.is_empty() { Constructs::empty() } else { Constructs::ASSIGNMENT };
         let node = Node {
             parent: None,
@@ -102,13 +109,13 @@ impl Script {
             kind: NodeKind::Command,
             directory: cwd.to_string_lossy().into_owned(),
             program: Some(Word::Literal(words.program)),
-            resolved: Some(resolved),
+            resolved: Some(program),
             builtin: false,
             args: words.args.into_iter().map(|text| argument(Word::Literal(text), site, cwd)).collect(),
             assignments: words.assignments.into_iter().map(|(name, value)| (name, Word::Literal(value))).collect(),
             redirects: Vec::new(),
         };
-        Ok(Self { source, nodes: vec![node], constructs })
+        Ok(Self { source, nodes: vec![node], files: vec![Some(file)], constructs })
     }
 
     /// What the client sent; for messages.
@@ -131,6 +138,14 @@ impl Script {
         Launch::Direct
     }
 
+    /// What is started, if this form can be: for now one program whose words are all literal.
+    pub fn plan(&self) -> Option<Plan> {
+        let ([node], [Some(file)]) = (&*self.nodes, &*self.files) else { return None };
+        let args = node.args.iter().map(|argument| literal(&argument.word)).collect::<Option<_>>()?;
+        let env = node.assignments.iter().map(|(name, word)| Some((name.clone(), literal(word)?))).collect::<Option<_>>()?;
+        Some(Plan::Direct { program: file.clone(), args, env })
+    }
+
     /// Changes a node and resolves anew what its words name.
     pub fn edit(&mut self, edit: &Edit, site: &Site, cwd: &Path) -> Result<(), Refusal> {
         let bad = |message: String| Refusal::new("bad-edit", message);
@@ -140,7 +155,9 @@ impl Script {
             return Err(bad(format!("it edits node {}, which is no command with a program", edit.node)));
         }
         if let Some(program) = &edit.program {
-            node.resolved = Some(resolve_program(program, site, cwd)?);
+            let found = resolve_program(program, site, cwd)?;
+            node.resolved = Some(found.program);
+            self.files[edit.node] = Some(found.file);
             node.program = Some(Word::Literal(program.clone()));
         }
         if let Some(args) = &edit.args {
@@ -159,10 +176,12 @@ impl Script {
 
     /// Resolves anew what all words name, from another directory.
     pub fn relocate(&mut self, site: &Site, cwd: &Path) -> Result<(), Refusal> {
-        for node in &mut self.nodes {
+        for (node, file) in self.nodes.iter_mut().zip(&mut self.files) {
             node.directory = cwd.to_string_lossy().into_owned();
             if let (Some(Word::Literal(program)), Some(_)) = (&node.program, &node.resolved) {
-                node.resolved = Some(resolve_program(program, site, cwd)?);
+                let found = resolve_program(program, site, cwd)?;
+                node.resolved = Some(found.program);
+                *file = Some(found.file);
             }
             for arg in &mut node.args {
                 *arg = argument(arg.word.clone(), site, cwd);
@@ -197,6 +216,13 @@ fn text(word: &Word) -> &str {
     match word {
         Word::Literal(text) => text,
         Word::Dynamic(expansion) => &expansion.source,
+    }
+}
+
+fn literal(word: &Word) -> Option<String> {
+    match word {
+        Word::Literal(text) => Some(text.clone()),
+        Word::Dynamic(_) => None,
     }
 }
 

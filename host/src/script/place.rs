@@ -3,11 +3,18 @@
 use std::{
     collections::VecDeque,
     ffi::OsString,
-    fs, io,
+    fs::{self, File},
+    io,
+    ops::Deref,
+    os::fd::{AsFd, BorrowedFd},
     path::{Component, Path, PathBuf},
+    sync::Arc,
 };
 
-use super::Refusal;
+use super::{
+    Refusal,
+    held::{self, Identity},
+};
 use crate::policy::types::Place;
 
 /// Links followed before a path counts as leading nowhere: what Linux follows.
@@ -22,6 +29,55 @@ pub struct Site {
     pub path: Vec<PathBuf>,
 }
 
+/// A directory that was judged, and is held open since: who enters it by this handle enters that very directory, wherever its path
+/// leads by then. Clones share the handle.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    path: PathBuf,
+    handle: Arc<File>,
+    identity: Identity,
+}
+
+impl Directory {
+    /// Opens what the path leads to; links are followed, and the path it has afterwards is that of what is open.
+    fn open(path: &Path) -> io::Result<Self> {
+        let handle = held::open(path)?;
+        let meta = handle.metadata()?;
+        if !meta.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        let directory = Self { path: held::path_of(&handle)?, identity: Identity::of(&meta), handle: Arc::new(handle) };
+        if directory.is_in_place() { Ok(directory) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    /// Whether its path still leads to it: it was neither moved nor removed.
+    pub fn is_in_place(&self) -> bool {
+        Identity::at(&self.path).is_ok_and(|found| found.is_same_file(&self.identity))
+            && held::path_of(&self.handle).is_ok_and(|path| path == self.path)
+    }
+}
+
+/// Its path: absolute, without links, as it was when it was opened.
+impl Deref for Directory {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+impl PartialEq for Directory {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path && self.identity.is_same_file(&other.identity)
+    }
+}
+
 impl Site {
     /// Whether a resolved path lies in the roots.
     pub fn contains(&self, path: &Path) -> bool {
@@ -29,18 +85,15 @@ impl Site {
     }
 
     /// A directory to start in: exists, and lies inside the roots after links are followed.
-    pub fn directory(&self, path: &Path) -> Result<PathBuf, Refusal> {
+    pub fn directory(&self, path: &Path) -> Result<Directory, Refusal> {
         let bad = |message: String| Refusal::new("bad-directory", message);
         let shown = path.display();
-        let resolved = fs::canonicalize(path).map_err(|error| bad(format!("can not start in the directory {shown}: {error}")))?;
-        if !resolved.is_dir() {
-            return Err(bad(format!("can not start in {shown}: it is not a directory")));
-        }
-        if !self.contains(&resolved) {
+        let directory = Directory::open(path).map_err(|error| bad(format!("can not start in the directory {shown}: {error}")))?;
+        if !self.contains(&directory) {
             let roots: Vec<_> = self.roots.iter().map(|root| root.display().to_string()).collect();
             return Err(bad(format!("can not start in {shown}: it leads outside of {}", roots.join(", "))));
         }
-        Ok(resolved)
+        Ok(directory)
     }
 
     /// The paths a literal word may name, as its readers might read it.

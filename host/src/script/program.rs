@@ -1,12 +1,17 @@
 //! From a program's name to the file that will be started.
 
 use std::{
-    fs,
-    io::Read,
+    fs::File,
+    io::{self, Read},
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::{PROGRAM_NOT_FOUND, Refusal, Site};
+use super::{
+    PROGRAM_NOT_FOUND, Refusal, Site,
+    held::{self, Identity},
+};
 use crate::policy::types::Program;
 
 /// How much of a file's first line is read to find its interpreter: what Linux reads.
@@ -15,8 +20,72 @@ const SHEBANG_BYTES: u64 = 256;
 /// What evaluates text a second time or hides what runs, and is refused whatever policies say.
 const NEVER: [&str; 8] = [".", "alias", "coproc", "eval", "let", "source", "trap", "unalias"];
 
+/// A program's file, held open from the moment its name was resolved, so that what was judged is what is started.
+#[derive(Debug)]
+pub struct ProgramFile {
+    name: PathBuf,
+    handle: File,
+    identity: Identity,
+    kind: ProgramKind,
+}
+
+/// How the system executes a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramKind {
+    /// An ELF binary, which can be executed by its handle.
+    Binary,
+    /// `#!`: the kernel hands its path to the interpreter, so it can only be executed by that.
+    Interpreted,
+}
+
+/// A program as policies see it, and its file.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) program: Program,
+    pub(super) file: Arc<ProgramFile>,
+}
+
+impl ProgramFile {
+    /// The file at a path that is no word of a command, such as the shell's.
+    ///
+    /// # Errors
+    ///
+    /// There is no file, or it can not be executed.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let Opened { handle, kind, identity, .. } = open(path)?;
+        Ok(Self { name: path.to_owned(), handle, identity, kind })
+    }
+
+    /// The path it was found under: absolute, links not followed. What it is told as its own name.
+    pub fn name(&self) -> &Path {
+        &self.name
+    }
+
+    /// How it is executed.
+    pub fn kind(&self) -> ProgramKind {
+        self.kind
+    }
+
+    /// What it was when it was judged: who executes it by its name compares this with [`Identity::at`] just before.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+}
+
+impl AsFd for ProgramFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+impl PartialEq for ProgramFile {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, self.identity) == (&other.name, other.identity)
+    }
+}
+
 /// Finds the file: a name is looked up in the configured directories, a path is taken from `cwd`.
-pub(super) fn resolve(name: &str, site: &Site, cwd: &Path) -> Result<Program, Refusal> {
+pub(super) fn resolve(name: &str, site: &Site, cwd: &Path) -> Result<Found, Refusal> {
     if name.contains('\0') {
         return Err(Refusal::new("nul-byte", "the program's name holds a NUL byte"));
     }
@@ -32,43 +101,64 @@ pub(super) fn resolve(name: &str, site: &Site, cwd: &Path) -> Result<Program, Re
         return Err(not_found(name));
     }
     let found = candidates.iter().find_map(|candidate| describe(candidate, site));
-    let mut program =
+    let mut found =
         found.ok_or_else(|| if candidates.iter().any(|file| file.is_file()) { no_program(name) } else { not_found(name) })?;
-    program.looked_up = !name.contains('/') || is_looked_up(&program, site);
-    Ok(program)
+    found.program.looked_up = !name.contains('/') || is_looked_up(&found.program, site);
+    Ok(found)
 }
 
 fn is_looked_up(program: &Program, site: &Site) -> bool {
     let Some(name) = Path::new(&program.name).file_name() else { return false };
     let found = site.path.iter().find_map(|directory| describe(&directory.join(name), site));
-    found.is_some_and(|found| found.name == program.name)
+    found.is_some_and(|found| found.program.name == program.name)
 }
 
-fn describe(candidate: &Path, site: &Site) -> Option<Program> {
-    let path = fs::canonicalize(candidate).ok()?;
-    let found = fs::metadata(&path).ok()?;
-    if !found.is_file() || rustix::fs::access(&path, rustix::fs::Access::EXEC_OK).is_err() {
-        return None;
-    }
-    let head = head(&path)?;
-    if !head.starts_with(b"\x7fELF") && !head.starts_with(b"#!") {
-        // The C library would have a shell run such a file.
-        return None;
-    }
-    Some(Program {
+fn describe(candidate: &Path, site: &Site) -> Option<Found> {
+    let Opened { handle, path, identity, kind, head } = open(candidate).ok()?;
+    let program = Program {
         inside_roots: site.contains(&path) || site.contains(candidate),
         interpreter: interpreter(&head),
         path: path.to_str()?.to_owned(),
         name: candidate.to_str()?.to_owned(),
         looked_up: false,
-    })
+    };
+    let file = ProgramFile { name: candidate.to_owned(), handle, identity, kind };
+    Some(Found { program, file: Arc::new(file) })
+}
+
+/// A file that can be executed, and what there is to know of it.
+struct Opened {
+    handle: File,
+    path: PathBuf,
+    identity: Identity,
+    kind: ProgramKind,
+    head: Vec<u8>,
+}
+
+/// Opens a file once; everything else is asked of the handle, so that all of it is of the same file.
+fn open(candidate: &Path) -> io::Result<Opened> {
+    let not_executable = || io::Error::other("it is no file that can be executed");
+    let handle = held::open(candidate)?;
+    let meta = handle.metadata()?;
+    if !meta.is_file() {
+        return Err(not_executable());
+    }
+    rustix::fs::access(held::in_proc(&handle), rustix::fs::Access::EXEC_OK)?;
+    let head = head(&handle)?;
+    let kind = match &*head {
+        [0x7f, b'E', b'L', b'F', ..] => ProgramKind::Binary,
+        [b'#', b'!', ..] => ProgramKind::Interpreted,
+        // The C library would have a shell run such a file.
+        _ => return Err(not_executable()),
+    };
+    Ok(Opened { path: held::path_of(&handle)?, identity: Identity::of(&meta), kind, head, handle })
 }
 
 /// The beginning of a file that can be read; what can not be read can not be told apart from what a shell would run.
-fn head(path: &Path) -> Option<Vec<u8>> {
+fn head(handle: &File) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
-    fs::File::open(path).ok()?.take(SHEBANG_BYTES).read_to_end(&mut head).ok()?;
-    Some(head)
+    File::open(held::in_proc(handle))?.take(SHEBANG_BYTES).read_to_end(&mut head)?;
+    Ok(head)
 }
 
 fn interpreter(head: &[u8]) -> Option<String> {

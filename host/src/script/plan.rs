@@ -1,0 +1,29 @@
+//! How an approved script is started.
+
+use std::sync::Arc;
+
+use super::ProgramFile;
+
+/// Longest text the shell can be given, in bytes: what Linux takes as one argument.
+pub const MOST_SHELL_BYTES: usize = 128 * 1024 - 1;
+
+/// What is started. No `Debug`: arguments and variables may be secret.
+#[derive(Clone)]
+pub enum Plan {
+    /// One program, started by the host itself. Its first argument, the name it is told, is [`ProgramFile::name`].
+    Direct {
+        /// The file.
+        program: Arc<ProgramFile>,
+        /// Arguments behind the name.
+        args: Vec<String>,
+        /// Variables over those of the request.
+        env: Vec<(String, String)>,
+    },
+    /// Text rendered from the judged tree, for the configured shell.
+    Shell {
+        /// At most [`MOST_SHELL_BYTES`] bytes; a longer one is refused.
+        text: String,
+        /// Every program that the text names by its path: all must be what they were when they were judged, or nothing starts.
+        programs: Vec<Arc<ProgramFile>>,
+    },
+}
