@@ -1,11 +1,6 @@
 //! One method per verb, each the steps of the way through in their order. Command line and MCP server call nothing below this.
 
-use std::{
-    ffi::OsString,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
 
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;

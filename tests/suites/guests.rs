@@ -64,7 +64,7 @@ pub async fn chain(settings: Value) -> Chain {
 pub fn request(command: &str) -> Request {
     Request {
         script: Script::parse(command, &site(), &cwd()).unwrap(),
-        cwd: cwd(),
+        cwd: site().directory(&cwd()).unwrap(),
         env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         timeout: None,
         client: types::Client { name: "a test".to_owned(), version: String::new() },

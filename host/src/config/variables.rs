@@ -120,11 +120,7 @@ fn passed(
 }
 
 /// What jobs get of the server's variables by patterns. What is dangerous, or made otherwise, no pattern matches.
-fn matching(
-    report: &mut Report,
-    leaf: &Checked<Vec<Checked<String>>>,
-    surroundings: &Surroundings,
-) -> Vec<(String, String)> {
+fn matching(report: &mut Report, leaf: &Checked<Vec<Checked<String>>>, surroundings: &Surroundings) -> Vec<(String, String)> {
     let written = report.strings("jobs.env.pass_matching", leaf).unwrap_or_default();
     let prefixes: Vec<&str> = written.into_iter().filter_map(|(at, pattern)| report.keep(at, prefix(pattern))).collect();
     let is_passed = |name: &str| {
@@ -138,7 +134,10 @@ fn matching(
 fn prefix(pattern: &str) -> Result<&str, Fault> {
     let right = "must be the beginning of names and a `*`, such as `LC_*`";
     let Some(prefix) = pattern.strip_suffix('*') else {
-        return Err(Fault::new(format!("{pattern:?} is no pattern"), format!("{right}; exact names belong into `jobs.env.pass`")));
+        return Err(Fault::new(
+            format!("{pattern:?} is no pattern"),
+            format!("{right}; exact names belong into `jobs.env.pass`"),
+        ));
     };
     if variable_name(prefix).is_err() {
         return Err(Fault::new(format!("{pattern:?} is no pattern for names of variables"), right));

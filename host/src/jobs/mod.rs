@@ -136,7 +136,9 @@ pub enum SpawnError {
     #[error("could not open the shell {}: {}", .0.display(), .1)]
     Shell(PathBuf, #[source] std::io::Error),
     /// The text is longer than a shell can be given.
-    #[error("the script has {0} bytes in its final form; a shell takes at most {MOST_SHELL_BYTES}; put it into a file or send it in parts")]
+    #[error(
+        "the script has {0} bytes in its final form; a shell takes at most {MOST_SHELL_BYTES}; put it into a file or send it in parts"
+    )]
     TooLong(usize),
 }
 

@@ -12,9 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Job, Outlet, State, Status, StreamName, keeper::Child, process::Pipes,
-};
+use super::{Job, Outlet, State, Status, StreamName, keeper::Child, process::Pipes};
 use crate::policy::{ApprovedInput, Chunk, OutputFilter, PIECE_BYTES};
 
 /// How long nothing must come before a filter that sees everything is given a line that is not complete.
@@ -76,7 +74,10 @@ impl Pump {
         let all_gone = CancellationToken::new();
         let sink = |name| Sink { job: &job, name, outlet: outlet.as_ref(), all_gone: &all_gone };
         let output = async {
-            tokio::join!(drain(pipes.stdout, stdout, sink(StreamName::Stdout)), drain(pipes.stderr, stderr, sink(StreamName::Stderr)))
+            tokio::join!(
+                drain(pipes.stdout, stdout, sink(StreamName::Stdout)),
+                drain(pipes.stderr, stderr, sink(StreamName::Stderr))
+            )
         };
         tokio::pin!(output);
         let ending = end(&mut child, timeout, grace, &stop);

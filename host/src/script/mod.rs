@@ -15,8 +15,8 @@ use std::{ffi::OsString, path::Path, sync::Arc};
 pub use held::Identity;
 pub use place::{Directory, Site};
 pub use plan::{MOST_SHELL_BYTES, Plan};
-pub use program::{ProgramFile, ProgramKind};
 use program::{Found, resolve as resolve_program};
+pub use program::{ProgramFile, ProgramKind};
 
 use crate::policy::types::{Argument, Constructs, Launch, Node, NodeKind, Role, Word};
 

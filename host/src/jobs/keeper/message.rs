@@ -19,7 +19,8 @@ use std::{
 use rustix::{
     io::retry_on_intr,
     net::{
-        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
+        sendmsg,
     },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

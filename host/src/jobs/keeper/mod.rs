@@ -49,8 +49,8 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use child::Child;
-pub use message::{Order, Target};
 use message::{Fault, frame, send};
+pub use message::{Order, Target};
 pub use process::keep;
 
 /// How long the start of a job may take; most of it is the system's reading of the program.
@@ -146,7 +146,9 @@ impl Keeper {
 /// Waits for the end of the keeper, which comes before the server's only if somebody killed it, and then sees to what it left.
 async fn watch(socket: Arc<UnixStream>, mut process: Process, lost: CancellationToken) {
     // It never says anything, so whatever can be read is the end.
-    while socket.readable().await.is_ok() && socket.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {}
+    while socket.readable().await.is_ok()
+        && socket.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    {}
     lost.cancel();
     tracing::error!("the process that starts jobs is gone: all jobs are stopped, and nothing is started any more");
     let clearing = tokio::task::spawn_blocking(move || {

@@ -47,7 +47,9 @@ pub fn keep() -> Option<ExitCode> {
         return None;
     }
     if !is_from_server() {
-        eprintln!("portcullis: `{KEEP_JOBS}` is what portcullis starts for itself to keep jobs; start `portcullis serve` or `portcullis run`");
+        eprintln!(
+            "portcullis: `{KEEP_JOBS}` is what portcullis starts for itself to keep jobs; start `portcullis serve` or `portcullis run`"
+        );
         return Some(ExitCode::from(NOT_FOR_PEOPLE));
     }
     Some(run().map_or(ExitCode::from(FAILED), |()| ExitCode::SUCCESS))
@@ -122,7 +124,9 @@ impl Keeper {
             let pause = Timespec::try_from(PAUSE).map_err(io::Error::other)?;
             let must_look = self.is_ending || self.has_strays;
             let socket = (!self.is_ending).then_some(&self.socket);
-            if self.signals.wait(socket, must_look.then_some(&pause))? && let Some(socket) = self.receive() {
+            if self.signals.wait(socket, must_look.then_some(&pause))?
+                && let Some(socket) = self.receive()
+            {
                 match fork() {
                     Ok(None) => return Ok(Role::Warden(socket)),
                     Ok(Some(warden)) => _ = self.wardens.insert(warden),

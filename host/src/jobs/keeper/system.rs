@@ -23,11 +23,13 @@ impl Signals {
     /// end of a child, and TERM, which the kernel sends when the parent ends.
     pub fn open() -> io::Result<Self> {
         #[expect(unsafe_code, reason = "no safe function sets, blocks or opens signals")]
-        // SAFETY: the default is no function of this program, and signals whose action can not be set are refused. Zeroes are a set,
-        // and both sets live through the calls. The descriptor that a call gives, and -1 is none, is nobody else's.
+        // SAFETY: zeroes are the default action for the kernel, which refuses it for the signals that have no other; the C library's
+        // call would leave two out. Zeroes are a set of signals too, and both sets live through the calls. The descriptor that a call
+        // gives, and -1 is none, is nobody else's.
         unsafe {
+            let default = [0_u64; 4];
             for signal in 1..=LAST_SIGNAL {
-                libc::signal(signal, libc::SIG_DFL);
+                libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u64>(), size_of::<u64>());
             }
             let (mut all, mut awaited): (libc::sigset_t, libc::sigset_t) = (std::mem::zeroed(), std::mem::zeroed());
             libc::sigfillset(&mut all);
