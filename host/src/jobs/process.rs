@@ -84,9 +84,13 @@ struct Launch<'a> {
 
 impl<'a> Launch<'a> {
     fn of(request: &'a Request, shell: Option<&Path>) -> Result<Self, SpawnError> {
+        Self::planned(request.script.plan().ok_or(SpawnError::NoForm)?, &request.env, shell)
+    }
+
+    fn planned(plan: Plan, env: &'a [(String, String)], shell: Option<&Path>) -> Result<Self, SpawnError> {
         let mut env: BTreeMap<Cow<'a, str>, Cow<'a, str>> =
-            request.env.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
-        match request.script.plan().ok_or(SpawnError::NoForm)? {
+            env.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
+        match plan {
             Plan::Direct { program, args, env: assignments } => {
                 env.extend(assignments.into_iter().map(|(name, value)| (name.into(), value.into())));
                 let name = program.name().to_string_lossy().into_owned();
@@ -140,4 +144,99 @@ fn streams(stdin: Stdin) -> io::Result<(Pipes, Streams)> {
     let stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
     let streams = Streams { stdin: stdin_reader, stdout: stdout_writer.into(), stderr: stderr_writer.into() };
     Ok((Pipes { stdin, stdout, stderr }, streams))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use rstest::rstest;
+
+    use super::*;
+    use crate::jobs::keeper::execute;
+
+    /// What bash prints when it is given this text, started as jobs are but without keeper and warden.
+    fn in_shell(text: &str, env: &[(&str, &str)], programs: Vec<Arc<ProgramFile>>) -> Result<String, String> {
+        let env: Vec<_> = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let plan = Plan::Shell { text: text.to_owned(), programs };
+        let launch = Launch::planned(plan, &env, Some("/bin/bash".as_ref())).map_err(|error| error.to_string())?;
+        let folder = std::fs::canonicalize(std::env::temp_dir()).unwrap();
+        let site = crate::script::Site { roots: vec![folder.clone()], path: Vec::new() };
+        let directory = site.directory(&folder).unwrap();
+        let (mut reader, writer) = io::pipe().unwrap();
+        let null = || OwnedFd::from(File::options().read(true).write(true).open("/dev/null").unwrap());
+        let streams = Streams { stdin: null(), stdout: writer.into(), stderr: null() };
+        let handles: Vec<OwnedFd> =
+            launch.handles(&directory, &streams).iter().map(|handle| handle.try_clone_to_owned().unwrap()).collect();
+        drop(streams);
+        let pid = execute(&launch.order().unwrap(), &handles).map_err(|fault| fault.to_string())?;
+        drop(handles);
+        let mut output = String::new();
+        reader.read_to_string(&mut output).unwrap();
+        rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
+        Ok(output)
+    }
+
+    #[rstest]
+    #[case::two("echo one; echo two", "one\ntwo\n")]
+    #[case::like_an_option("-x; echo $-", "hpc\n")]
+    #[case::like_another("+B; echo $0", "bash\n")]
+    #[case::like_the_end("--; echo $#", "0\n")]
+    #[case::braces_are_text("echo {a,b} {1..3}", "{a,b} {1..3}\n")]
+    #[case::no_history("echo '!!'; set -o | grep -c 'hist.*on'", "!!\n0\n")]
+    // The last is the one that the shell lists the directory with.
+    #[case::no_descriptors("echo /proc/self/fd/*", "/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3\n")]
+    fn the_shell_reads_nothing_but_the_text(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(in_shell(text, &[("PATH", "/usr/bin:/bin")], Vec::new()).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_shell_takes_nothing_from_its_variables() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "echo startup file\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let env = [
+            ("PATH", "/usr/bin:/bin"),
+            ("BASH_ENV", path),
+            ("ENV", path),
+            ("BASH_FUNC_echo%%", "() { printf 'a function\\n'; }"),
+            ("SHELLOPTS", "xtrace:noglob"),
+            ("BASHOPTS", "extglob"),
+            ("CDPATH", "/"),
+            ("PS4", "$(printf 'expanded\\n' >&1)"),
+        ];
+        assert_eq!(
+            in_shell("echo text; shopt extglob; cd etc || echo stayed", &env, Vec::new()).unwrap(),
+            "text\nextglob        \toff\nstayed\n"
+        );
+    }
+
+    #[test]
+    fn a_text_longer_than_an_argument_is_refused() {
+        let echo = |bytes: usize| format!("echo {}", "x".repeat(bytes - "echo ".len()));
+        let most = in_shell(&echo(MOST_SHELL_BYTES), &[], Vec::new()).unwrap();
+        assert_eq!(most.len(), MOST_SHELL_BYTES - "echo ".len() + 1);
+        let refused = in_shell(&echo(MOST_SHELL_BYTES + 1), &[], Vec::new()).unwrap_err();
+        assert!(refused.contains("131072 bytes"), "{refused}");
+    }
+
+    #[test]
+    fn a_program_of_the_text_must_be_what_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tool");
+        std::fs::copy("/usr/bin/echo", &path).unwrap();
+        let programs = vec![Arc::new(ProgramFile::open(&path).unwrap())];
+        let text = format!("{} one", path.display());
+        assert_eq!(in_shell(&text, &[], programs.clone()).unwrap(), "one\n");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::copy("/usr/bin/env", &path).unwrap();
+        let refused = in_shell(&text, &[], programs).unwrap_err();
+        assert!(refused.contains("tool is not what it was"), "{refused}");
+    }
+
+    #[test]
+    fn without_a_shell_scripts_are_refused() {
+        let plan = Plan::Shell { text: "true; true".to_owned(), programs: Vec::new() };
+        assert!(matches!(Launch::planned(plan, &[], None), Err(SpawnError::NoShell)));
+    }
 }

@@ -49,6 +49,8 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use child::Child;
+#[cfg(test)]
+pub use execute::execute;
 use message::{Fault, frame, send};
 pub use message::{Order, Target};
 pub use process::keep;

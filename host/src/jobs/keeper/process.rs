@@ -4,14 +4,12 @@ use std::{
     collections::HashSet,
     ffi::OsStr,
     fs::File,
-    io,
+    io::{self, Write},
     os::fd::{AsFd, OwnedFd},
     process::ExitCode,
-    time::Duration,
 };
 
 use rustix::{
-    event::Timespec,
     fs::Mode,
     io::Errno,
     net::sockopt::{socket_peercred, socket_type},
@@ -24,7 +22,7 @@ use rustix::{
 use super::{
     family,
     message::receive,
-    system::{Closing, Signals, connect, fork, seal},
+    system::{Closing, Pauses, Signals, connect, fork, seal},
     warden,
 };
 
@@ -32,8 +30,6 @@ use super::{
 pub const KEEP_JOBS: &str = "keep-jobs";
 /// What new files are never: writable by others. What the server's own user file-creation mask forbids is forbidden besides.
 const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
-/// Between two rounds of killing.
-const PAUSE: Duration = Duration::from_millis(10);
 /// Exit code where somebody called it by hand: wrong usage.
 const NOT_FOR_PEOPLE: u8 = 3;
 /// Exit code where the system refused what it needs.
@@ -47,7 +43,9 @@ pub fn keep() -> Option<ExitCode> {
         return None;
     }
     if !is_from_server() {
-        eprintln!(
+        // If nobody can read it there is nobody to tell that either.
+        _ = writeln!(
+            io::stderr(),
             "portcullis: `{KEEP_JOBS}` is what portcullis starts for itself to keep jobs; start `portcullis serve` or `portcullis run`"
         );
         return Some(ExitCode::from(NOT_FOR_PEOPLE));
@@ -57,7 +55,7 @@ pub fn keep() -> Option<ExitCode> {
 
 /// Whether standard input is a socket that the parent made.
 fn is_from_server() -> bool {
-    let stdin = std::io::stdin();
+    let stdin = io::stdin();
     socket_type(&stdin).is_ok() && socket_peercred(&stdin).is_ok_and(|peer| Some(peer.pid) == getppid())
 }
 
@@ -70,6 +68,7 @@ struct Keeper {
     is_ending: bool,
     /// Whether a warden was killed, so that what it watched may be here.
     has_strays: bool,
+    pauses: Pauses,
 }
 
 /// Which process this is by now.
@@ -85,7 +84,8 @@ fn run() -> io::Result<()> {
     let socket = settle()?;
     let signals = Signals::open()?;
     set_parent_process_death_signal(Some(Signal::TERM))?;
-    let mut keeper = Keeper { socket, signals, server, wardens: HashSet::new(), is_ending: false, has_strays: false };
+    let mut keeper =
+        Keeper { socket, signals, server, wardens: HashSet::new(), is_ending: false, has_strays: false, pauses: Pauses::new() };
     let keepers_id = getpid();
     match keeper.serve()? {
         Role::Done => Ok(()),
@@ -100,7 +100,7 @@ fn run() -> io::Result<()> {
 /// Leaves everything behind that came from the server, its terminal and its directory included, but for the socket.
 fn settle() -> io::Result<OwnedFd> {
     seal(Closing::Now)?;
-    let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
+    let socket = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
     let nothing = File::options().read(true).write(true).open("/dev/null")?;
     connect([nothing.as_fd(); 3])?;
     setsid()?;
@@ -121,10 +121,10 @@ impl Keeper {
                 return Ok(Role::Done);
             }
             self.kill()?;
-            let pause = Timespec::try_from(PAUSE).map_err(io::Error::other)?;
             let must_look = self.is_ending || self.has_strays;
+            let pause = must_look.then(|| self.pauses.next());
             let socket = (!self.is_ending).then_some(&self.socket);
-            if self.signals.wait(socket, must_look.then_some(&pause))?
+            if self.signals.wait(socket, pause)?
                 && let Some(socket) = self.receive()
             {
                 match fork() {
@@ -155,7 +155,11 @@ impl Keeper {
         loop {
             match wait(WaitOptions::NOHANG) {
                 // Only one that was killed, or failed, can have left somebody.
-                Ok(Some((child, status))) => self.has_strays |= self.wardens.remove(&child) && status.exit_status() != Some(0),
+                Ok(Some((child, status))) => {
+                    if self.wardens.remove(&child) && status.exit_status() != Some(0) {
+                        (self.has_strays, self.pauses) = (true, Pauses::new());
+                    }
+                }
                 Err(Errno::INTR) => {}
                 Ok(None) => return false,
                 Err(_) => {

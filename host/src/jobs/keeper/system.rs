@@ -4,6 +4,7 @@
 use std::{
     io,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    time::Duration,
 };
 
 use rustix::{
@@ -14,6 +15,9 @@ use rustix::{
 
 /// Highest number of a signal.
 const LAST_SIGNAL: i32 = 64;
+/// Shortest and longest pause between two rounds of killing. What does not end at once may be in a slow write, or be another user's and
+/// never end.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
 
 /// The signals that matter to the keeper, to be read instead of being handled; all others wait for ever.
 pub struct Signals(OwnedFd);
@@ -51,16 +55,34 @@ impl Signals {
     /// # Errors
     ///
     /// The system can not wait.
-    pub fn wait(&self, socket: Option<&OwnedFd>, timeout: Option<&Timespec>) -> io::Result<bool> {
+    pub fn wait(&self, socket: Option<&OwnedFd>, timeout: Option<Duration>) -> io::Result<bool> {
+        let timeout = timeout.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
         let mut awaited = vec![PollFd::new(&self.0, PollFlags::IN)];
         awaited.extend(socket.map(|socket| PollFd::new(socket, PollFlags::IN)));
-        match poll(&mut awaited, timeout) {
+        match poll(&mut awaited, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         let mut taken = [0; 4 * size_of::<libc::signalfd_siginfo>()];
         while rustix::io::read(&self.0, &mut taken).is_ok_and(|read| read > 0) {}
         Ok(awaited.get(1).is_some_and(|socket| !socket.revents().is_empty()))
+    }
+}
+
+/// The pauses between rounds of killing, each twice as long as the one before.
+pub struct Pauses(Duration);
+
+impl Pauses {
+    /// From the shortest on.
+    pub fn new() -> Self {
+        Self(PAUSES.0)
+    }
+
+    /// The next one.
+    pub fn next(&mut self) -> Duration {
+        let next = self.0;
+        self.0 = (next * 2).min(PAUSES.1);
+        next
     }
 }
 

@@ -4,11 +4,9 @@ use std::{
     collections::HashSet,
     io,
     os::fd::{AsFd, OwnedFd},
-    time::Duration,
 };
 
 use rustix::{
-    event::Timespec,
     io::Errno,
     net::{RecvFlags, recv},
     process::{Pid, Signal, WaitOptions, getpid, getppid, set_child_subreaper, set_parent_process_death_signal, setsid, wait},
@@ -18,11 +16,9 @@ use super::{
     execute::execute,
     family,
     message::{Fault, Report, frame, receive_order, send},
-    system::Signals,
+    system::{Pauses, Signals},
 };
 
-/// Shortest and longest pause between two rounds of killing, while there is somebody left who was told to die and has not yet.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 /// Signals taken from the server at a time.
 const MOST_SIGNALS: usize = 16;
 
@@ -35,7 +31,7 @@ pub struct Warden {
     leader: Pid,
     /// Whether all of the job is to be killed.
     is_ending: bool,
-    pause: Duration,
+    pauses: Pauses,
 }
 
 /// Who is left of a job.
@@ -67,8 +63,7 @@ pub fn run(socket: OwnedFd, signals: Signals, keeper: Pid) -> io::Result<()> {
         Ok(leader) => {
             let number = |pid: Pid| pid.as_raw_nonzero().get().unsigned_abs();
             tell(Some(&socket), &Report::Started { leader: number(leader), warden: number(getpid()) });
-            let pause = PAUSES.0;
-            Warden { signals, socket: Some(socket), keeper, leader, is_ending: false, pause }.watch()
+            Warden { signals, socket: Some(socket), keeper, leader, is_ending: false, pauses: Pauses::new() }.watch()
         }
         Err(fault) => {
             tell(Some(&socket), &Report::Refused(fault));
@@ -113,11 +108,8 @@ impl Warden {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let pause = Timespec::try_from(self.pause).map_err(io::Error::other)?;
-        if self.is_ending {
-            self.pause = (self.pause * 2).min(PAUSES.1);
-        }
-        if self.signals.wait(self.socket.as_ref(), self.is_ending.then_some(&pause))? {
+        let pause = self.is_ending.then(|| self.pauses.next());
+        if self.signals.wait(self.socket.as_ref(), pause)? {
             self.listen()?;
         }
         self.is_ending |= getppid() != Some(self.keeper);
