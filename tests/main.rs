@@ -18,6 +18,8 @@ mod suites {
     mod mcp;
     // The server in lines of JSON: what no well-behaved client sends.
     mod raw;
+    // What a job starts with, and that nothing of it is left.
+    mod start;
 }
 
 /// The clients of others speak for themselves: Python's `mcp` and the MCP inspector.

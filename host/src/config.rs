@@ -21,6 +21,7 @@ mod source;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -67,6 +68,8 @@ pub struct Jobs {
     pub cwd: PathBuf,
     /// Directories in which programs are looked up, in order: absolute, at least one, none inside a root.
     pub path: Vec<PathBuf>,
+    /// The shell that scripts are given to: absolute, outside every root; none: scripts are refused.
+    pub shell: Option<PathBuf>,
     /// The variables jobs start with, sorted by name, `PATH` (made of [`Jobs::path`]) among them.
     pub env: Vec<(String, String)>,
     /// How many jobs run at a time, 1 to 1000.
@@ -216,12 +219,13 @@ fn cache(report: &mut Report, raw: &raw::RawConfig, roots: &[PathBuf], surroundi
 impl fmt::Debug for Jobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Taken apart, so that a new field can not be forgotten here.
-        let Self { roots, cwd, path, env, max_running, timeout, grace, output_bytes, keep_finished, keep_for } = self;
+        let Self { roots, cwd, path, shell, env, max_running, timeout, grace, output_bytes, keep_finished, keep_for } = self;
         let names: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("Jobs")
             .field("roots", roots)
             .field("cwd", cwd)
             .field("path", path)
+            .field("shell", shell)
             .field("env", &names)
             .field("max_running", max_running)
             .field("timeout", timeout)

@@ -1,4 +1,4 @@
-//! The `portcullis` program: parse, log to standard error, execute, map errors to exit codes.
+//! The `portcullis` program: parse, log to standard error, execute, map errors to exit codes; or keep the jobs of another such program.
 
 use std::{
     io::Write,
@@ -9,7 +9,10 @@ use std::{
 };
 
 use clap::Parser;
-use portcullis::cli::{Cli, exit, say};
+use portcullis::{
+    cli::{Cli, exit, say},
+    jobs,
+};
 use tracing_subscriber::EnvFilter;
 
 /// Log lines that may wait for a reader.
@@ -18,6 +21,10 @@ const MOST_LOG_LINES: usize = 1024;
 const LAST_LINES: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
+    // Before anything else: what keeps jobs has neither threads nor a log.
+    if let Some(code) = jobs::keep() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

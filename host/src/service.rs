@@ -8,9 +8,10 @@ use uuid::Uuid;
 use crate::{
     audit::{Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
-    jobs::{Cursor, Excerpt, Job, JobId, Outlet, Registry, Status, Stdin, StreamName, WriteError, seal},
+    jobs::{Cursor, Excerpt, Job, JobId, Keeper, Outlet, Registry, Status, Stdin, StreamName, THIS_PROGRAM, WriteError},
     policy::{
-        Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, Judgement, MOST_INPUT_BYTES, Request, types::Client,
+        Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, Judgement, MOST_INPUT_BYTES, Request,
+        types::{Client, Launch},
     },
     script::{Directory, Refusal, Script, Site, check_text, source_of, tree_of_words},
 };
@@ -90,9 +91,9 @@ pub enum StartError {
     /// The record can not be kept.
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// Jobs could inherit descriptors.
-    #[error("could not close inherited descriptors to jobs: {0}")]
-    Seal(#[source] std::io::Error),
+    /// There is nobody to start jobs.
+    #[error("could not start the process that starts jobs: {0}")]
+    Keeper(#[source] std::io::Error),
 }
 
 /// The whole of portcullis behind its front ends.
@@ -119,11 +120,12 @@ fn site(config: &Config) -> Site {
 impl Service {
     /// Loads the policies and opens the record.
     pub async fn start(config: &Config) -> Result<Arc<Self>, StartError> {
-        seal().map_err(StartError::Seal)?;
+        // First, since it begins while the policies are loaded.
+        let keeper = Keeper::start(Path::new(THIS_PROGRAM)).map_err(StartError::Keeper)?;
         Ok(Arc::new(Self {
             chain: load_chain(config).await?,
             audit: Arc::new(Audit::open(&config.audit)?),
-            registry: Registry::new(config.jobs.clone()),
+            registry: Registry::new(config.jobs.clone(), keeper),
             site: site(config),
             jobs: config.jobs.clone(),
             recorders: TaskTracker::new(),
@@ -208,7 +210,7 @@ impl Service {
     }
 
     async fn parse(&self, command: &Command) -> Result<(Script, Directory), Denial> {
-        parse(&self.chain, command, &self.site, &self.jobs.cwd).await
+        parse(&self.chain, command, &self.site, &self.jobs).await
     }
 
     fn request(&self, script: Script, cwd: Directory, client: Client) -> Request {
@@ -241,7 +243,7 @@ impl Service {
 
     async fn spawn(&self, approved: Approved, stdin: Stdin, outlet: Option<Outlet>) -> Result<Arc<Job>, Refused> {
         let id = approved.id().to_string();
-        let job = match self.registry.spawn(approved, stdin, outlet) {
+        let job = match self.registry.spawn(approved, stdin, outlet).await {
             Ok(job) => job,
             Err(error) => {
                 let text = self.chain.scrub(&error.to_string()).await;
@@ -300,7 +302,7 @@ impl Service {
 
 /// Judges a command and does nothing else: no record, no start. What is refused before any policy saw it has no judgement.
 pub async fn check(chain: &Chain, config: &Config, command: &Command, client: &Client) -> Result<(Script, Judgement), Denial> {
-    match parse(chain, command, &site(config), &config.jobs.cwd).await {
+    match parse(chain, command, &site(config), &config.jobs).await {
         Ok((script, cwd)) => {
             let judgement = chain.decide(request(script.clone(), cwd, &config.jobs, bounded(client))).await;
             Ok((script, judgement))
@@ -310,9 +312,9 @@ pub async fn check(chain: &Chain, config: &Config, command: &Command, client: &C
 }
 
 /// The script, and the directory it was resolved in, which is where it will start.
-async fn parse(chain: &Chain, command: &Command, site: &Site, cwd: &Path) -> Result<(Script, Directory), Denial> {
+async fn parse(chain: &Chain, command: &Command, site: &Site, jobs: &config::Jobs) -> Result<(Script, Directory), Denial> {
     let refused = |refusal: Refusal| Denial::by_host(&refusal.code, refusal.message);
-    let cwd = site.directory(cwd).map_err(refused)?;
+    let cwd = site.directory(&jobs.cwd).map_err(refused)?;
     let (source, tree) = match command {
         Command::Text(text) => {
             check_text(text).map_err(refused)?;
@@ -324,6 +326,12 @@ async fn parse(chain: &Chain, command: &Command, site: &Site, cwd: &Path) -> Res
         }
     };
     let script = Script::new(source, tree, site, &cwd).map_err(refused)?;
+    if script.launch() == Launch::Shell && jobs.shell.is_none() {
+        return Err(Denial::by_host(
+            "no-shell",
+            "this needs a shell, and the configuration offers none (`jobs.shell`); send one program with its arguments at a time",
+        ));
+    }
     Ok((script, cwd))
 }
 

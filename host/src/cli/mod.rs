@@ -140,7 +140,7 @@ pub fn say(text: &str) {
 fn start_error(error: StartError) -> CliError {
     match error {
         StartError::Chain(error) => chain_error(&error),
-        StartError::Seal(_) => CliError::Failed(error.to_string()),
+        StartError::Keeper(_) => CliError::Failed(error.to_string()),
         StartError::Audit(error) => CliError::Failed(format!("{error}; nothing is done that can not be recorded")),
     }
 }

@@ -1,15 +1,16 @@
 //! `[jobs]`: where jobs may be, what they start with, how much of everything.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::limits::size;
-use super::mistakes::{Fault, Report, Span, join};
+use super::mistakes::{Fault, Report, Span};
 use super::places;
-use super::raw::{Checked, RawEnv, RawJobs, Section};
+use super::raw::{Checked, RawJobs, RawShell, Section};
 use super::surroundings::Surroundings;
+use super::variables::variables;
 use super::{Jobs, Origin, seed};
+use crate::script::{ProgramFile, ProgramKind};
 
 /// A week: for longer than that nobody waits for a job or its output.
 const WEEK_S: i64 = 7 * 24 * 3600;
@@ -24,13 +25,7 @@ pub(super) const KEEP_FINISHED_S: Span = Span { unit: "seconds", min: 1, max: WE
 /// Where programs are looked up if the server has no `PATH` itself.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// What jobs get of the server's variables if nothing else is said: who and where the user is. Nothing here loads code or carries
-/// a key.
-const DEFAULT_PASS: [&str; 8] = ["HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"];
-
-/// What else jobs start with: nobody looks at a terminal and nobody can answer a prompt.
-const DEFAULT_SET: [(&str, &str); 5] =
-    [("TERM", "dumb"), ("NO_COLOR", "1"), ("PAGER", "cat"), ("GIT_PAGER", "cat"), ("GIT_TERMINAL_PROMPT", "0")];
+const SHELL_RIGHT: &str = "must be the path of a bash, or `false`, which refuses all scripts";
 
 /// What `[jobs]` says, defaults where it says nothing.
 pub(super) fn mean(report: &mut Report, section: &Section<RawJobs>, origin: &Origin, surroundings: &Surroundings) -> Jobs {
@@ -40,6 +35,7 @@ pub(super) fn mean(report: &mut Report, section: &Section<RawJobs>, origin: &Ori
     let roots = roots(report, &raw.roots, &start, surroundings);
     let cwd = cwd(report, &raw.cwd, &roots, &start, surroundings);
     let path = path(report, &raw.path, &roots, surroundings);
+    let shell = shell(report, &raw.shell, &path, &roots, surroundings);
     let env = variables(report, &raw.env, &path, surroundings);
     let max_running = report.number("jobs.max_running", &raw.max_running, &MAX_RUNNING);
     let timeout = report.number("jobs.timeout_s", &raw.timeout_s, &TIMEOUT_S);
@@ -52,6 +48,7 @@ pub(super) fn mean(report: &mut Report, section: &Section<RawJobs>, origin: &Ori
         roots,
         cwd,
         path,
+        shell,
         env,
         max_running: size(max_running),
         timeout: (timeout != 0).then(|| Duration::from_secs(timeout.unsigned_abs())),
@@ -194,93 +191,38 @@ fn servers_path(report: &mut Report, roots: &[PathBuf], surroundings: &Surroundi
     path
 }
 
-/// Everything jobs start with, by name.
-fn variables(
+/// The shell that is written, else the first bash that programs are looked up by.
+fn shell(
     report: &mut Report,
-    section: &Section<RawEnv>,
+    leaf: &Checked<RawShell>,
     path: &[PathBuf],
+    roots: &[PathBuf],
     surroundings: &Surroundings,
-) -> Vec<(String, String)> {
-    let absent = RawEnv::default();
-    let raw = report.section("jobs.env", section).unwrap_or(&absent);
-    let set = set(report, &raw.set);
-    let mut env = BTreeMap::new();
-    if set.is_none() {
-        env.extend(DEFAULT_SET.map(|(name, value)| (name.to_owned(), value.to_owned())));
+) -> Option<PathBuf> {
+    let key = "jobs.shell";
+    match report.leaf(key, leaf, SHELL_RIGHT) {
+        None => path.iter().map(|directory| directory.join("bash")).find_map(|bash| bash_at(bash, roots).ok()),
+        Some(RawShell::Offered(false)) => None,
+        Some(RawShell::Offered(true)) => {
+            report.add(key, Fault::new("`true` names no shell", SHELL_RIGHT));
+            None
+        }
+        Some(RawShell::Path(text)) => {
+            let shell = places::absolute(Path::new(text), surroundings.home());
+            report.keep(key, shell.and_then(|shell| bash_at(shell, roots)))
+        }
     }
-    env.extend(passed(report, &raw.pass, set.as_ref(), surroundings));
-    env.extend(set.unwrap_or_default());
-    // A path that is no UTF-8 was refused or left out above.
-    let path: Vec<&str> = path.iter().filter_map(|entry| entry.to_str()).collect();
-    env.insert("PATH".to_owned(), path.join(":"));
-    env.into_iter().collect()
 }
 
-/// What the file sets; none where it says nothing.
-fn set(report: &mut Report, leaf: &Checked<BTreeMap<String, Checked<String>>>) -> Option<BTreeMap<String, String>> {
-    let key = "jobs.env.set";
-    let table = report.leaf(key, leaf, r#"must be a table of strings: { NAME = "value" }"#)?;
-    let mut set = BTreeMap::new();
-    for (name, value) in table {
-        let at = join(key, name);
-        let value = report.leaf(&at, value, "must be a string").and_then(|value| report.keep(&at, checked_value(value)));
-        let name = report.keep(&at, job_variable(name));
-        set.extend(name.zip(value).map(|(n, v)| (n.to_owned(), v.to_owned())));
-    }
-    Some(set)
-}
-
-/// What jobs get of the server's variables. Those that are no UTF-8 are left out: no policy could be shown them.
-fn passed(
-    report: &mut Report,
-    leaf: &Checked<Vec<Checked<String>>>,
-    set: Option<&BTreeMap<String, String>>,
-    surroundings: &Surroundings,
-) -> Vec<(String, String)> {
-    let names: Vec<&str> = match report.strings("jobs.env.pass", leaf) {
-        None => DEFAULT_PASS.to_vec(),
-        Some(strings) => strings.into_iter().filter_map(|(at, name)| report.keep(at, passed_variable(name, set))).collect(),
-    };
-    let value = |name: &str| Some(surroundings.variable(name)?.to_str()?.to_owned());
-    names.into_iter().filter_map(|name| Some((name.to_owned(), value(name)?))).collect()
-}
-
-fn passed_variable<'n>(name: &'n str, set: Option<&BTreeMap<String, String>>) -> Result<&'n str, Fault> {
-    let name = job_variable(name)?;
-    if set.is_some_and(|set| set.contains_key(name)) {
-        let wrong = format!("`{name}` stands in `jobs.env.set` too");
-        return Err(Fault::new(wrong, "choose one"));
-    }
-    Ok(name)
-}
-
-fn checked_value(value: &str) -> Result<&str, Fault> {
-    if value.contains('\0') {
-        let wrong = "contains a NUL character";
-        return Err(Fault::new(wrong, "must be without"));
-    }
-    Ok(value)
-}
-
-/// A variable that a file may give to jobs: any but `PATH`, which has its own key.
-fn job_variable(name: &str) -> Result<&str, Fault> {
-    if name == "PATH" {
-        let wrong = "`PATH` is made of `jobs.path`";
-        return Err(Fault::new(wrong, "write the directories there"));
-    }
-    variable_name(name)
-}
-
-/// A name as it is, never a pattern: `GIT_*` would also pass what makes git run programs.
-pub(super) fn variable_name(name: &str) -> Result<&str, Fault> {
-    let is_known = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let starts_well = !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit());
-    if starts_well && name.chars().all(is_known) {
-        Ok(name)
+/// A bash, told by its name: another shell would read scripts by another grammar than they were judged by.
+fn bash_at(path: PathBuf, roots: &[PathBuf]) -> Result<PathBuf, Fault> {
+    let trail = places::trail(&path)?;
+    places::out_of_reach(&trail, roots)?;
+    let opened = ProgramFile::open(&path).map_err(|error| Fault::new(format!("{}: {error}", path.display()), SHELL_RIGHT))?;
+    let is_bash = trail.end.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"bash"));
+    if is_bash && opened.kind() == ProgramKind::Binary {
+        Ok(path)
     } else {
-        Err(Fault::new(
-            format!("{name:?} is no name of a variable"),
-            "must be one exact name of letters, digits and `_`; patterns are not taken",
-        ))
+        Err(Fault::new(format!("{} is no bash", path.display()), SHELL_RIGHT))
     }
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::jobs::variable_name;
 use super::mistakes::{Fault, Report, join, suggestion};
 use super::places::{self, Trust};
 use super::raw::{Checked, RawGrants, RawPolicy, Section};
 use super::surroundings::Surroundings;
+use super::variables::variable_name;
 use super::{ComponentSource, Grants, Origin, PolicyEntry};
 
 /// Every decision asks every policy; more than this is a mistake in whatever wrote the file.

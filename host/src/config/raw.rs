@@ -69,6 +69,8 @@ pub struct RawJobs {
     pub cwd: Checked<String>,
     /// Directories in which programs are looked up; outside the roots. Default: those of the server's own `PATH`.
     pub path: Checked<Vec<Checked<String>>>,
+    /// The bash that scripts are given to, or `false`: scripts are refused. Default: the first bash in `path`.
+    pub shell: Checked<RawShell>,
     /// How many jobs run at a time, 1 to 1000.
     pub max_running: Checked<i64>,
     /// Seconds a job may run, 0 (no limit) to 604800.
@@ -85,12 +87,24 @@ pub struct RawJobs {
     pub env: Section<RawEnv>,
 }
 
+/// A shell, or none.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub enum RawShell {
+    /// Its path; absolute or `~/…`.
+    Path(String),
+    /// `false`: none is offered. `true` means nothing.
+    Offered(bool),
+}
+
 /// `[jobs.env]`: the variables jobs start with.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct RawEnv {
     /// Names of variables of the server that jobs get too, where they are set.
     pub pass: Checked<Vec<Checked<String>>>,
+    /// Beginnings of such names, each with a `*` behind it. Variables that make programs load or run code are passed by name only.
+    pub pass_matching: Checked<Vec<Checked<String>>>,
     /// Variables and their values.
     pub set: Checked<BTreeMap<String, Checked<String>>>,
 }

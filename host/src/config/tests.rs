@@ -252,6 +252,38 @@ fn values_get_their_units() {
     assert_eq!(config.policies[0].grants, grants);
 }
 
+#[test]
+fn patterns_pass_no_variable_that_is_passed_by_name_only() {
+    let mut scene = Scene::new();
+    for name in
+        ["LC_TIME", "LESSOPEN", "LD_PRELOAD", "LANGUAGE", "LOCPATH", "PYTHONPATH", "BASH_FUNC_ls%%", "PATH_INFO", "XDG_DATA_DIRS"]
+    {
+        scene.set(name, "passed");
+    }
+    let every_letter: Vec<String> = ('A'..='Z').map(|letter| format!("{letter}*")).collect();
+    let config =
+        scene.read(&format!("jobs.env.pass = ['LESSOPEN']\njobs.env.pass_matching = {every_letter:?}\n{POLICY}")).unwrap();
+    let passed: Vec<&str> =
+        config.jobs.env.iter().filter(|(_, value)| value == "passed").map(|(name, _)| name.as_str()).collect();
+    assert_eq!(passed, ["LANGUAGE", "LC_TIME", "LESSOPEN", "PATH_INFO", "XDG_DATA_DIRS"]);
+}
+
+#[test]
+fn the_shell_is_the_first_bash_of_the_path_unless_told() {
+    let scene = Scene::new();
+    let shell = |text: &str| scene.read(&format!("{text}\n{POLICY}")).unwrap().jobs.shell;
+    assert_eq!(shell("jobs.path = ['/nowhere', '/usr/bin', '/bin']"), Some("/usr/bin/bash".into()));
+    assert_eq!(shell("jobs.path = ['/nowhere']"), None);
+    assert_eq!(shell("jobs.shell = '/bin/bash'"), Some("/bin/bash".into()));
+    assert_eq!(shell("jobs.shell = false"), None);
+    // One that jobs could write is none.
+    std::os::unix::fs::symlink("/usr/bin/bash", scene.path("project/bash")).unwrap();
+    assert_eq!(
+        scene.mistakes(scene.read(&format!("jobs.shell = '{}'\n{POLICY}", scene.path("project/bash").display()))).len(),
+        1
+    );
+}
+
 #[rstest]
 #[case::too_few("jobs.max_running", "0", "1000")]
 #[case::too_many("jobs.max_running", "1001", "1000")]
@@ -302,7 +334,7 @@ fn numbers_out_of_range(#[case] key: &str, #[case] value: &str, #[case] max: &st
 #[case::mistyped("limits.memroy_mib = 3", "limits.memroy_mib: unknown key; did you mean `memory_mib`?")]
 #[case::top_level("job.max_running = 3", "job: unknown key; did you mean `jobs`?")]
 #[case::nothing_near("audit.zzzzzzzz = 1", "audit.zzzzzzzz: unknown key; known here: path")]
-#[case::odd_key("jobs.env.'a b' = 1", r#"jobs.env."a b": unknown key; known here: pass, set"#)]
+#[case::odd_key("jobs.env.'a b' = 1", r#"jobs.env."a b": unknown key; known here: pass, pass_matching, set"#)]
 #[case::verdict("decision.default = 'maybe'", r#"decision.default: found a string; must be "deny", "ask" or "allow""#)]
 #[case::roots_no_list("jobs.roots = '/'", "jobs.roots: found a string; must be a list of strings")]
 #[case::root_no_string("jobs.roots = ['~/src', 1]", "jobs.roots[1]: found a whole number; must be a string")]
@@ -332,6 +364,45 @@ fn numbers_out_of_range(#[case] key: &str, #[case] value: &str, #[case] max: &st
 #[case::pass_pattern(
     "jobs.env.pass = ['GIT_*']",
     r#"jobs.env.pass[0]: "GIT_*" is no name of a variable; must be one exact name of letters, digits and `_`; patterns are not taken"#
+)]
+#[case::matching_no_pattern(
+    "jobs.env.pass_matching = ['LANG']",
+    r#"jobs.env.pass_matching[0]: "LANG" is no pattern; must be the beginning of names and a `*`, such as `LC_*`; exact names belong into `jobs.env.pass`"#
+)]
+#[case::matching_everything(
+    "jobs.env.pass_matching = ['*']",
+    r#"jobs.env.pass_matching[0]: "*" is no pattern for names of variables; must be the beginning of names and a `*`, such as `LC_*`"#
+)]
+#[case::matching_elsewhere(
+    "jobs.env.pass_matching = ['*_KEY']",
+    r#"jobs.env.pass_matching[0]: "*_KEY" is no pattern; must be the beginning of names and a `*`, such as `LC_*`; exact names belong into `jobs.env.pass`"#
+)]
+#[case::matching_loaders(
+    "jobs.env.pass_matching = ['LD_*']",
+    "jobs.env.pass_matching[0]: `LD_*` would pass what no pattern may: the loader maps what they name into every program; \
+     write each exact name that you mean into `jobs.env.pass`"
+)]
+#[case::matching_part_of_a_hazard(
+    "jobs.env.pass_matching = ['GIT_SSH*']",
+    "jobs.env.pass_matching[0]: `GIT_SSH*` would pass what no pattern may: git runs what they name, and reads and writes where \
+     they say; write each exact name that you mean into `jobs.env.pass`"
+)]
+#[case::shell_relative("jobs.shell = 'bash'", "jobs.shell: `bash` is a relative path; must be a path, absolute or `~/…`")]
+#[case::shell_true(
+    "jobs.shell = true",
+    "jobs.shell: `true` names no shell; must be the path of a bash, or `false`, which refuses all scripts"
+)]
+#[case::shell_number(
+    "jobs.shell = 1",
+    "jobs.shell: found a whole number; must be the path of a bash, or `false`, which refuses all scripts"
+)]
+#[case::shell_of_another_grammar(
+    "jobs.shell = '/usr/bin/env'",
+    "jobs.shell: /usr/bin/env is no bash; must be the path of a bash, or `false`, which refuses all scripts"
+)]
+#[case::shell_missing(
+    "jobs.shell = '/nowhere/bash'",
+    "jobs.shell: /nowhere/bash: No such file or directory (os error 2); must be the path of a bash, or `false`, which refuses all scripts"
 )]
 #[case::pass_path("jobs.env.pass = ['PATH']", "jobs.env.pass[0]: `PATH` is made of `jobs.path`; write the directories there")]
 #[case::set_path("jobs.env.set.PATH = '/bin'", "jobs.env.set.PATH: `PATH` is made of `jobs.path`; write the directories there")]

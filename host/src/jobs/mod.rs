@@ -4,10 +4,12 @@
 //! else holds a [`Job`], which tells its status and output.
 
 mod buffer;
+mod keeper;
 mod process;
 mod pump;
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -18,12 +20,15 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use buffer::{Buffer, Cursor, Excerpt};
-pub use process::{Stdin, seal};
+use keeper::StartError;
+pub use keeper::{Keeper, THIS_PROGRAM, keep};
+pub use process::Stdin;
 use pump::{Input, Pump};
 
 use crate::{
     config,
     policy::{Approved, ApprovedInput, Chunk, types},
+    script::MOST_SHELL_BYTES,
 };
 
 /// How long one write to a job's input may wait for the job to read.
@@ -109,15 +114,29 @@ pub enum SpawnError {
     /// The server is ending.
     #[error("portcullis is shutting down and starts nothing any more")]
     ShuttingDown,
-    /// The system refused.
+    /// It was tried and failed.
     #[error("could not start {program}: {source}")]
     Start {
         /// The program.
         program: String,
-        /// What the system said.
+        /// Why it did not start.
         #[source]
-        source: std::io::Error,
+        source: StartError,
     },
+    /// The directory to start in is not where it was when the command was judged.
+    #[error("could not start in {}: it was moved or removed after the command was judged; send the command again", .0.display())]
+    Moved(PathBuf),
+    /// Scripts are refused.
+    #[error("this needs a shell, and the configuration offers none (`jobs.shell`); send one command without shell syntax")]
+    NoShell,
+    /// The shell can not be executed.
+    #[error("could not open the shell {}: {}", .0.display(), .1)]
+    Shell(PathBuf, #[source] std::io::Error),
+    /// The text is longer than a shell can be given.
+    #[error(
+        "the script has {0} bytes in its final form; a shell takes at most {MOST_SHELL_BYTES}; put it into a file or send it in parts"
+    )]
+    TooLong(usize),
 }
 
 /// Why input could not be written.
@@ -258,6 +277,7 @@ impl Job {
 /// All jobs of this server.
 pub struct Registry {
     limits: config::Jobs,
+    keeper: Keeper,
     running: Arc<Semaphore>,
     jobs: Mutex<Jobs>,
 }
@@ -269,21 +289,25 @@ struct Jobs {
 }
 
 impl Registry {
-    /// An empty registry.
-    pub fn new(limits: config::Jobs) -> Self {
-        Self { running: Arc::new(Semaphore::new(limits.max_running)), limits, jobs: Mutex::default() }
+    /// An empty registry, whose jobs `keeper` starts.
+    pub fn new(limits: config::Jobs, keeper: Keeper) -> Self {
+        Self { running: Arc::new(Semaphore::new(limits.max_running)), limits, keeper, jobs: Mutex::default() }
     }
 
     /// Starts what was approved.
-    pub fn spawn(&self, approved: Approved, stdin: Stdin, outlet: Option<Outlet>) -> Result<Arc<Job>, SpawnError> {
+    ///
+    /// # Cancel safety
+    ///
+    /// What was started when this is dropped is killed.
+    pub async fn spawn(&self, approved: Approved, stdin: Stdin, outlet: Option<Outlet>) -> Result<Arc<Job>, SpawnError> {
         let permit = self.running.clone().try_acquire_owned().map_err(|error| match error {
             tokio::sync::TryAcquireError::NoPermits => SpawnError::TooMany(self.limits.max_running),
             tokio::sync::TryAcquireError::Closed => SpawnError::ShuttingDown,
         })?;
-        let child = process::start(&approved, stdin)?;
+        let (child, pipes) = process::start(&self.keeper, &approved, stdin, self.limits.shell.as_deref()).await?;
         let (status, watched) = watch::channel(Status {
             state: State::Running,
-            pid: child.id(),
+            pid: Some(child.leader()),
             exit_code: None,
             signal: None,
             started: Utc::now(),
@@ -315,7 +339,7 @@ impl Registry {
             stop: job.stop.clone(),
             permit,
         };
-        tokio::spawn(pump.run(child));
+        tokio::spawn(pump.run(child, pipes));
         self.add(job.clone());
         Ok(job)
     }

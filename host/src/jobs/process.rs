@@ -1,18 +1,33 @@
-//! Starting a process from an approval, and signalling its group.
+//! From an approval to what the keeper is told to start.
 
-use std::{process::Stdio, time::Duration};
-
-use rustix::{
-    io::Errno,
-    process::{Pid, Signal, kill_process_group, test_kill_process_group},
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    ffi::{CString, NulError},
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+    sync::Arc,
 };
-use tokio::process::{Child, Command};
 
-use super::SpawnError;
-use crate::{policy::Approved, script::Plan};
+use tokio::net::unix::pipe;
 
-/// Longest pause between two looks at whether a group is gone.
-const MOST_PAUSE: Duration = Duration::from_millis(50);
+use super::{
+    SpawnError,
+    keeper::{Child, Keeper, Order, StartError, Target},
+};
+use crate::{
+    policy::{Approved, Request},
+    script::{Directory, MOST_SHELL_BYTES, Plan, ProgramFile, ProgramKind},
+};
+
+/// What the shell is told before the text: to read no file and take no function or option from its variables when it starts, to keep no
+/// history, and to leave braces alone, which are expanded in the judged tree already.
+const SHELL_OPTIONS: [&str; 9] = ["--noprofile", "--norc", "-p", "+B", "+H", "+o", "history", "-c", "--"];
 
 /// What a job reads from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,128 +38,205 @@ pub enum Stdin {
     Null,
 }
 
-/// Starts the program of an approval in a process group of its own, with exactly the approved variables.
-pub(super) fn start(approved: &Approved, stdin: Stdin) -> Result<Child, SpawnError> {
+/// The server's ends of a job's streams.
+pub(super) struct Pipes {
+    /// None: there is nothing to write to.
+    pub(super) stdin: Option<pipe::Sender>,
+    pub(super) stdout: pipe::Receiver,
+    pub(super) stderr: pipe::Receiver,
+}
+
+/// The job's ends of its streams.
+struct Streams {
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+/// Starts what was approved. `shell` is the one that scripts are given to, if they are at all.
+pub(super) async fn start(
+    keeper: &Keeper,
+    approved: &Approved,
+    stdin: Stdin,
+    shell: Option<&Path>,
+) -> Result<(Child, Pipes), SpawnError> {
     let request = approved.request();
-    let (program, name, args, env) = match request.script.plan() {
-        Plan::Direct { program, args, env } => (program.name().to_owned(), program.name().to_owned(), args, env),
-        Plan::Shell { text, .. } => {
-            let args = ["--noprofile", "--norc", "-p", "+B", "+o", "history", "-c"].map(str::to_owned).to_vec();
-            ("/bin/bash".into(), "bash".into(), [args, vec![text]].concat(), Vec::new())
+    let launch = Launch::of(request, shell)?;
+    let failed = |source: StartError| SpawnError::Start { program: launch.program.name().display().to_string(), source };
+    if !request.cwd.is_in_place() {
+        return Err(SpawnError::Moved(request.cwd.to_path_buf()));
+    }
+    let (pipes, streams) = streams(stdin).map_err(|error| failed(error.into()))?;
+    let order = launch.order().map_err(|error| failed(io::Error::from(error).into()))?;
+    let handles = launch.handles(&request.cwd, &streams);
+    let child = keeper.start_job(&order, &handles).await.map_err(failed)?;
+    Ok((child, pipes))
+}
+
+/// One program to start, be it the shell.
+struct Launch<'a> {
+    program: Arc<ProgramFile>,
+    args: Vec<Cow<'a, str>>,
+    env: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    /// What is executed by its path, in the end.
+    unchanged: Vec<Arc<ProgramFile>>,
+}
+
+impl<'a> Launch<'a> {
+    fn of(request: &'a Request, shell: Option<&Path>) -> Result<Self, SpawnError> {
+        Self::planned(request.script.plan(), &request.env, shell)
+    }
+
+    fn planned(plan: Plan, env: &'a [(String, String)], shell: Option<&Path>) -> Result<Self, SpawnError> {
+        let mut env: BTreeMap<Cow<'a, str>, Cow<'a, str>> =
+            env.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
+        match plan {
+            Plan::Direct { program, args, env: assignments } => {
+                env.extend(assignments.into_iter().map(|(name, value)| (name.into(), value.into())));
+                let name = program.name().to_string_lossy().into_owned();
+                let unchanged = if program.kind() == ProgramKind::Interpreted { vec![program.clone()] } else { Vec::new() };
+                Ok(Self { args: [name].into_iter().chain(args).map(Cow::Owned).collect(), program, env, unchanged })
+            }
+            Plan::Shell { text, programs } => {
+                if text.len() > MOST_SHELL_BYTES {
+                    return Err(SpawnError::TooLong(text.len()));
+                }
+                let shell = shell.ok_or(SpawnError::NoShell)?;
+                let opened = ProgramFile::open(shell).map_err(|error| SpawnError::Shell(shell.to_owned(), error))?;
+                let args = ["bash"].into_iter().chain(SHELL_OPTIONS).map(Cow::Borrowed).chain([text.into()]).collect();
+                Ok(Self { program: Arc::new(opened), args, env, unchanged: programs })
+            }
         }
+    }
+
+    fn order(&self) -> Result<Order, NulError> {
+        let path = self.program.name().as_os_str().as_bytes();
+        Ok(Order {
+            target: if self.is_by_handle() { Target::Handle } else { Target::Path(CString::new(path)?) },
+            args: self.args.iter().map(|arg| CString::new(arg.as_bytes())).collect::<Result<_, _>>()?,
+            env: self.env.iter().map(|(name, value)| CString::new(format!("{name}={value}"))).collect::<Result<_, _>>()?,
+            unchanged: self.unchanged.iter().map(|program| (program.name().to_owned(), program.identity())).collect(),
+        })
+    }
+
+    fn handles<'h>(&'h self, cwd: &'h Directory, streams: &'h Streams) -> Vec<BorrowedFd<'h>> {
+        let mut handles = vec![cwd.as_fd(), streams.stdin.as_fd(), streams.stdout.as_fd(), streams.stderr.as_fd()];
+        handles.extend(self.is_by_handle().then(|| self.program.as_fd()));
+        handles
+    }
+
+    fn is_by_handle(&self) -> bool {
+        self.program.kind() == ProgramKind::Binary
+    }
+}
+
+fn streams(stdin: Stdin) -> io::Result<(Pipes, Streams)> {
+    let (stdout, stdout_writer) = io::pipe()?;
+    let (stderr, stderr_writer) = io::pipe()?;
+    let (stdin_reader, stdin) = match stdin {
+        Stdin::Pipe => {
+            let (reader, writer) = io::pipe()?;
+            (reader.into(), Some(pipe::Sender::from_owned_fd(writer.into())?))
+        }
+        Stdin::Null => (File::open("/dev/null")?.into(), None),
     };
-    let mut command = Command::new(&program);
-    command
-        .arg0(&name)
-        .args(args)
-        .env_clear()
-        .envs(request.env.iter().map(|(name, value)| (name, value)))
-        .envs(env)
-        .current_dir(&*request.cwd)
-        .stdin(if stdin == Stdin::Pipe { Stdio::piped() } else { Stdio::null() })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
-    command.spawn().map_err(|source| SpawnError::Start { program: name.display().to_string(), source })
+    let stdout = pipe::Receiver::from_owned_fd(stdout.into())?;
+    let stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
+    let streams = Streams { stdin: stdin_reader, stdout: stdout_writer.into(), stderr: stderr_writer.into() };
+    Ok((Pipes { stdin, stdout, stderr }, streams))
 }
 
-/// Makes this process one whose jobs can inherit nothing to write to past the filters: descriptors that it was started with are
-/// closed to them, and its terminal, if it has one, is given up. Done once, by what starts the jobs: doing it for each would need
-/// code between fork and exec, and a fork costs the more the more output is kept.
-///
-/// # Errors
-///
-/// The system can not close inherited descriptors (Linux before 5.11).
-pub fn seal() -> std::io::Result<()> {
-    #[expect(unsafe_code, reason = "no safe function marks all descriptors")]
-    // SAFETY: with this flag the call closes nothing; it changes what later programs inherit, and touches no memory.
-    let sealed = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if sealed != 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    if let Ok(terminal) = std::fs::File::open("/dev/tty") {
-        leave(&terminal);
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
 
-fn leave(terminal: &std::fs::File) {
-    #[expect(unsafe_code, reason = "no safe function gives up a terminal")]
-    // SAFETY: this request takes no argument and gives nothing back.
-    let left = unsafe { rustix::ioctl::ioctl(terminal, rustix::ioctl::NoArg::<{ libc::TIOCNOTTY as _ }>::new()) };
-    if let Err(error) = left {
-        tracing::warn!(%error, "jobs could write to this terminal: it could not be given up");
-    }
-}
+    use rstest::rstest;
 
-/// A process group, which has the id of the process that leads it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Group(Pid);
+    use super::*;
+    use crate::jobs::keeper::execute;
 
-/// Whether there was anyone to take a signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Signalled {
-    /// At least one process.
-    Delivered,
-    /// The group is empty.
-    NobodyLeft,
-}
-
-impl Group {
-    pub(super) fn of(child: &Child) -> Option<Self> {
-        child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).map(Self)
+    /// What bash prints when it is given this text, started as jobs are but without keeper and warden.
+    fn in_shell(text: &str, env: &[(&str, &str)], programs: Vec<Arc<ProgramFile>>) -> Result<String, String> {
+        let env: Vec<_> = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let plan = Plan::Shell { text: text.to_owned(), programs };
+        let launch = Launch::planned(plan, &env, Some("/bin/bash".as_ref())).map_err(|error| error.to_string())?;
+        let folder = std::fs::canonicalize(std::env::temp_dir()).unwrap();
+        let site = crate::script::Site { roots: vec![folder.clone()], path: Vec::new() };
+        let directory = site.directory(&folder).unwrap();
+        let (mut reader, writer) = io::pipe().unwrap();
+        let null = || OwnedFd::from(File::options().read(true).write(true).open("/dev/null").unwrap());
+        let streams = Streams { stdin: null(), stdout: writer.into(), stderr: null() };
+        let handles: Vec<OwnedFd> =
+            launch.handles(&directory, &streams).iter().map(|handle| handle.try_clone_to_owned().unwrap()).collect();
+        drop(streams);
+        let pid = execute(&launch.order().unwrap(), &handles).map_err(|fault| fault.to_string())?;
+        drop(handles);
+        let mut output = String::new();
+        reader.read_to_string(&mut output).unwrap();
+        rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
+        Ok(output)
     }
 
-    /// Asks all of the group to end.
-    pub(super) fn terminate(self) -> Signalled {
-        self.signal(Signal::TERM)
+    #[rstest]
+    #[case::two("echo one; echo two", "one\ntwo\n")]
+    #[case::like_an_option("-x; echo $-", "hpc\n")]
+    #[case::like_another("+B; echo $0", "bash\n")]
+    #[case::like_the_end("--; echo $#", "0\n")]
+    #[case::braces_are_text("echo {a,b} {1..3}", "{a,b} {1..3}\n")]
+    #[case::no_history("echo '!!'; set -o | grep -c 'hist.*on'", "!!\n0\n")]
+    // The last is the one that the shell lists the directory with.
+    #[case::no_descriptors("echo /proc/self/fd/*", "/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3\n")]
+    fn the_shell_reads_nothing_but_the_text(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(in_shell(text, &[("PATH", "/usr/bin:/bin")], Vec::new()).unwrap(), expected);
     }
 
-    /// Waits until nobody of the group runs any more.
-    ///
-    /// # Cancel safety
-    ///
-    /// Can be dropped at any time.
-    pub(super) async fn gone(self) {
-        // Its members are strangers' children by now, for whom there is nothing to wait on but the process table. The parent
-        // process that comes with the jobs issue will be told.
-        let mut pause = Duration::from_millis(1);
-        while self.is_running() {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(MOST_PAUSE);
-        }
+    #[test]
+    fn the_shell_takes_nothing_from_its_variables() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "echo startup file\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let env = [
+            ("PATH", "/usr/bin:/bin"),
+            ("BASH_ENV", path),
+            ("ENV", path),
+            ("BASH_FUNC_echo%%", "() { printf 'a function\\n'; }"),
+            ("SHELLOPTS", "xtrace:noglob"),
+            ("BASHOPTS", "extglob"),
+            ("CDPATH", "/"),
+            ("PS4", "$(printf 'expanded\\n' >&1)"),
+        ];
+        assert_eq!(
+            in_shell("echo text; shopt extglob; cd etc || echo stayed", &env, Vec::new()).unwrap(),
+            "text\nextglob        \toff\nstayed\n"
+        );
     }
 
-    /// Whether somebody of the group runs. One that has ended may stay in the table for long where nobody asks how it ended.
-    fn is_running(self) -> bool {
-        if test_kill_process_group(self.0) == Err(Errno::SRCH) {
-            return false;
-        }
-        let Ok(processes) = std::fs::read_dir("/proc") else { return true };
-        let stats = processes.filter_map(Result::ok).map(|entry| std::fs::read_to_string(entry.path().join("stat")));
-        stats.filter_map(Result::ok).any(|stat| self.has_running(&stat))
+    #[test]
+    fn a_text_longer_than_an_argument_is_refused() {
+        let echo = |bytes: usize| format!("echo {}", "x".repeat(bytes - "echo ".len()));
+        let most = in_shell(&echo(MOST_SHELL_BYTES), &[], Vec::new()).unwrap();
+        assert_eq!(most.len(), MOST_SHELL_BYTES - "echo ".len() + 1);
+        let refused = in_shell(&echo(MOST_SHELL_BYTES + 1), &[], Vec::new()).unwrap_err();
+        assert!(refused.contains("131072 bytes"), "{refused}");
     }
 
-    /// Whether this line of the process table is of a member that runs: behind the name in brackets stand state, parent, group.
-    fn has_running(self, stat: &str) -> bool {
-        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
-        let state = fields.next();
-        let group = fields.nth(1).and_then(|group| group.parse().ok()).and_then(Pid::from_raw);
-        group == Some(self.0) && !matches!(state, Some("Z" | "X"))
+    #[test]
+    fn a_program_of_the_text_must_be_what_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tool");
+        std::fs::copy("/usr/bin/echo", &path).unwrap();
+        let programs = vec![Arc::new(ProgramFile::open(&path).unwrap())];
+        let text = format!("{} one", path.display());
+        assert_eq!(in_shell(&text, &[], programs.clone()).unwrap(), "one\n");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::copy("/usr/bin/env", &path).unwrap();
+        let refused = in_shell(&text, &[], programs).unwrap_err();
+        assert!(refused.contains("tool is not what it was"), "{refused}");
     }
 
-    /// Ends all of the group.
-    pub(super) fn kill(self) -> Signalled {
-        self.signal(Signal::KILL)
-    }
-
-    fn signal(self, signal: Signal) -> Signalled {
-        // The kernel does not reuse an id while a group bears it. Once the group is empty a stranger could bear it only by leading
-        // a group of that very id, between the end of the last member and this call.
-        match kill_process_group(self.0, signal) {
-            Err(Errno::SRCH) => Signalled::NobodyLeft,
-            _ => Signalled::Delivered,
-        }
+    #[test]
+    fn without_a_shell_scripts_are_refused() {
+        let plan = Plan::Shell { text: "true; true".to_owned(), programs: Vec::new() };
+        assert!(matches!(Launch::planned(plan, &[], None), Err(SpawnError::NoShell)));
     }
 }

@@ -3,24 +3,24 @@
 use std::{process::ExitStatus, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
+use rustix::process::Signal;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    process::{Child, ChildStdin},
+    net::unix::pipe,
     sync::{OwnedSemaphorePermit, mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Job, Outlet, State, Status, StreamName,
-    process::{Group, Signalled},
-};
+use super::{Job, Outlet, State, Status, StreamName, keeper::Child, process::Pipes};
 use crate::policy::{ApprovedInput, Chunk, OutputFilter, PIECE_BYTES};
 
 /// How long nothing must come before a filter that sees everything is given a line that is not complete.
 const SILENCE: Duration = Duration::from_millis(100);
-/// How long output is still read when all of the group has ended: somebody who left it may hold the pipes open for ever.
+/// How long output is still read when all of the job has ended: somebody who was handed its pipes may hold them open for ever.
 const LAST_READ: Duration = Duration::from_secs(1);
+/// How long what was killed may take to end, be it in the midst of a slow write. Beyond that its warden may be what is stuck.
+const LAST_BREATH: Duration = Duration::from_secs(5);
 /// What the kernel is asked to hold between a job and its reader, so that the job can write on while its output is filtered.
 const PIPE_BYTES: usize = 1 << 20;
 
@@ -47,7 +47,8 @@ pub(super) enum Input {
     Close,
 }
 
-type Exit = std::io::Result<ExitStatus>;
+/// How a leader ended; none: nobody could tell.
+type Exit = Option<ExitStatus>;
 
 /// Why a job ended.
 #[derive(Clone, Copy)]
@@ -67,18 +68,19 @@ struct Ended {
 
 impl Pump {
     /// Runs until the child and its pipes have ended; then, and only then, the job is final.
-    pub(super) async fn run(self, mut child: Child) {
+    pub(super) async fn run(self, mut child: Child, pipes: Pipes) {
         let Self { job, status, stdout, stderr, input, outlet, timeout, grace, stop, permit } = self;
-        let group = Group::of(&child);
-        let pipes = (child.stdout.take(), child.stderr.take());
-        let writer = tokio::spawn(write_input(child.stdin.take(), input));
+        let writer = tokio::spawn(write_input(pipes.stdin, input));
         let all_gone = CancellationToken::new();
         let sink = |name| Sink { job: &job, name, outlet: outlet.as_ref(), all_gone: &all_gone };
         let output = async {
-            tokio::join!(drain(pipes.0, stdout, sink(StreamName::Stdout)), drain(pipes.1, stderr, sink(StreamName::Stderr)))
+            tokio::join!(
+                drain(pipes.stdout, stdout, sink(StreamName::Stdout)),
+                drain(pipes.stderr, stderr, sink(StreamName::Stderr))
+            )
         };
         tokio::pin!(output);
-        let ending = end(&mut child, group, timeout, grace, &stop);
+        let ending = end(&mut child, timeout, grace, &stop);
         tokio::pin!(ending);
         let mut is_drained = false;
         let ending = loop {
@@ -97,14 +99,8 @@ impl Pump {
     }
 }
 
-/// Waits for the first of exit, stop and deadline, and sees to it that nothing of the group is left.
-async fn end(
-    child: &mut Child,
-    group: Option<Group>,
-    timeout: Option<Duration>,
-    grace: Duration,
-    stop: &CancellationToken,
-) -> Ended {
+/// Waits for the first of exit, stop and deadline, and sees to it that nothing of the job is left.
+async fn end(child: &mut Child, timeout: Option<Duration>, grace: Duration, stop: &CancellationToken) -> Ended {
     let deadline = async {
         match timeout {
             Some(timeout) => tokio::time::sleep_until(Instant::now() + timeout).await,
@@ -112,36 +108,34 @@ async fn end(
         }
     };
     let (cause, exit) = tokio::select! {
-        exit = child.wait() => (Cause::Exited, Some(exit)),
+        exit = child.exited() => (Cause::Exited, Some((exit, Utc::now()))),
         () = stop.cancelled() => (Cause::Stopped, None),
         () = deadline => (Cause::TimedOut, None),
     };
-    let at = Utc::now();
-    let (exit, stopped_at) = clear(child, group, grace, exit).await;
-    Ended { cause, exit, at: stopped_at.unwrap_or(at) }
+    let (exit, at) = clear(child, grace, exit).await;
+    Ended { cause, exit, at }
 }
 
-/// TERM, grace, KILL, to whatever there is of the group. Gives how its leader ended, and when, if that was not known before.
-async fn clear(child: &mut Child, group: Option<Group>, grace: Duration, exit: Option<Exit>) -> (Exit, Option<DateTime<Utc>>) {
+/// TERM, grace, KILL, to whatever there is of the job. Gives how its leader ended, and when.
+async fn clear(child: &mut Child, grace: Duration, exited: Option<(Exit, DateTime<Utc>)>) -> (Exit, DateTime<Utc>) {
     let kill_at = Instant::now() + grace;
-    let is_empty = group.is_none_or(|group| group.terminate() == Signalled::NobodyLeft);
-    let exit = match exit {
-        Some(exit) if is_empty => return (exit, None),
-        Some(exit) => Some((exit, None)),
-        None => tokio::time::timeout_at(kill_at, child.wait()).await.ok().map(|exit| (exit, Some(Utc::now()))),
-    };
-    let is_gone = async {
-        if let Some(group) = group {
-            group.gone().await
+    if !child.is_gone() {
+        child.signal(Signal::TERM);
+    }
+    let mut exited = exited;
+    if exited.is_none() {
+        exited = tokio::time::timeout_at(kill_at, child.exited()).await.ok().map(|exit| (exit, Utc::now()));
+    }
+    if tokio::time::timeout_at(kill_at, child.gone()).await.is_err() {
+        child.signal(Signal::KILL);
+        if exited.is_none() {
+            exited = tokio::time::timeout(LAST_BREATH, child.exited()).await.ok().map(|exit| (exit, Utc::now()));
         }
-    };
-    if exit.is_none() || tokio::time::timeout_at(kill_at, is_gone).await.is_err() {
-        group.map(Group::kill);
+        if tokio::time::timeout(LAST_BREATH, child.gone()).await.is_err() {
+            child.abandon();
+        }
     }
-    match exit {
-        Some(exit) => exit,
-        None => (child.wait().await, Some(Utc::now())),
-    }
+    exited.unwrap_or_else(|| (None, Utc::now()))
 }
 
 /// Where a stream's output goes.
@@ -149,14 +143,13 @@ struct Sink<'a> {
     job: &'a Job,
     name: StreamName,
     outlet: Option<&'a Outlet>,
-    /// Cancelled when nothing of the job's group is left: whatever still comes is from strangers, or was in the pipe.
+    /// Cancelled when nothing of the job is left: whatever still comes is from strangers, or was in the pipe.
     all_gone: &'a CancellationToken,
 }
 
 /// Reads a stream to its end, through its filter, into the job's buffer. The reader waits for the filter, and so, in the end, does
 /// the job: nothing grows.
-async fn drain(pipe: Option<impl AsyncRead + Unpin + std::os::fd::AsFd>, mut filter: OutputFilter, sink: Sink<'_>) {
-    let Some(mut pipe) = pipe else { return };
+async fn drain(mut pipe: pipe::Receiver, mut filter: OutputFilter, sink: Sink<'_>) {
     // Refused beyond the system's allowance for the user; the pipe then stays as it was.
     _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE_BYTES);
     let mut piece = vec![0; PIECE_BYTES];
@@ -167,7 +160,7 @@ async fn drain(pipe: Option<impl AsyncRead + Unpin + std::os::fd::AsFd>, mut fil
             Next::Silence => sink.deliver(filter.silence().await).await,
             Next::End => break,
             Next::Strangers => {
-                tracing::warn!(job = %sink.job.id(), "a process that left the job's group still holds its output; it is read no further");
+                tracing::warn!(job = %sink.job.id(), "a process that is none of the job's still holds its output; it is read no further");
                 break;
             }
             Next::Failed(error) => {
@@ -235,7 +228,7 @@ impl Sink<'_> {
 }
 
 /// Writes what is approved, in order, until told to close.
-async fn write_input(stdin: Option<ChildStdin>, mut input: mpsc::Receiver<Input>) {
+async fn write_input(stdin: Option<pipe::Sender>, mut input: mpsc::Receiver<Input>) {
     let Some(mut stdin) = stdin else { return };
     while let Some(Input::Write(approved, done)) = input.recv().await {
         let written = async {
@@ -251,8 +244,8 @@ impl Status {
     fn finish(&mut self, Ended { cause, exit, at }: &Ended) {
         use std::os::unix::process::ExitStatusExt;
         self.ended = Some(*at);
-        self.exit_code = exit.as_ref().ok().and_then(ExitStatus::code);
-        self.signal = exit.as_ref().ok().and_then(ExitStatusExt::signal);
+        self.exit_code = exit.as_ref().and_then(ExitStatus::code);
+        self.signal = exit.as_ref().and_then(ExitStatusExt::signal);
         self.state = match cause {
             Cause::Stopped => State::Killed,
             Cause::TimedOut => State::TimedOut,

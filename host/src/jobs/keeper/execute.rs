@@ -1,0 +1,158 @@
+//! The start of a program: a new process, everything about it in place, then the program.
+
+use std::{
+    ffi::{CStr, CString, c_char, c_int, c_void},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    sync::atomic::{AtomicI32, Ordering},
+};
+
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitOptions, fchdir, getpid, getppid, set_parent_process_death_signal, setsid, waitpid},
+};
+
+use super::{
+    message::{Fault, Order, Step, Target},
+    system::{Closing, connect, last_error, seal},
+};
+use crate::script::Identity;
+
+/// Stack of the new process until it executes its program, in bytes: it calls the system and little else.
+const STACK_BYTES: usize = 64 * 1024;
+/// Exit code of a process that did not get to execute its program; nobody asks for it.
+const NOT_EXECUTED: c_int = 127;
+
+/// Starts a program. The process leads a session and a group of its own, stands in the directory it was given, holds its three streams
+/// and no other descriptor, blocks no signal, and is killed when the calling process ends. What signals do in it is as it is here, unless
+/// they are handled: then it is the default.
+///
+/// A binary is executed by its handle. What is executed by its path, an interpreted program, or whatever the text for a shell names, is
+/// looked at immediately before; between that and the kernel's own look at the path lies the race that remains.
+///
+/// # Errors
+///
+/// The program was not executed, and no process is left of the attempt.
+pub fn execute(order: &Order, handles: &[OwnedFd]) -> Result<Pid, Fault> {
+    let [directory, stdin, stdout, stderr, rest @ ..] = handles else { return Err(Fault::Order) };
+    let program = match (&order.target, rest) {
+        (Target::Handle, [program]) => Program::Handle(program.as_fd()),
+        (Target::Path(path), []) => Program::Path(path),
+        _ => return Err(Fault::Order),
+    };
+    for (path, identity) in &order.unchanged {
+        if Identity::at(path).ok().as_ref() != Some(identity) {
+            return Err(Fault::Changed(path.clone()));
+        }
+    }
+    let (args, env) = (pointers(&order.args), pointers(&order.env));
+    let streams = [stdin, stdout, stderr].map(AsFd::as_fd);
+    Start { program, args, env, directory: directory.as_fd(), streams, parent: getpid(), failure: Failure::default() }.begin()
+}
+
+enum Program<'a> {
+    Handle(BorrowedFd<'a>),
+    Path(&'a CStr),
+}
+
+/// Everything the new process needs, made before it exists: it can not allocate.
+struct Start<'a> {
+    program: Program<'a>,
+    /// Ends with a null pointer.
+    args: Vec<*const c_char>,
+    /// Ends with a null pointer.
+    env: Vec<*const c_char>,
+    directory: BorrowedFd<'a>,
+    /// None of them is a standard stream itself.
+    streams: [BorrowedFd<'a>; 3],
+    parent: Pid,
+    failure: Failure,
+}
+
+/// What the new process writes for the calling one, whose memory it shares.
+#[derive(Default)]
+struct Failure {
+    step: AtomicI32,
+    errno: AtomicI32,
+}
+
+const STEPS: [Step; 5] = [Step::Process, Step::Session, Step::Directory, Step::Streams, Step::Execute];
+
+fn pointers(texts: &[CString]) -> Vec<*const c_char> {
+    texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+impl Start<'_> {
+    fn begin(&self) -> Result<Pid, Fault> {
+        let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()];
+        #[expect(unsafe_code, reason = "no safe function makes a process that shares memory until it executes something")]
+        // SAFETY: as `posix_spawn` does it. The calling thread stands still until the new process has executed its program or ended,
+        // so that all that is borrowed here outlives it, and no two threads share the memory that it writes. The stack is its own,
+        // aligned, and grows down from its end.
+        let made = unsafe {
+            let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+            libc::clone(become_program, stack.as_mut_ptr_range().end.cast(), flags, std::ptr::from_ref(self).cast_mut().cast())
+        };
+        let pid = match Pid::from_raw(made) {
+            Some(pid) if made > 0 => pid,
+            _ => return Err(Fault::System { step: Step::Process, errno: last_error().raw_os_error() }),
+        };
+        match self.failure.errno.load(Ordering::SeqCst) {
+            0 => Ok(pid),
+            errno => {
+                // It has ended; nothing can be learnt from how.
+                _ = waitpid(Some(pid), WaitOptions::empty());
+                let step = usize::try_from(self.failure.step.load(Ordering::SeqCst)).ok().and_then(|step| STEPS.get(step));
+                Err(Fault::System { step: step.copied().unwrap_or(Step::Process), errno })
+            }
+        }
+    }
+
+    /// In the new process: every step, until one is refused. Allocates nothing, locks nothing.
+    fn run(&self) -> (Step, Errno) {
+        let Err((step, errno)) = self.prepare();
+        (step, errno)
+    }
+
+    fn prepare(&self) -> Result<std::convert::Infallible, (Step, Errno)> {
+        let at = |step: Step| move |errno: Errno| (step, errno);
+        setsid().map_err(at(Step::Session))?;
+        set_parent_process_death_signal(Some(Signal::KILL)).map_err(at(Step::Session))?;
+        if getppid() != Some(self.parent) {
+            return Err((Step::Session, Errno::CHILD));
+        }
+        fchdir(self.directory).map_err(at(Step::Directory))?;
+        connect(self.streams).and_then(|()| seal(Closing::OnExecute)).map_err(at(Step::Streams))?;
+        Err((Step::Execute, self.execute()))
+    }
+
+    /// Gives back why the program was not executed.
+    fn execute(&self) -> Errno {
+        let (args, env) = (self.args.as_ptr(), self.env.as_ptr());
+        #[expect(unsafe_code, reason = "no safe function executes a program")]
+        // SAFETY: the texts and the two lists live in the calling process, which stands still; each list ends with a null pointer. A
+        // set of no signals is all zeroes.
+        unsafe {
+            let none: libc::sigset_t = std::mem::zeroed();
+            libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+            match self.program {
+                Program::Handle(program) => {
+                    libc::syscall(libc::SYS_execveat, program.as_raw_fd(), c"".as_ptr(), args, env, libc::AT_EMPTY_PATH);
+                }
+                Program::Path(path) => _ = libc::execve(path.as_ptr(), args, env),
+            }
+        }
+        last_error()
+    }
+}
+
+extern "C" fn become_program(start: *mut c_void) -> c_int {
+    #[expect(unsafe_code, reason = "the C library hands on nothing but a pointer")]
+    // SAFETY: `begin` passes a pointer to a `Start`, shares it, and stands still while this process uses it.
+    let start = unsafe { &*start.cast_const().cast::<Start<'_>>() };
+    let (step, errno) = start.run();
+    let step = STEPS.iter().position(|known| *known == step).and_then(|step| i32::try_from(step).ok()).unwrap_or_default();
+    start.failure.step.store(step, Ordering::SeqCst);
+    start.failure.errno.store(errno.raw_os_error(), Ordering::SeqCst);
+    // The C library ends the process with this, and runs nothing on the way.
+    NOT_EXECUTED
+}

@@ -1,0 +1,220 @@
+//! What server and keeper say to each other, over sockets that nobody else holds.
+//!
+//! ```text
+//! server ─▶ keeper   one byte with a socket: a warden is wanted behind it
+//! server ─▶ warden   an Order with its handles, once; then one byte for each signal
+//! warden ─▶ server   Report; the end of the stream: nobody of the job is left
+//! ```
+//!
+//! Orders and reports are framed by their length, four bytes, little end first.
+
+use std::{
+    ffi::CString,
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
+};
+
+use rustix::{
+    io::retry_on_intr,
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
+        sendmsg,
+    },
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::script::Identity;
+
+/// Longest order, in bytes: Linux starts no program with more than 6 MiB of arguments and variables. The configuration of jobs
+/// decides how much of it there is.
+pub const MOST_ORDER_BYTES: usize = 8 << 20;
+/// Most handles that come with an order: directory, three streams, program.
+const MOST_HANDLES: usize = 5;
+/// Bytes of a frame's length.
+const LENGTH_BYTES: usize = size_of::<u32>();
+
+/// What a job starts with. With it go these handles, in this order: directory, standard input, output and error, and the program if
+/// it is executed by handle.
+#[derive(Serialize, Deserialize)]
+pub struct Order {
+    /// What is executed.
+    pub target: Target,
+    /// Arguments; the first is the program's name.
+    pub args: Vec<CString>,
+    /// Variables, as `NAME=value`.
+    pub env: Vec<CString>,
+    /// Paths that must still lead to what they led to when the job was judged.
+    pub unchanged: Vec<(PathBuf, Identity)>,
+}
+
+/// How the program is executed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// By the handle that was opened when it was judged.
+    Handle,
+    /// By its path, since the kernel hands this to an interpreter.
+    Path(CString),
+}
+
+/// What a warden says of its job.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Report {
+    /// It runs.
+    Started {
+        /// Process id of its leader.
+        leader: u32,
+        /// Process id of the warden.
+        warden: u32,
+    },
+    /// It does not run, and never did.
+    Refused(Fault),
+    /// Its leader has ended.
+    Exited {
+        /// What `wait` says of it.
+        status: i32,
+        /// Whether nobody of the job was left then.
+        is_last: bool,
+    },
+}
+
+/// Why a job was not started.
+#[derive(Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum Fault {
+    /// The order is no order.
+    #[error("what it should start with did not arrive whole")]
+    Order,
+    /// Something else is at that path by now.
+    #[error("{} is not what it was when the command was judged; send the command again", .0.display())]
+    Changed(PathBuf),
+    /// The system refused a step.
+    #[error("{step}: {}", io::Error::from_raw_os_error(*.errno))]
+    System {
+        /// The step.
+        step: Step,
+        /// What the system said.
+        errno: i32,
+    },
+}
+
+/// The steps of a start, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// A new process.
+    Process,
+    /// A session of its own, and an end when its warden ends.
+    Session,
+    /// Entering the directory.
+    Directory,
+    /// Standard streams, and nothing else.
+    Streams,
+    /// Executing the program.
+    Execute,
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Process => "making a process",
+            Self::Session => "making a session",
+            Self::Directory => "entering its directory",
+            Self::Streams => "connecting its streams",
+            Self::Execute => "executing it",
+        })
+    }
+}
+
+/// A message as it goes over a socket.
+///
+/// # Errors
+///
+/// It is longer than [`MOST_ORDER_BYTES`].
+pub fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
+    let body = postcard::to_allocvec(message).map_err(io::Error::other)?;
+    if body.len() > MOST_ORDER_BYTES {
+        return Err(io::Error::other(format!("{} bytes of arguments and variables are too many", body.len())));
+    }
+    let length = u32::try_from(body.len()).map_err(io::Error::other)?;
+    Ok([&length.to_le_bytes(), &*body].concat())
+}
+
+/// Takes the first message out of what was read; none if it is not complete yet.
+///
+/// # Errors
+///
+/// It is no message of this kind.
+pub fn unframe<M: DeserializeOwned>(read: &mut Vec<u8>) -> io::Result<Option<M>> {
+    let Some((length, rest)) = read.split_first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+    let length = body_length(*length)?;
+    let Some(body) = rest.get(..length) else { return Ok(None) };
+    let message = postcard::from_bytes(body).map_err(io::Error::other)?;
+    read.drain(..LENGTH_BYTES + length);
+    Ok(Some(message))
+}
+
+fn body_length(length: [u8; LENGTH_BYTES]) -> io::Result<usize> {
+    let length = usize::try_from(u32::from_le_bytes(length)).map_err(io::Error::other)?;
+    if length > MOST_ORDER_BYTES { Err(io::Error::other("a message of an impossible length")) } else { Ok(length) }
+}
+
+/// Sends bytes, as many as there is room for, and with the first of them handles. Says how many were sent.
+///
+/// # Errors
+///
+/// Nothing was sent: nobody is at the other end, or there is no room.
+pub fn send(socket: impl AsFd, bytes: &[u8], handles: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_HANDLES))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !handles.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(handles)) {
+        return Err(io::Error::other("too many handles"));
+    }
+    Ok(retry_on_intr(|| sendmsg(&socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL))?)
+}
+
+/// Receives what is there, waiting if nothing is, and the handles that came with it. 0: the other end is closed.
+///
+/// # Errors
+///
+/// The socket failed.
+pub fn receive(socket: impl AsFd, bytes: &mut [u8], handles: &mut Vec<OwnedFd>) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_HANDLES))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = retry_on_intr(|| recvmsg(&socket, &mut [IoSliceMut::new(bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC))?;
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(came) = message {
+            handles.extend(came);
+        }
+    }
+    Ok(received.bytes)
+}
+
+/// Waits for an order. None: whoever wanted to send it is gone.
+///
+/// # Errors
+///
+/// It is no order, or the socket failed.
+pub fn receive_order(socket: impl AsFd) -> io::Result<Option<(Order, Vec<OwnedFd>)>> {
+    let mut handles = Vec::new();
+    let mut length = [0; LENGTH_BYTES];
+    if !fill(&socket, &mut length, &mut handles)? {
+        return Ok(None);
+    }
+    let mut body = vec![0; body_length(length)?];
+    if !fill(&socket, &mut body, &mut handles)? {
+        return Ok(None);
+    }
+    Ok(Some((postcard::from_bytes(&body).map_err(io::Error::other)?, handles)))
+}
+
+/// Whether all of it came before the other end was closed.
+fn fill(socket: impl AsFd, bytes: &mut [u8], handles: &mut Vec<OwnedFd>) -> io::Result<bool> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match receive(&socket, &mut bytes[filled..], handles)? {
+            0 => return Ok(false),
+            received => filled += received,
+        }
+    }
+    Ok(true)
+}

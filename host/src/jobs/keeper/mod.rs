@@ -1,0 +1,178 @@
+//! The keeper: a small process of this same binary that starts all jobs and outlives none of them.
+//!
+//! ```text
+//! server ──────▶ keeper                     forks a warden for each job; kills whatever descends from it when the server is gone
+//!    │             ├─ warden ─▶ job         starts the job; whatever the job leaves without a parent becomes the warden's child
+//!    └────────────▶├─ warden ─▶ job         a socket from server to warden: the order, signals, how it ended
+//!                  └─ …
+//! ```
+//!
+//! Server, keeper and wardens are subreapers: a process whose parent ends becomes the child of the nearest of them, not of the system's
+//! first process. So all that descends from a job descends from its warden, be it in sessions of its own or forked twice, and
+//! the kernel keeps the books: a job is gone when its warden has no child left.
+//!
+//! | who dies | who sees to it that nothing is left |
+//! |---|---|
+//! | the server, however | every warden kills its job, and the keeper whatever descends from it |
+//! | the keeper | every warden kills its job, and the server whatever descends from it; it starts nothing any more |
+//! | a warden | the keeper kills what it left; the job's leader dies with it |
+//!
+//! Keeper and wardens have one thread, little memory and no policy, so a job starts from a process that is cheap to copy, with no
+//! descriptor, variable or terminal of the server.
+
+mod child;
+mod execute;
+mod family;
+mod message;
+mod process;
+mod system;
+mod warden;
+
+use std::{
+    collections::HashSet,
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{net::UnixStream as StdStream, process::CommandExt},
+    },
+    path::Path,
+    process::{Child as Process, Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::process::{Signal, getpid, set_child_subreaper};
+use tokio::{
+    io::{AsyncWriteExt, Interest},
+    net::UnixStream,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub use child::Child;
+#[cfg(test)]
+pub use execute::execute;
+use message::{Fault, frame, send};
+pub use message::{Order, Target};
+pub use process::keep;
+
+/// How long the start of a job may take; most of it is the system's reading of the program.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+/// Between two rounds of killing what a dead keeper left.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Rounds of killing until the server gives up; what can not be killed belongs to another user.
+const MOST_ROUNDS: usize = 500;
+
+/// This program, also if its file was replaced meanwhile.
+pub const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// The server's end of the keeper. The keeper ends, and everything with it, when this is dropped.
+pub struct Keeper {
+    socket: Arc<UnixStream>,
+    lost: CancellationToken,
+    _watch: DropGuard,
+}
+
+/// Why a job was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is nobody to start it.
+    #[error("the process that starts jobs is gone, so nothing is started any more; an operator must start portcullis anew")]
+    KeeperLost,
+    /// It was tried.
+    #[error(transparent)]
+    Refused(#[from] Fault),
+    /// It took too long; it does not run.
+    #[error("it took longer than {} s", START_DEADLINE.as_secs())]
+    TooSlow,
+    /// The way to the keeper failed.
+    #[error("could not tell the process that starts jobs: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Keeper {
+    /// Starts a keeper from `program`, which is [`THIS_PROGRAM`] wherever `main` calls [`keep`] first. Returns before it is ready: jobs
+    /// can be started at once and wait for it. The calling process becomes a subreaper.
+    ///
+    /// # Errors
+    ///
+    /// The system does not start it.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn start(program: &Path) -> io::Result<Self> {
+        set_child_subreaper(Some(getpid()))?;
+        let (ours, its) = StdStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let process = Command::new(program)
+            .arg0("portcullis")
+            .arg(process::KEEP_JOBS)
+            .env_clear()
+            .stdin(Stdio::from(OwnedFd::from(its)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let socket = Arc::new(UnixStream::from_std(ours)?);
+        let (lost, over) = (CancellationToken::new(), CancellationToken::new());
+        tokio::spawn(over.clone().run_until_cancelled_owned(watch(socket.clone(), process, lost.clone())));
+        Ok(Self { socket, lost, _watch: over.drop_guard() })
+    }
+
+    /// Starts a job. `handles` are those that an [`Order`] names.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was started when this is dropped is killed.
+    pub async fn start_job(&self, order: &Order, handles: &[BorrowedFd<'_>]) -> Result<Child, StartError> {
+        tokio::select! {
+            biased;
+            () = self.lost.cancelled() => Err(StartError::KeeperLost),
+            started = tokio::time::timeout(START_DEADLINE, self.ask_for(order, handles)) => started.map_err(|_| StartError::TooSlow)?,
+        }
+    }
+
+    async fn ask_for(&self, order: &Order, handles: &[BorrowedFd<'_>]) -> Result<Child, StartError> {
+        let order = frame(order)?;
+        let (ours, its) = StdStream::pair()?;
+        ours.set_nonblocking(true)?;
+        // The handles go with the first bytes, for which there is room, since nothing was sent yet.
+        let sent = send(&ours, &order, handles)?;
+        self.socket.async_io(Interest::WRITABLE, || send(&*self.socket, &[0], &[its.as_fd()])).await?;
+        drop(its);
+        let mut socket = UnixStream::from_std(ours)?;
+        socket.write_all(&order[sent..]).await?;
+        Child::start(socket).await
+    }
+}
+
+/// Waits for the end of the keeper, which comes before the server's only if somebody killed it, and then sees to what it left.
+async fn watch(socket: Arc<UnixStream>, mut process: Process, lost: CancellationToken) {
+    // It never says anything, so whatever can be read is the end.
+    while socket.readable().await.is_ok()
+        && socket.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    {}
+    lost.cancel();
+    tracing::error!("the process that starts jobs is gone: all jobs are stopped, and nothing is started any more");
+    let clearing = tokio::task::spawn_blocking(move || {
+        // It may be but stopped, or deaf.
+        process.kill()?;
+        process.wait()?;
+        clear()
+    });
+    match clearing.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "some of what jobs started may run on"),
+        Err(error) => tracing::error!(%error, "some of what jobs started may run on"),
+    }
+}
+
+/// Kills whatever descends from this process, but for its own group.
+fn clear() -> io::Result<()> {
+    for _ in 0..MOST_ROUNDS {
+        if family::signal(Signal::KILL, &HashSet::new())? == 0 {
+            return Ok(());
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Err(io::Error::other("it does not end when killed"))
+}

@@ -1,0 +1,182 @@
+//! The keeper itself: forks wardens, and is the last parent of everything.
+
+use std::{
+    collections::HashSet,
+    ffi::OsStr,
+    fs::File,
+    io::{self, Write},
+    os::fd::{AsFd, OwnedFd},
+    process::ExitCode,
+};
+
+use rustix::{
+    fs::Mode,
+    io::Errno,
+    net::sockopt::{socket_peercred, socket_type},
+    process::{
+        DumpableBehavior, Pid, Signal, WaitOptions, chdir, getpid, getppid, set_child_subreaper, set_dumpable_behavior,
+        set_parent_process_death_signal, setsid, umask, wait,
+    },
+};
+
+use super::{
+    family,
+    message::receive,
+    system::{Closing, Pauses, Signals, connect, fork, seal},
+    warden,
+};
+
+/// The one argument of the program when it is to be a keeper.
+pub const KEEP_JOBS: &str = "keep-jobs";
+/// What new files are never: writable by others. What the server's own user file-creation mask forbids is forbidden besides.
+const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
+/// Exit code where somebody called it by hand: wrong usage.
+const NOT_FOR_PEOPLE: u8 = 3;
+/// Exit code where the system refused what it needs.
+const FAILED: u8 = 125;
+
+/// Is the keeper, or a warden that it forked, if this program was started as one; gives the exit code when its work is done. To be
+/// called before anything else: before threads, the log, and the parsing of arguments.
+pub fn keep() -> Option<ExitCode> {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().as_deref() != Some(OsStr::new(KEEP_JOBS)) || args.next().is_some() {
+        return None;
+    }
+    if !is_from_server() {
+        // If nobody can read it there is nobody to tell that either.
+        _ = writeln!(
+            io::stderr(),
+            "portcullis: `{KEEP_JOBS}` is what portcullis starts for itself to keep jobs; start `portcullis serve` or `portcullis run`"
+        );
+        return Some(ExitCode::from(NOT_FOR_PEOPLE));
+    }
+    Some(run().map_or(ExitCode::from(FAILED), |()| ExitCode::SUCCESS))
+}
+
+/// Whether standard input is a socket that the parent made.
+fn is_from_server() -> bool {
+    let stdin = io::stdin();
+    socket_type(&stdin).is_ok() && socket_peercred(&stdin).is_ok_and(|peer| Some(peer.pid) == getppid())
+}
+
+struct Keeper {
+    socket: OwnedFd,
+    signals: Signals,
+    server: Pid,
+    wardens: HashSet<Pid>,
+    /// Whether everything is to be killed.
+    is_ending: bool,
+    /// Whether a warden was killed, so that what it watched may be here.
+    has_strays: bool,
+    pauses: Pauses,
+}
+
+/// Which process this is by now.
+enum Role {
+    /// The keeper, and nobody is left.
+    Done,
+    /// A new process, to be the warden behind this socket.
+    Warden(OwnedFd),
+}
+
+fn run() -> io::Result<()> {
+    let Some(server) = getppid() else { return Ok(()) };
+    let socket = settle()?;
+    let signals = Signals::open()?;
+    set_parent_process_death_signal(Some(Signal::TERM))?;
+    let mut keeper =
+        Keeper { socket, signals, server, wardens: HashSet::new(), is_ending: false, has_strays: false, pauses: Pauses::new() };
+    let keepers_id = getpid();
+    match keeper.serve()? {
+        Role::Done => Ok(()),
+        Role::Warden(socket) => {
+            // Of the keeper's own nothing is kept: who holds its socket would keep the server from seeing its end.
+            let Keeper { signals, .. } = keeper;
+            warden::run(socket, signals, keepers_id)
+        }
+    }
+}
+
+/// Leaves everything behind that came from the server, its terminal and its directory included, but for the socket.
+fn settle() -> io::Result<OwnedFd> {
+    seal(Closing::Now)?;
+    let socket = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
+    let nothing = File::options().read(true).write(true).open("/dev/null")?;
+    connect([nothing.as_fd(); 3])?;
+    setsid()?;
+    chdir("/")?;
+    set_child_subreaper(Some(getpid()))?;
+    // No job can read or change its memory, though it is of the same user.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    umask(umask(UMASK) | UMASK);
+    Ok(socket)
+}
+
+impl Keeper {
+    /// Until the server is gone and nobody is left; in a new warden until it is one.
+    fn serve(&mut self) -> io::Result<Role> {
+        loop {
+            let is_deserted = self.reap();
+            if self.is_ending && is_deserted {
+                return Ok(Role::Done);
+            }
+            self.kill()?;
+            let must_look = self.is_ending || self.has_strays;
+            let pause = must_look.then(|| self.pauses.next());
+            let socket = (!self.is_ending).then_some(&self.socket);
+            if self.signals.wait(socket, pause)?
+                && let Some(socket) = self.receive()
+            {
+                match fork() {
+                    Ok(None) => return Ok(Role::Warden(socket)),
+                    Ok(Some(warden)) => _ = self.wardens.insert(warden),
+                    // The socket is closed here and now, which tells the server.
+                    Err(_) => {}
+                }
+            }
+            self.is_ending |= getppid() != Some(self.server);
+        }
+    }
+
+    /// The socket of a job that is wanted. None: there is none, or the server is gone.
+    fn receive(&mut self) -> Option<OwnedFd> {
+        let mut handles = Vec::new();
+        match receive(&self.socket, &mut [0], &mut handles) {
+            Ok(1..) => handles.pop(),
+            Ok(0) | Err(_) => {
+                self.is_ending = true;
+                None
+            }
+        }
+    }
+
+    /// Asks how children ended. Says whether there are none any more.
+    fn reap(&mut self) -> bool {
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                // Only one that was killed, or failed, can have left somebody.
+                Ok(Some((child, status))) => {
+                    if self.wardens.remove(&child) && status.exit_status() != Some(0) {
+                        (self.has_strays, self.pauses) = (true, Pauses::new());
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Ok(None) => return false,
+                Err(_) => {
+                    self.has_strays = false;
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Kills what has no warden any more, or everything.
+    fn kill(&mut self) -> io::Result<()> {
+        if self.is_ending {
+            family::signal(Signal::KILL, &HashSet::new())?;
+        } else if self.has_strays {
+            self.has_strays = family::signal(Signal::KILL, &self.wardens)? > 0;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! The warden of one job: starts it, is the parent of whatever it leaves without one, and ends when nobody of it is left.
+
+use std::{
+    collections::HashSet,
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, recv},
+    process::{Pid, Signal, WaitOptions, getpid, getppid, set_child_subreaper, set_parent_process_death_signal, setsid, wait},
+};
+
+use super::{
+    execute::execute,
+    family,
+    message::{Fault, Report, frame, receive_order, send},
+    system::{Pauses, Signals},
+};
+
+/// Signals taken from the server at a time.
+const MOST_SIGNALS: usize = 16;
+
+/// What goes on in a warden.
+pub struct Warden {
+    signals: Signals,
+    /// None: the server has closed it, or is gone.
+    socket: Option<OwnedFd>,
+    keeper: Pid,
+    leader: Pid,
+    /// Whether all of the job is to be killed.
+    is_ending: bool,
+    pauses: Pauses,
+}
+
+/// Who is left of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Somebody,
+    Nobody,
+}
+
+/// Is a warden until its job has ended and left nobody. `keeper` is the process that forked this one.
+///
+/// # Errors
+///
+/// The system refused what a warden needs; nothing was started, or all of it is left to the keeper.
+pub fn run(socket: OwnedFd, signals: Signals, keeper: Pid) -> io::Result<()> {
+    // In a group of its own, so that it can be told from its job and the keeper from it.
+    setsid()?;
+    set_child_subreaper(Some(getpid()))?;
+    set_parent_process_death_signal(Some(Signal::TERM))?;
+    if getppid() != Some(keeper) {
+        return Ok(());
+    }
+    let started = match receive_order(&socket) {
+        Ok(None) => return Ok(()),
+        Ok(Some((order, handles))) => execute(&order, &handles),
+        Err(_) => Err(Fault::Order),
+    };
+    match started {
+        Ok(leader) => {
+            let number = |pid: Pid| pid.as_raw_nonzero().get().unsigned_abs();
+            tell(Some(&socket), &Report::Started { leader: number(leader), warden: number(getpid()) });
+            Warden { signals, socket: Some(socket), keeper, leader, is_ending: false, pauses: Pauses::new() }.watch()
+        }
+        Err(fault) => {
+            tell(Some(&socket), &Report::Refused(fault));
+            Ok(())
+        }
+    }
+}
+
+/// Whoever does not listen any more is told nothing.
+fn tell(socket: Option<&OwnedFd>, report: &Report) {
+    if let (Some(socket), Ok(report)) = (socket, frame(report)) {
+        _ = send(socket.as_fd(), &report, &[]);
+    }
+}
+
+impl Warden {
+    fn watch(mut self) -> io::Result<()> {
+        while self.reap() == Left::Somebody {
+            if self.is_ending {
+                family::signal(Signal::KILL, &HashSet::new())?;
+            }
+            self.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Asks how children ended, those that the job left included, and tells of its leader.
+    fn reap(&mut self) -> Left {
+        let mut ended = None;
+        let left = loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((child, status))) if child == self.leader => ended = Some(status),
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) => break Left::Somebody,
+                Err(_) => break Left::Nobody,
+            }
+        };
+        if let Some(status) = ended {
+            tell(self.socket.as_ref(), &Report::Exited { status: status.as_raw(), is_last: left == Left::Nobody });
+        }
+        left
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let pause = self.is_ending.then(|| self.pauses.next());
+        if self.signals.wait(self.socket.as_ref(), pause)? {
+            self.listen()?;
+        }
+        self.is_ending |= getppid() != Some(self.keeper);
+        Ok(())
+    }
+
+    /// Takes what the server sent: signals to pass on, of which KILL is meant for good.
+    fn listen(&mut self) -> io::Result<()> {
+        let mut numbers = [0; MOST_SIGNALS];
+        let Some(socket) = &self.socket else { return Ok(()) };
+        let sent = recv(socket, &mut numbers, RecvFlags::DONTWAIT).map_or(0, |(read, _)| read);
+        if sent == 0 {
+            self.socket = None;
+            self.is_ending = true;
+        }
+        for number in &numbers[..sent] {
+            match Signal::from_named_raw(i32::from(*number)) {
+                Some(Signal::KILL) | None => self.is_ending = true,
+                Some(signal) => _ = family::signal(signal, &HashSet::new())?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,393 @@
+//! What a job starts with, that it is what was judged, and that nothing of it is left, whoever dies.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use portcullis::{
+    config::{self, DefaultVerdict},
+    jobs::{Job, Keeper, Registry, Stdin, StreamName},
+    policy::{Approved, Chain, Decision, Engine, Request, types},
+    script::{Script, Site},
+};
+use rstest::rstest;
+use rustix::process::Signal;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::guests::limits;
+use crate::support::{eventually, gone, is_alive, scene::Scene, signal, wire::Wire};
+
+/// Forks twice, into a session of its own each time, has its parents gone, ignores TERM and says its id.
+const DAEMON: &str =
+    "setsid -f setsid -f sh -c \"trap \\\"\\\" TERM; echo \\$\\$ >>daemons; while :; do sleep 0.05; done\" >/dev/null 2>&1";
+
+fn processes() -> Vec<(u32, u32, String)> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let stat = |entry: fs::DirEntry| {
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let (id, parent) = (stat.split(' ').next()?.parse().ok()?, stat.rsplit(')').next()?.split(' ').nth(2)?.parse().ok()?);
+        let line = fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        Some((id, parent, line))
+    };
+    entries.filter_map(stat).collect()
+}
+
+/// The keeper below the server, or the wardens below the keeper.
+fn keepers_below(parent: u32) -> Vec<u32> {
+    let is_one = |(_, its, line): &&(u32, u32, String)| *its == parent && line.ends_with("\0keep-jobs\0");
+    processes().iter().filter(is_one).map(|(id, ..)| *id).collect()
+}
+
+fn keeper_of(server: u32) -> u32 {
+    eventually("there is a keeper", || keepers_below(server).first().copied())
+}
+
+/// The ids that daemons said, once there are so many.
+#[track_caller]
+fn daemons(scene: &Scene, count: usize) -> Vec<u32> {
+    eventually("the daemons are up", || {
+        let said = fs::read_to_string(scene.root().join("daemons")).unwrap_or_default();
+        (said.lines().count() == count).then(|| said.lines().map(|line| line.parse().unwrap()).collect())
+    })
+}
+
+#[rstest]
+#[case::usual("022", "0022")]
+#[case::lax("000", "0022")]
+#[case::strict("077", "0077")]
+#[case::group("002", "0022")]
+fn new_files_are_never_writable_by_others(#[case] servers: &str, #[case] jobs: &str) {
+    let scene = Scene::open("");
+    let mut command = std::process::Command::new("sh");
+    let run = scene.command(["run", "--", "sh", "-c", "umask"]);
+    command.args(["-c", "umask $0; exec \"$@\"", servers]).arg(run.get_program()).args(run.get_args());
+    command.current_dir(scene.root()).env_clear();
+    command.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let done = crate::support::scene::Running::start(&mut command).done().expect(0);
+    assert_eq!(done.stdout().trim(), jobs);
+}
+
+#[test]
+fn a_job_leads_its_own_session_and_inherits_nothing() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute("cat /proc/self/stat /proc/self/status");
+    let pid = wire.ended(&job)["pid"].to_string();
+    let output = wire.output(&job)["stdout"].as_str().unwrap().to_owned();
+    let fields: Vec<_> = output.lines().next().unwrap().rsplit(')').next().unwrap().split(' ').collect();
+    // Behind the name: state, parent, group, session, terminal.
+    assert_eq!((fields[3], fields[4], fields[5]), (&*pid, &*pid, "0"), "{output}");
+    for line in ["SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000", "SigCgt:\t0000000000000000"] {
+        assert!(output.contains(line), "{output}");
+    }
+    let job = wire.execute("ls /proc/self/fd");
+    wire.ended(&job);
+    // The fourth is the one `ls` reads the directory with.
+    assert_eq!(wire.output(&job)["stdout"], "0\n1\n2\n3\n");
+    let job = wire.sh("exec 3</dev/tty");
+    assert_eq!(wire.ended(&job)["status"], "failed");
+}
+
+#[test]
+fn a_job_has_exactly_the_configured_variables() {
+    let scene = Scene::open("[jobs.env]\npass = [\"COLOR\"]\npass_matching = [\"LC_*\", \"L*\"]\nset = { LC_TIME = \"C\" }");
+    let server = [
+        ("COLOR", "blue"),
+        ("LC_ALL", "C"),
+        ("LC_TIME", "POSIX"),
+        ("LD_LIBRARY_PATH", "/nowhere"),
+        ("LOCPATH", "/"),
+        ("XLC_A", "x"),
+    ];
+    let mut wire = Wire::start_with(&scene, &server);
+    wire.initialize();
+    let job = wire.execute("LC_PAPER=C env -u PATH -u GIT_CEILING_DIRECTORIES");
+    wire.ended(&job);
+    let output = wire.output(&job)["stdout"].as_str().unwrap().to_owned();
+    assert_eq!(output, "COLOR=blue\nLC_ALL=C\nLC_PAPER=C\nLC_TIME=C\n");
+}
+
+/// Whoever is ended, at once and without being asked: nothing that the job started is left, its daemons included.
+#[rstest]
+#[case::server(&["server"])]
+#[case::keeper(&["keeper"])]
+#[case::warden(&["warden"])]
+#[case::server_and_keeper(&["server", "keeper"])]
+#[case::keeper_and_warden(&["keeper", "warden"])]
+#[case::server_and_warden(&["warden", "server"])]
+fn nothing_outlives_who_watches_it(#[case] dying: &[&str]) {
+    let scene = Scene::open("grace_ms = 60000");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh(&format!("{DAEMON}; {DAEMON}; trap \"\" TERM; while :; do sleep 0.05; done"));
+    let daemons = daemons(&scene, 2);
+    let keeper = keeper_of(wire.pid());
+    let warden = keepers_below(keeper)[0];
+    for who in dying {
+        let id = match *who {
+            "server" => wire.pid(),
+            "keeper" => keeper,
+            _ => warden,
+        };
+        signal(id, Signal::KILL);
+    }
+    daemons.into_iter().for_each(gone);
+    scene.deserted();
+    gone(warden);
+    if dying.contains(&"server") {
+        gone(keeper);
+    } else {
+        let status = wire.ended(&job);
+        assert_eq!((&status["status"], &status["exit_code"]), (&"failed".into(), &json!(null)), "{status}");
+    }
+}
+
+#[test]
+fn without_a_keeper_nothing_starts_and_it_is_said() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let jobs: Vec<_> = (0..3).map(|_| wire.execute("sleep 1000")).collect();
+    signal(keeper_of(wire.pid()), Signal::KILL);
+    for job in jobs {
+        wire.ended(&job);
+    }
+    let said = wire.refused("execute_command", json!({ "command": "true" }));
+    assert!(said.contains("the process that starts jobs is gone"), "{said}");
+    assert!(wire.stderr().contains("the process that starts jobs is gone: all jobs are stopped"), "{}", wire.stderr());
+    scene.deserted();
+    assert!(scene.audit().iter().any(|line| line.to_string().contains("the process that starts jobs is gone")));
+}
+
+#[test]
+fn a_stopped_warden_hinders_no_kill() {
+    let scene = Scene::open("grace_ms = 0");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh(&format!("{DAEMON}; while :; do sleep 0.05; done"));
+    let daemons = daemons(&scene, 1);
+    signal(keepers_below(keeper_of(wire.pid()))[0], Signal::STOP);
+    assert_eq!(wire.tell("kill_job", json!({ "job_id": job }))["status"], "killed");
+    daemons.into_iter().for_each(gone);
+    scene.deserted();
+}
+
+#[test]
+fn a_kill_finds_what_left_group_and_session() {
+    let scene = Scene::open("grace_ms = 200");
+    let mut wire = Wire::open(&scene);
+    let other = wire.execute("sleep 1000");
+    let job = wire.sh(&format!("for i in 1 2 3 4 5; do {DAEMON}; done; while :; do sleep 0.05; done"));
+    let daemons = daemons(&scene, 5);
+    assert_eq!(wire.tell("kill_job", json!({ "job_id": job }))["status"], "killed");
+    assert!(!daemons.into_iter().any(is_alive), "a final job has nothing left");
+    assert_eq!(wire.status(&other)["status"], "running");
+}
+
+#[test]
+fn what_left_its_session_ends_with_its_job() {
+    let scene = Scene::open("grace_ms = 200");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh(&format!("{DAEMON}; while [ ! -s daemons ]; do sleep 0.01; done; exit 4"));
+    let status = wire.ended(&job);
+    assert_eq!((&status["status"], &status["exit_code"]), (&"failed".into(), &4.into()));
+    assert!(!daemons(&scene, 1).into_iter().any(is_alive));
+}
+
+#[test]
+fn what_forks_without_end_is_killed() {
+    let scene = Scene::open("grace_ms = 100");
+    let mut wire = Wire::open(&scene);
+    let fork = "f() { while :; do (trap \"\" TERM; setsid sleep 1000 & sleep 0.2) & sleep 0.002; done; }; f & f & f";
+    let job = wire.sh(fork);
+    eventually("it forks", || (scene.processes().len() > 50).then_some(()));
+    assert_eq!(wire.tell("kill_job", json!({ "job_id": job }))["status"], "killed");
+    assert_eq!(scene.processes(), Vec::<u32>::new());
+}
+
+/// A folder with programs, a root, and everything that starts what is approved there, without a policy.
+struct Bench {
+    folder: TempDir,
+    chain: Chain,
+    registry: Registry,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().canonicalize().unwrap();
+        for below in ["root/project", "bin", "cache"] {
+            fs::create_dir_all(base.join(below)).unwrap();
+            fs::set_permissions(base.join(below), Permissions::from_mode(0o700)).unwrap();
+        }
+        let jobs = config::Jobs {
+            roots: vec![base.join("root")],
+            cwd: base.join("root"),
+            path: vec![base.join("bin")],
+            shell: None,
+            env: Vec::new(),
+            max_running: 10,
+            timeout: Some(Duration::from_secs(20)),
+            grace: Duration::from_millis(100),
+            output_bytes: 1 << 20,
+            keep_finished: 10,
+            keep_for: Duration::from_secs(60),
+        };
+        let engine = Engine::new(&limits()).unwrap();
+        let site = Site { roots: jobs.roots.clone(), path: jobs.path.clone() };
+        let chain = Chain::load(&engine, &[], &base.join("cache"), DefaultVerdict::Allow, site).await.unwrap();
+        let keeper = Keeper::start(Path::new(env!("CARGO_BIN_EXE_portcullis"))).unwrap();
+        Self { registry: Registry::new(jobs, keeper), chain, folder }
+    }
+
+    fn at(&self, below: &str) -> PathBuf {
+        self.folder.path().canonicalize().unwrap().join(below)
+    }
+
+    /// Puts a program in the place of what is there, as `mv` does.
+    fn install(&self, name: &str, content: &[u8]) {
+        let new = self.at("bin").join(format!(".{name}"));
+        fs::write(&new, content).unwrap();
+        fs::set_permissions(&new, Permissions::from_mode(0o755)).unwrap();
+        fs::rename(new, self.at("bin").join(name)).unwrap();
+    }
+
+    async fn approve(&self, command: &str, cwd: &str) -> Approved {
+        let site = Site { roots: vec![self.at("root")], path: vec![self.at("bin")] };
+        let cwd = site.directory(&self.at(cwd)).unwrap();
+        let request = Request {
+            script: Script::new(command.to_owned(), self.chain.parser().parse(command).await.unwrap(), &site, &cwd).unwrap(),
+            cwd,
+            env: vec![("KEY".to_owned(), "value".to_owned())],
+            timeout: None,
+            client: types::Client { name: String::new(), version: String::new() },
+        };
+        match self.chain.decide(request).await.decision {
+            Decision::Approved(approved) => *approved,
+            _ => panic!("nobody denies here"),
+        }
+    }
+
+    async fn start(&self, approved: Approved) -> Result<Arc<Job>, String> {
+        self.registry.spawn(approved, Stdin::Null, None).await.map_err(|error| error.to_string())
+    }
+
+    /// What an approved command prints.
+    async fn output(&self, approved: Approved) -> Result<String, String> {
+        let job = self.start(approved).await?;
+        job.ended().await;
+        Ok(String::from_utf8(job.output(StreamName::Stdout).all().bytes).unwrap())
+    }
+}
+
+fn system(program: &str) -> Vec<u8> {
+    fs::read(Path::new("/usr/bin").join(program)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binary_that_was_swapped_runs_as_it_was_judged() {
+    let bench = Bench::new().await;
+    bench.install("tool", &system("echo"));
+    let approved = bench.approve("tool one two", "root").await;
+    bench.install("tool", &system("env"));
+    assert_eq!(bench.output(approved).await.unwrap(), "one two\n");
+    let approved = bench.approve("tool", "root").await;
+    fs::remove_file(bench.at("bin/tool")).unwrap();
+    assert_eq!(bench.output(approved).await.unwrap(), "KEY=value\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binary_that_became_a_script_does_not_start() {
+    let bench = Bench::new().await;
+    bench.install("tool", &system("echo"));
+    let approved = bench.approve("tool", "root").await;
+    fs::write(bench.at("bin/tool"), "#!/bin/sh\necho other\n").unwrap();
+    let refused = bench.start(approved).await.unwrap_err();
+    assert!(refused.contains("executing it"), "{refused}");
+}
+
+#[rstest]
+#[case::as_it_was(|_: &Bench| (), Ok("judged\n"))]
+#[case::swapped(|bench: &Bench| bench.install("tool", b"#!/bin/sh\necho other_\n"), Err("is not what it was"))]
+#[case::rewritten(|bench: &Bench| rewrite(&bench.at("bin/tool"), b"#!/bin/sh\necho other_\n"), Err("is not what it was"))]
+#[case::removed(|bench: &Bench| fs::remove_file(bench.at("bin/tool")).unwrap(), Err("is not what it was"))]
+#[case::linked(
+    |bench: &Bench| {
+        fs::remove_file(bench.at("bin/tool")).unwrap();
+        symlink("/usr/bin/env", bench.at("bin/tool")).unwrap();
+    },
+    Err("is not what it was")
+)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_starts_only_as_it_was_judged(#[case] meanwhile: fn(&Bench), #[case] expected: Result<&str, &str>) {
+    let bench = Bench::new().await;
+    bench.install("tool", b"#!/bin/sh\necho judged\n");
+    let approved = bench.approve("tool", "root").await;
+    meanwhile(&bench);
+    match (bench.output(approved).await, expected) {
+        (Ok(output), Ok(expected)) => assert_eq!(output, expected),
+        (Err(refused), Err(expected)) => assert!(refused.contains(expected), "{refused}"),
+        (found, _) => panic!("{found:?}"),
+    }
+}
+
+/// Same length, and the same time of modification as before.
+fn rewrite(file: &Path, content: &[u8]) {
+    let before = fs::metadata(file).unwrap();
+    assert_eq!(before.len(), content.len() as u64);
+    fs::write(file, content).unwrap();
+    fs::File::options().write(true).open(file).unwrap().set_modified(before.modified().unwrap()).unwrap();
+}
+
+#[rstest]
+#[case::as_it_was(|_: &Bench| (), None)]
+#[case::moved(|bench: &Bench| fs::rename(bench.at("root/project"), bench.at("elsewhere")).unwrap(), Some("moved or removed"))]
+#[case::removed(|bench: &Bench| fs::remove_dir(bench.at("root/project")).unwrap(), Some("moved or removed"))]
+#[case::replaced_by_a_link(
+    |bench: &Bench| {
+        fs::rename(bench.at("root/project"), bench.at("elsewhere")).unwrap();
+        symlink("/etc", bench.at("root/project")).unwrap();
+    },
+    Some("moved or removed")
+)]
+#[case::replaced_by_a_link_to_itself(
+    |bench: &Bench| {
+        fs::rename(bench.at("root/project"), bench.at("elsewhere")).unwrap();
+        symlink("../elsewhere", bench.at("root/project")).unwrap();
+    },
+    Some("moved or removed")
+)]
+#[case::the_root_vanished(|bench: &Bench| fs::remove_dir_all(bench.at("root")).unwrap(), Some("moved or removed"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_starts_in_the_directory_that_was_judged(#[case] meanwhile: fn(&Bench), #[case] refusal: Option<&str>) {
+    let bench = Bench::new().await;
+    bench.install("pwd", &system("pwd"));
+    let approved = bench.approve("pwd", "root/project").await;
+    meanwhile(&bench);
+    match (bench.output(approved).await, refusal) {
+        (Ok(output), None) => assert_eq!(output, format!("{}\n", bench.at("root/project").display())),
+        (Err(refused), Some(expected)) => assert!(refused.contains(expected), "{refused}"),
+        (found, _) => panic!("{found:?}"),
+    }
+}
+
+#[test]
+fn a_root_that_vanished_is_told() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute("true");
+    wire.ended(&job);
+    fs::rename(scene.root(), scene.base().join("gone")).unwrap();
+    let refused = wire.refused("execute_command", json!({ "command": "true" }));
+    assert!(refused.contains("can not start in the directory"), "{refused}");
+    fs::rename(scene.base().join("gone"), scene.root()).unwrap();
+    wire.execute("true");
+}
+
+#[test]
+fn who_types_what_starts_a_keeper_is_told() {
+    let done = Scene::new().portcullis(["keep-jobs"]).expect(3);
+    assert!(done.stderr.contains("what portcullis starts for itself"), "{}", done.stderr);
+}
