@@ -94,6 +94,8 @@ fn check_path(arg: &Argument) -> Result<(), Objection> {
     match part {
         _ if Value::Path.fits(part) => Ok(()),
         Part::Dynamic(_) => Err(("dynamic-path", format!("`{}`, a path that only the shell can tell,", part.shown()))),
-        Part::Literal { .. } => Err(("path-not-allowed", format!("`{}`, which is no path inside the working roots,", part.shown()))),
+        Part::Literal { .. } => {
+            Err(("path-not-allowed", format!("`{}`, which is no path inside the working roots,", part.shown())))
+        }
     }
 }

@@ -32,15 +32,16 @@ pub fn trace(nodes: &[Node]) -> Vec<Feed<'_>> {
     for node in nodes {
         let parent = node.parent.and_then(|parent| all.get_mut(usize::try_from(parent).ok()?));
         let outer = parent.map_or(Feed::Job, |parent| inherited(parent, node));
-        let inner = node.redirects.iter().filter(|redirect| redirect.fd == 0).fold(outer, |before, redirect| match redirect.mode {
-            RedirectMode::Read if redirect.place.as_ref().is_some_and(|place| place.path == "/dev/null") => Feed::Nothing,
-            RedirectMode::Text => match &redirect.target {
-                Word::Literal(text) => Feed::Text(text),
-                Word::Dynamic(_) => Feed::Other,
-            },
-            RedirectMode::DuplicateRead | RedirectMode::DuplicateWrite if is_zero(&redirect.target) => before,
-            _ => Feed::Other,
-        });
+        let inner =
+            node.redirects.iter().filter(|redirect| redirect.fd == 0).fold(outer, |before, redirect| match redirect.mode {
+                RedirectMode::Read if redirect.place.as_ref().is_some_and(|place| place.path == "/dev/null") => Feed::Nothing,
+                RedirectMode::Text => match &redirect.target {
+                    Word::Literal(text) => Feed::Text(text),
+                    Word::Dynamic(_) => Feed::Other,
+                },
+                RedirectMode::DuplicateRead | RedirectMode::DuplicateWrite if is_zero(&redirect.target) => before,
+                _ => Feed::Other,
+            });
         all.push(Fed { outer, inner, is_begun: false });
     }
     all.into_iter().map(|fed| fed.inner).collect()

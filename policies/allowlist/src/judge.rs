@@ -122,9 +122,9 @@ impl<'a> Judge<'a> {
         if !node.assignments.is_empty() {
             self.construct(Construct::Assignment)?;
         }
-        node.assignments.iter().try_for_each(|(name, value)| {
-            if self.variables.may_set_to(name, value) { Ok(()) } else { Err(not_assignable(name)) }
-        })
+        node.assignments
+            .iter()
+            .try_for_each(|(name, value)| if self.variables.may_set_to(name, value) { Ok(()) } else { Err(not_assignable(name)) })
     }
 
     fn for_loop(&self, node: &Node) -> Result<(), Reason> {
@@ -193,9 +193,10 @@ fn file(redirect: &Redirect) -> Result<(), Reason> {
             "path-not-allowed",
             format!("the redirection to or from `{}` leads out of the working roots", shown(path)),
         )),
-        (_, None) => {
-            Err(Reason::new("dynamic-path", "a redirection whose path only the shell can tell can not be judged; write the path out"))
-        }
+        (_, None) => Err(Reason::new(
+            "dynamic-path",
+            "a redirection whose path only the shell can tell can not be judged; write the path out",
+        )),
     }
 }
 

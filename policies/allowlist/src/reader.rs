@@ -39,8 +39,15 @@ struct Reader<'a> {
 ///
 /// Why it is denied: the nearest rule, the word that is off, and what would allow it.
 pub fn read<'a>(scope: Scope<'a>, rule: Rule<'a>, node: &'a Node) -> Result<Vec<Rule<'a>>, Objection> {
-    let mut reader =
-        Reader { scope, node, rules: Vec::new(), rest: node.args.iter(), operands: 0, first_is_given: false, has_required: false };
+    let mut reader = Reader {
+        scope,
+        node,
+        rules: Vec::new(),
+        rest: node.args.iter(),
+        operands: 0,
+        first_is_given: false,
+        has_required: false,
+    };
     reader.enter(rule)?;
     reader.words()?;
     reader.assignments()?;
@@ -74,7 +81,9 @@ impl<'a> Reader<'a> {
 
     fn words(&mut self) -> Result<(), Objection> {
         if self.program().condition == Some(true) {
-            return Ok(condition::judge(self.node, Form::Program).map_err(|(code, off)| self.rule().denied(code, &off, "nothing"))?);
+            return Ok(
+                condition::judge(self.node, Form::Program).map_err(|(code, off)| self.rule().denied(code, &off, "nothing"))?
+            );
         }
         while let Some(arg) = self.rest.next() {
             match &arg.word {
@@ -104,7 +113,8 @@ impl<'a> Reader<'a> {
         if is_dashed && !self.program().dashed.as_ref().is_some_and(|kind| kind.fits(Part::of(arg, 0))) {
             return Ok(self.option(arg, word)?);
         }
-        if self.operands == 0 && !self.program().commands.is_empty() && !self.program().takes_operands() {
+        let has_names = self.program().commands.keys().any(|name| !name.starts_with('-'));
+        if self.operands == 0 && has_names && !self.program().takes_operands() {
             let add = format!("`[{}]`", self.rule().key(&["commands", word]));
             return Err(self.rule().denied("sub-command-not-allowed", &format!("sub-command `{}`", shown(word)), &add).into());
         }
@@ -149,7 +159,10 @@ impl<'a> Reader<'a> {
     fn finish(&self) -> Result<(), Reason> {
         let program = self.program();
         if !program.commands.is_empty() && program.flags.is_empty() && !program.takes_operands() {
-            return Err(Reason::new("sub-command-missing", format!("the rule `{}` needs one of its sub-commands", self.rule().key(&[]))));
+            return Err(Reason::new(
+                "sub-command-missing",
+                format!("the rule `{}` needs one of its sub-commands", self.rule().key(&[])),
+            ));
         }
         if !program.requires.is_empty() && !self.has_required {
             let names = program.requires.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -174,7 +187,11 @@ impl<'a> Reader<'a> {
             };
             if !self.rules.iter().any(|rule| fits(rule.program)) {
                 let off = format!("`{}={}` in front of it", shown(name), shown(Part::value(word).shown()));
-                let add = format!("`{} = {{ one-of = [{}] }}`", self.rules[0].key(&["env", name]), toml_text(Part::value(word).shown()));
+                let add = format!(
+                    "`{} = {{ one-of = [{}] }}`",
+                    self.rules[0].key(&["env", name]),
+                    toml_text(Part::value(word).shown())
+                );
                 return Err(self.rules[0].denied("assignment-not-allowed", &off, &add));
             }
         }
@@ -197,9 +214,9 @@ impl<'a> Reader<'a> {
     /// What the next operand must be, if there may be one; counts it.
     fn next_operand(&mut self, off: &str) -> Result<(&'a Value, String), Reason> {
         let key = self.rule().key(&["operands"]);
-        let room = self.operand_kind().filter(|(operands, kind)| {
-            !matches!(kind, Value::Nothing) && operands.max.is_none_or(|max| self.operands < max)
-        });
+        let room = self
+            .operand_kind()
+            .filter(|(operands, kind)| !matches!(kind, Value::Nothing) && operands.max.is_none_or(|max| self.operands < max));
         let Some((_, kind)) = room else {
             return Err(self.rule().denied("operand-not-allowed", off, &format!("room for it to `{key}`")));
         };
@@ -223,7 +240,11 @@ impl<'a> Reader<'a> {
         }
         if expansion.prefix.starts_with('-') {
             let off = format!("`{}`, an option that only the shell can tell,", shown(&expansion.source));
-            return Err(self.rule().denied("dynamic-option", &off, "nothing: write the option out, with its value behind it or after `=`"));
+            return Err(self.rule().denied(
+                "dynamic-option",
+                &off,
+                "nothing: write the option out, with its value behind it or after `=`",
+            ));
         }
         self.dynamic_operand(arg, expansion, Standing::AmongOptions)
     }
@@ -333,7 +354,11 @@ impl<'a> Reader<'a> {
         let may_look_like_an_option = matches!(kind, Value::Integer | Value::OneOf(_) | Value::Pattern(_));
         if matches!(part, Part::Literal { text, .. } if text.starts_with('-')) && !may_look_like_an_option {
             let off = format!("`{}` as the value of `{name}`", shown(part.shown()));
-            return Err(self.rule().denied("value-not-allowed", &off, &format!("a pattern to `{}`", self.rule().key(&["options", name]))));
+            return Err(self.rule().denied(
+                "value-not-allowed",
+                &off,
+                &format!("a pattern to `{}`", self.rule().key(&["options", name])),
+            ));
         }
         self.value(name, kind, part)
     }
@@ -366,9 +391,9 @@ impl<'a> Reader<'a> {
 
     fn misfit(&self, off: &str, kind: &Value, key: &str) -> Reason {
         let code = match kind {
+            _ if !is_printable(off) && !kind.takes_dynamic() => "control-character",
             Value::Path | Value::File => "path-not-allowed",
             Value::Assignment | Value::Variable => "assignment-not-allowed",
-            _ if !is_printable(off) && !kind.takes_dynamic() => "control-character",
             _ => "value-not-allowed",
         };
         Reason::new(code, format!("{off} is not what `{key}` takes: {}", kind.wanted()))

@@ -118,7 +118,8 @@ fn missing(name: &str, node: &Node) -> Reason {
             Reason::new("interpreter-not-absolute", format!("`{shown}` names an interpreter without saying where it lies"))
         }
         Some(file) => {
-            let key = if file.looked_up { toml_key(file.name.rsplit('/').next().unwrap_or_default()) } else { toml_key(&file.path) };
+            let key =
+                if file.looked_up { toml_key(file.name.rsplit('/').next().unwrap_or_default()) } else { toml_key(&file.path) };
             Reason::new(
                 "program-not-allowed",
                 format!("no rule allows `{shown}`; an operator who wants it adds a rule `[programs.{key}]`"),

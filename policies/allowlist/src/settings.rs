@@ -298,6 +298,9 @@ impl Program {
     }
 
     fn resolve(&mut self, parts: &BTreeMap<String, Self>, path: &str, errors: &mut SettingsErrors) {
+        for (name, command) in &mut self.commands {
+            command.resolve(parts, &format!("{path}.commands.{name}"), errors);
+        }
         let mut whole = Self::default();
         for name in std::mem::take(&mut self.with) {
             match parts.get(&name) {
@@ -309,9 +312,6 @@ impl Program {
         self.replace = false;
         whole.add(std::mem::take(self));
         *self = Self { replace, ..whole };
-        for (name, command) in &mut self.commands {
-            command.resolve(parts, &format!("{path}.commands.{name}"), errors);
-        }
     }
 
     fn mistakes(&self, path: &str, errors: &mut SettingsErrors) {

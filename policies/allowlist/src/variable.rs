@@ -45,7 +45,20 @@ const OF_THE_SHELL: [&str; 30] = [
 
 /// Beginnings of names that belong to the shell, the dynamic loader or the C library. `_` alone is the shell's too.
 const PREFIXES: [&str; 14] = [
-    "BASH", "COMP_", "DYLD_", "GCONV_", "GLIBC_", "HIST", "LC_", "LD_", "LOCPATH", "MALLOC_", "NLSPATH", "PS", "READLINE_", "histchars",
+    "BASH",
+    "COMP_",
+    "DYLD_",
+    "GCONV_",
+    "GLIBC_",
+    "HIST",
+    "LC_",
+    "LD_",
+    "LOCPATH",
+    "MALLOC_",
+    "NLSPATH",
+    "PS",
+    "READLINE_",
+    "histchars",
 ];
 
 /// Which variables a script may set.

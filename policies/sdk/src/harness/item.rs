@@ -1,6 +1,6 @@
 //! Scripts for tests, put together from their parts instead of parsed.
 
-use crate::{Constructs, Expansion, NodeKind, RedirectMode, Role, Word, literal};
+use crate::{Constructs, Expansion, NodeKind, RedirectMode, Role, Word};
 
 /// A part of a script, with the parts inside it; [`World::script`](super::World::script) makes a request of the outermost.
 ///
@@ -178,10 +178,11 @@ fn text(word: &Word) -> &str {
 }
 
 fn of_word(word: &Word) -> Constructs {
-    let source = if literal(word).is_some() { "" } else { text(word) };
+    let Word::Dynamic(expansion) = word else { return Constructs::empty() };
+    let source = &expansion.source;
     let flag = |is: bool, flag| if is { flag } else { Constructs::empty() };
     flag(source.contains('$') && !source.contains("$("), Constructs::PARAMETER)
-        | flag(source.contains(['*', '?', '[']), Constructs::GLOB)
+        | flag(!expansion.one_word && source.contains(['*', '?', '[']), Constructs::GLOB)
         | flag(source.starts_with('~'), Constructs::TILDE)
 }
 
