@@ -75,6 +75,7 @@ impl<'a> Judge<'a> {
         for redirect in &node.redirects {
             self.redirect(redirect)?;
         }
+        self.arithmetic(node)?;
         match node.kind {
             NodeKind::Command if node.program.is_some() => self.command(node, feed),
             NodeKind::Command => Ok(self.assignments(node)?),
@@ -95,6 +96,19 @@ impl<'a> Judge<'a> {
              `include = [\"shell\"]` for what is used daily"
         );
         Err(Reason::new("construct-not-allowed", message))
+    }
+
+    fn arithmetic(&self, node: &Node) -> Result<(), Reason> {
+        let targets = node.redirects.iter().map(|redirect| &redirect.target);
+        let values = node.assignments.iter().map(|(_, value)| value);
+        let mut words = node.args.iter().map(|arg| &arg.word).chain(targets).chain(values);
+        match words.find(|word| !self.variables.spares_exported(word, node.kind)) {
+            None => Ok(()),
+            Some(_) => Err(Reason::new(
+                "assignment-not-allowed",
+                "arithmetic may not name a variable that scripts may export; use another one there",
+            )),
+        }
     }
 
     fn rules(&self, node: &'a Node) -> Result<Vec<Rule<'_>>, Objection> {

@@ -158,11 +158,11 @@ pub enum Construct {
 }
 
 impl Construct {
-    /// All that the host's flags tell of the whole script and no node or redirection tells better.
-    pub const FLAGGED: [(Self, Constructs); 5] = [
+    /// All that the host's flags tell of the whole script and no node, word or redirection tells better. Patterns do: those of a
+    /// `case` are flagged too, and become no names of files.
+    pub const FLAGGED: [(Self, Constructs); 4] = [
         (Self::Parameter, Constructs::PARAMETER),
         (Self::Arithmetic, Constructs::ARITHMETIC),
-        (Self::Glob, Constructs::GLOB),
         (Self::Tilde, Constructs::TILDE),
         (Self::ProcessSubstitution, Constructs::PROCESS_SUBSTITUTION),
     ];

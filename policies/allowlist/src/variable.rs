@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_sdk::Word;
+use portcullis_sdk::{NodeKind, Word};
 
 use crate::{
     settings::Scripts,
@@ -89,6 +89,14 @@ impl<'a> Variables<'a> {
             Some(kind) => !self.env.contains(name) && kind.fits(Part::value(value)),
             None => self.may_set(name),
         }
+    }
+
+    /// Whether arithmetic leaves alone what may be exported: it could set that to any number.
+    pub fn spares_exported(&self, word: &Word, kind: NodeKind) -> bool {
+        let Word::Dynamic(expansion) = word else { return true };
+        let mut words = expansion.source.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+        let is_arithmetic = kind == NodeKind::Arithmetic || expansion.source.contains("((");
+        !is_arithmetic || words.all(|word| self.exported(word).is_none())
     }
 
     /// What a variable may be that a builtin may export: once exported, programs see each later value.

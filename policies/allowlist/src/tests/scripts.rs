@@ -60,7 +60,7 @@ fn what_agents_write_daily_passes() {
                 .part(Role::Body, command("echo").word(x())),
         ]),
         Item::compound(NodeKind::Test, Role::Root, []).word(literal("-f")).word(literal("a.txt")),
-        Item::compound(NodeKind::Case, Role::Body, [command("echo a")]).word(x()).word(literal("a")),
+        Item::compound(NodeKind::Case, Role::Body, [command("echo a")]).word(x()).word(dynamic_words("", "*.txt")),
         Item::sequence([builtin("set -euo pipefail"), builtin("export CI=1"), command("ls")]),
         command("ls").inside(NodeKind::Negation),
         command("ls").inside(NodeKind::Subshell).inside(NodeKind::Timing),
@@ -136,7 +136,6 @@ fn constructs_that_are_not_named_are_denied() {
     }
     for item in [
         command("ls").word(dynamic("", "\"$x\"")),
-        command("ls").word(dynamic_words("", "*.txt")),
         command("ls").word(dynamic_words("", "~")),
         Item::command(&["x=1"]),
         command("ls").from("a.txt"),
@@ -149,7 +148,7 @@ fn constructs_that_are_not_named_are_denied() {
     for item in [
         command("ls").inside(NodeKind::Background),
         command("cat").inside(NodeKind::ProcessSubstitution),
-        command("echo").word(dynamic_words("", "*.txt")),
+        Item::compound(NodeKind::ForLoop, Role::Body, [command("ls")]).word(dynamic_words("", "*.txt")),
     ] {
         assert_eq!(say(&defaults, item.clone()), "construct-not-allowed", "{item:?}");
     }
@@ -221,6 +220,14 @@ fn variables_of_the_shell_and_of_jobs_are_not_set() {
             assert_eq!(code, expected, "{item:?}");
         }
     }
+    for item in [
+        command("echo").word(dynamic("", "\"$((CI = 7))\"")),
+        Item::compound(NodeKind::Arithmetic, Role::Root, []).word(dynamic("", "(CI = 7)")),
+        Item::command(&[]).assign("x", dynamic("", "$((CI++))")),
+    ] {
+        assert_eq!(say(&rules, item.clone()), "assignment-not-allowed", "{item:?}");
+    }
+    assert_eq!(say(&rules, command("echo").word(dynamic("", "\"$((x + 1))\""))), "allow");
     // What may be exported has the values that `export` allows, wherever it is set.
     for (item, expected) in [
         (Item::command(&["CI=1"]), "allow"),
@@ -251,6 +258,10 @@ fn builtins_have_rules_like_programs() {
         (builtin("set -e"), "allow"),
         (builtin("set -a"), "flag-not-allowed"),
         (builtin("set -- x"), "flag-not-allowed"),
+        (builtin("set -x"), "flag-not-allowed"),
+        (builtin("set -eo pipefail"), "allow"),
+        (builtin("command -v git"), "allow"),
+        (builtin("command rm x"), "operand-not-allowed"),
         (builtin("set x"), "operand-not-allowed"),
         (builtin("set -o posix"), "value-not-allowed"),
         (builtin("exit 3"), "allow"),
