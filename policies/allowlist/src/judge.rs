@@ -1,280 +1,245 @@
-//! Reading a command's words by its rule. Whatever a rule does not name is denied.
+//! Judging a script: every node by its kind, every redirection, every variable.
 
-use portcullis_sdk::{Argument, Reason, Simple};
+use portcullis_sdk::{Node, NodeKind, Reason, Redirect, RedirectMode, Request, Word, literal};
 
-use crate::settings::{Combine, Program, Settings, Value};
+use crate::{
+    condition::{self, Form},
+    feed::{Feed, trace},
+    input::Input,
+    reader::{self, Scope},
+    rule::{self, Objection, Rule, shown},
+    settings::{Construct, Settings},
+    variable::Variables,
+};
 
-/// A word and what it stands for: the argument and the offset at which a value begins in it.
-#[derive(Clone, Copy)]
-struct Part<'a> {
-    arg: &'a Argument,
-    at: usize,
+/// What a descriptor may be redirected to without any rule, and from.
+const NULL: &str = "/dev/null";
+
+/// One script before these settings.
+struct Judge<'a> {
+    settings: &'a Settings,
+    variables: Variables<'a>,
 }
 
-/// Why a command is not allowed.
-pub enum Objection {
-    /// A rule, or the lack of one, refuses it.
-    Denied(Reason),
-    /// It lacks the words its rule wants in front, which another policy may yet put there: no opinion about this form.
-    NotYet,
-}
-
-impl From<Reason> for Objection {
-    fn from(reason: Reason) -> Self {
-        Self::Denied(reason)
-    }
-}
-
-/// Reads the words of one command by one rule.
-struct Reader<'a> {
-    /// Where the rule stands in the settings, for messages.
-    path: String,
-    rule: &'a Program,
-    rest: std::slice::Iter<'a, Argument>,
-    operands: usize,
-}
-
-/// Judges one simple command.
+/// Judges a request.
 ///
 /// # Errors
 ///
-/// Why it is denied: the nearest rule, the word that is off, and what would allow it.
-pub fn judge(settings: &Settings, command: &Simple) -> Result<(), Objection> {
-    let (name, rule) = find(settings, command)?;
-    let path = format!("programs.{name}");
-    for (variable, value) in &command.assignments {
-        let allowed = rule.env.get(*variable).is_some_and(|rule| fits_text(rule, value) && is_printable(value));
-        if !allowed {
-            let word = format!("`{variable}={value}`");
-            return Err(denied("assignment-not-allowed", &path, &word, "its `env` with this value").into());
+/// The first thing that is denied; else, that something waits for another policy.
+pub fn judge(settings: &Settings, request: &Request) -> Result<(), Objection> {
+    let judge = Judge { settings, variables: Variables::new(&settings.scripts, &request.env) };
+    let flagged = Construct::FLAGGED.iter().filter(|(_, flag)| request.constructs.contains(*flag));
+    for (construct, _) in flagged {
+        judge.construct(*construct)?;
+    }
+    let mut is_complete = true;
+    for (node, feed) in request.nodes.iter().zip(trace(&request.nodes)) {
+        match judge.node(node, feed) {
+            Err(Objection::NotYet) => is_complete = false,
+            other => other?,
         }
     }
-    let reader = Reader { path, rule, rest: command.args.iter(), operands: 0 };
-    reader.read()
+    if is_complete { Ok(()) } else { Err(Objection::NotYet) }
 }
 
-/// The rule for a command's program, and its name.
+/// Judges what would be written to the standard input of a job that these nodes describe.
 ///
 /// # Errors
 ///
-/// Why there is none.
-pub fn find<'s>(settings: &'s Settings, command: &Simple) -> Result<(&'s str, &'s Program), Reason> {
-    let Some(resolved) = command.resolved else {
-        return Err(Reason::new(
-            "program-not-allowed",
-            format!("`{}` is run by the shell itself; only programs have rules", command.program),
-        ));
-    };
-    if resolved.inside_roots {
-        let message =
-            format!("`{}` lies inside the working roots, where it can be changed; use an installed program", command.program);
-        return Err(Reason::new("program-inside-roots", message));
+/// Why it may not be.
+pub fn judge_input(settings: &Settings, nodes: &[Node], pending: &[u8], data: &[u8]) -> Result<(), Reason> {
+    let judge = Judge { settings, variables: Variables::new(&settings.scripts, &[]) };
+    let readers = nodes.iter().zip(trace(nodes)).filter(|(node, feed)| *feed == Feed::Job && reads(node));
+    let mut is_read = false;
+    for (node, _) in readers {
+        is_read = true;
+        let rules = judge.rules(node).map_err(|objection| match objection {
+            Objection::Denied(reason) => reason,
+            Objection::NotYet => Reason::new("input-not-allowed", "no rule allows the command that would read this"),
+        })?;
+        judge.input(&rules, pending, data)?;
     }
-    let found = settings.programs.iter().find(|(name, _)| command.is_program(name));
-    found.map(|(name, rule)| (name.as_str(), rule)).ok_or_else(|| {
-        let message = format!(
-            "no rule allows `{}`; an operator can add one as `programs.NAME` for programs called by their name",
-            command.program
-        );
-        Reason::new("program-not-allowed", message)
-    })
+    if is_read { Ok(()) } else { Err(Reason::new("input-not-allowed", "nothing in this job reads its standard input")) }
 }
 
-fn denied(code: &str, path: &str, word: &str, missing: &str) -> Reason {
-    Reason::new(code, format!("{word} is not allowed by the rule `{path}`; an operator who wants it adds {missing}"))
+/// Whether a node runs something that may read its standard input.
+fn reads(node: &Node) -> bool {
+    node.program.is_some() && (!node.builtin || node.program.as_ref().and_then(literal) == Some("read"))
 }
 
-fn is_printable(text: &str) -> bool {
-    !text.chars().any(char::is_control)
-}
-
-impl<'a> Reader<'a> {
-    fn read(mut self) -> Result<(), Objection> {
-        let is_prefixed = self.rule.prefix.iter().all(|expected| self.rest.next().map(text) == Some(expected));
-        if !is_prefixed {
-            return Err(Objection::NotYet);
+impl<'a> Judge<'a> {
+    fn node(&self, node: &'a Node, feed: Feed) -> Result<(), Objection> {
+        if let Some(construct) = construct(node.kind) {
+            self.construct(construct)?;
         }
-        while let Some(arg) = self.rest.next() {
-            let word = text(arg);
-            if !is_printable(word) {
-                return Err(denied(
-                    "control-character",
-                    &self.path,
-                    "a word with a control character",
-                    "nothing: such words are never allowed",
-                )
-                .into());
-            }
-            if word == "--" && self.rule.terminator && self.rule.commands.is_empty() {
-                return Ok(self.only_operands()?);
-            }
-            let is_option = word.len() > 1 && word.starts_with('-');
-            match self.rule.flags.iter().any(|flag| flag == word) {
-                true => {}
-                false if is_option => self.option(arg, word)?,
-                false if !self.rule.commands.is_empty() => return self.command(word),
-                false => self.operand(arg)?,
-            }
+        for redirect in &node.redirects {
+            self.redirect(redirect)?;
         }
-        Ok(self.finish()?)
+        self.arithmetic(node)?;
+        match node.kind {
+            NodeKind::Command if node.program.is_some() => self.command(node, feed),
+            NodeKind::Command => Ok(self.assignments(node)?),
+            NodeKind::ForLoop => Ok(self.for_loop(node)?),
+            NodeKind::Test => Ok(condition::judge(node, Form::Keyword)
+                .map_err(|(code, off)| Reason::new(code, format!("{off} is not allowed in a script's conditions")))?),
+            _ => Ok(()),
+        }
     }
 
-    fn command(self, name: &str) -> Result<(), Objection> {
-        let rule = self.rule.commands.get(name);
-        let rule = rule
-            .ok_or_else(|| denied("sub-command-not-allowed", &self.path, &format!("sub-command `{name}`"), "it to `commands`"))?;
-        Reader { path: format!("{}.commands.{name}", self.path), rule, rest: self.rest, operands: 0 }.read()
-    }
-
-    fn only_operands(mut self) -> Result<(), Reason> {
-        while let Some(arg) = self.rest.next() {
-            if !is_printable(text(arg)) {
-                return Err(denied(
-                    "control-character",
-                    &self.path,
-                    "a word with a control character",
-                    "nothing: such words are never allowed",
-                ));
-            }
-            // Some programs read options there all the same, and none needs such a word: `./-x` names the file.
-            if text(arg).len() > 1 && text(arg).starts_with('-') {
-                let message = format!("`{}` behind `--` could be read as an option; write `./{0}` if it is a file", text(arg));
-                return Err(Reason::new("operand-not-allowed", message));
-            }
-            self.operand(arg)?;
-        }
-        self.finish()
-    }
-
-    fn finish(self) -> Result<(), Reason> {
-        let is_complete = self.operands >= self.rule.operands.min;
-        if !self.rule.commands.is_empty() && self.rule.flags.is_empty() {
-            return Err(Reason::new("sub-command-missing", format!("the rule `{}` needs one of its sub-commands", self.path)));
-        }
-        if is_complete {
+    fn construct(&self, construct: Construct) -> Result<(), Reason> {
+        if self.settings.scripts.constructs.contains(&construct) {
             return Ok(());
         }
+        let name = construct.name();
         let message = format!(
-            "the rule `{}` needs at least {} operands, and there are {}",
-            self.path, self.rule.operands.min, self.operands
+            "scripts may not use the construct `{name}` here; an operator who wants it adds `scripts.constructs = [\"{name}\"]`, or \
+             `include = [\"shell\"]` for what is used daily"
         );
-        Err(Reason::new("operand-missing", message))
+        Err(Reason::new("construct-not-allowed", message))
     }
 
-    fn operand(&mut self, arg: &'a Argument) -> Result<(), Reason> {
-        let rule = &self.rule.operands;
-        let kind = rule.first.as_ref().filter(|_| self.operands == 0).unwrap_or(&rule.kind);
-        self.operands += 1;
-        let word = format!("operand `{}`", text(arg));
-        if rule.max.is_some_and(|max| self.operands > max) || matches!(kind, Value::Nothing) {
-            return Err(denied("operand-not-allowed", &self.path, &word, "room for it to `operands`"));
-        }
-        if fits(kind, Part { arg, at: 0 }) { Ok(()) } else { Err(self.misfit(&word, kind)) }
-    }
-
-    fn option(&mut self, arg: &'a Argument, word: &'a str) -> Result<(), Reason> {
-        let joined = word.split_once('=').filter(|_| word.starts_with("--"));
-        let name = joined.map_or(word, |(name, _)| name);
-        let with_value = self.rule.options.get(name);
-        match (joined, with_value.or_else(|| self.rule.equals.get(name).filter(|_| joined.is_some()))) {
-            (Some(_), Some(kind)) => self.value(name, kind, Part { arg, at: name.len() + 1 }),
-            (None, Some(kind)) => self.separate(name, kind),
-            (_, None) if self.rule.number && is_digits(&word[1..]) => Ok(()),
-            (_, None) if !word.starts_with("--") => self.letters(arg, word),
-            (_, None) => Err(self.unknown(word)),
+    fn arithmetic(&self, node: &Node) -> Result<(), Reason> {
+        let targets = node.redirects.iter().map(|redirect| &redirect.target);
+        let values = node.assignments.iter().map(|(_, value)| value);
+        let mut words = node.args.iter().map(|arg| &arg.word).chain(targets).chain(values);
+        match words.find(|word| !self.variables.spares_exported(word, node.kind)) {
+            None => Ok(()),
+            Some(_) => Err(Reason::new(
+                "assignment-not-allowed",
+                "arithmetic may not name a variable that scripts may export; use another one there",
+            )),
         }
     }
 
-    /// `-la`, `-n5`, `-ln5`, `-ln 5`.
-    fn letters(&mut self, arg: &'a Argument, word: &'a str) -> Result<(), Reason> {
-        for (at, letter) in word.char_indices().skip(1) {
-            let flag = format!("-{letter}");
-            let behind = at + letter.len_utf8();
-            let is_first = at == 1;
-            if self.rule.combine == Combine::Words && !is_first {
-                return Err(self.unknown(word));
-            }
-            if let Some(kind) = self.rule.options.get(&flag) {
-                let attached = behind < word.len();
-                return if attached { self.value(&flag, kind, Part { arg, at: behind }) } else { self.separate(&flag, kind) };
-            }
-            if !self.rule.flags.contains(&flag) {
-                return Err(self.unknown(if is_first { word } else { &flag }));
-            }
+    fn rules(&self, node: &'a Node) -> Result<Vec<Rule<'_>>, Objection> {
+        let rule = rule::find(self.settings, node)?;
+        reader::read(Scope { variables: &self.variables, constructs: &self.settings.scripts.constructs }, rule, node)
+    }
+
+    fn command(&self, node: &'a Node, feed: Feed) -> Result<(), Objection> {
+        let rules = self.rules(node)?;
+        match feed {
+            Feed::Job | Feed::Nothing => Ok(()),
+            _ if !reads(node) => Ok(()),
+            Feed::Text(text) => Ok(self.input(&rules, &[], text.as_bytes())?),
+            Feed::Other if matches!(input(&rules), Input::Anything) => Ok(()),
+            Feed::Other => Err(input_denied(&rules, "the rule of this program takes nothing from pipes and files").into()),
+        }
+    }
+
+    fn input(&self, rules: &[Rule], pending: &[u8], data: &[u8]) -> Result<(), Reason> {
+        input(rules).judge(pending, data).map_err(|off| input_denied(rules, off))
+    }
+
+    /// A command without a program: variables of the shell, and redirections.
+    fn assignments(&self, node: &Node) -> Result<(), Reason> {
+        if !node.assignments.is_empty() {
+            self.construct(Construct::Assignment)?;
+        }
+        node.assignments
+            .iter()
+            .try_for_each(|(name, value)| if self.variables.may_set_to(name, value) { Ok(()) } else { Err(not_assignable(name)) })
+    }
+
+    fn for_loop(&self, node: &Node) -> Result<(), Reason> {
+        if let Some((name, _)) = node.assignments.iter().find(|(name, _)| !self.variables.may_set(name)) {
+            return Err(not_assignable(name));
+        }
+        let splits = |word: &Word| matches!(word, Word::Dynamic(expansion) if !expansion.one_word);
+        if node.args.iter().any(|arg| splits(&arg.word)) {
+            self.construct(Construct::Glob)?;
         }
         Ok(())
     }
 
-    fn separate(&mut self, name: &str, kind: &Value) -> Result<(), Reason> {
-        let Some(arg) = self.rest.next() else {
-            return Err(Reason::new("value-missing", format!("`{name}` needs a value behind it")));
-        };
-        // Where program and rule disagree on whether this option takes a value, the next option must not pass unread.
-        let may_look_like_an_option = matches!(kind, Value::Integer | Value::OneOf(_) | Value::Pattern(_));
-        if text(arg).starts_with('-') && !may_look_like_an_option {
-            return Err(denied(
-                "value-not-allowed",
-                &self.path,
-                &format!("`{}` as the value of `{name}`", text(arg)),
-                "a pattern for it",
-            ));
+    fn redirect(&self, redirect: &Redirect) -> Result<(), Reason> {
+        if redirect.fd > 2 {
+            let message = format!("descriptor {} can not be redirected; only 0, 1 and 2 can", redirect.fd);
+            return Err(Reason::new("redirect-not-allowed", message));
         }
-        self.value(name, kind, Part { arg, at: 0 })
-    }
-
-    fn value(&self, name: &str, kind: &Value, part: Part) -> Result<(), Reason> {
-        let word = format!("`{}` as the value of `{name}`", part.text());
-        if is_printable(part.text()) && fits(kind, part) { Ok(()) } else { Err(self.misfit(&word, kind)) }
-    }
-
-    fn misfit(&self, word: &str, kind: &Value) -> Reason {
-        match kind {
-            Value::Path | Value::File => {
-                let message = format!("{word} is no path inside the working roots, as the rule `{}` wants it", self.path);
-                Reason::new("path-not-allowed", message)
+        match redirect.mode {
+            RedirectMode::Text => self.construct(Construct::HereDocument),
+            RedirectMode::DuplicateRead | RedirectMode::DuplicateWrite => duplicate(&redirect.target),
+            _ if redirect.place.as_ref().is_some_and(|place| place.path == NULL) => Ok(()),
+            RedirectMode::Read => self.construct(Construct::RedirectRead).and_then(|()| file(redirect)),
+            RedirectMode::Write | RedirectMode::Append | RedirectMode::Clobber => {
+                self.construct(Construct::RedirectWrite)?;
+                file(redirect).and_then(|()| outside_git(redirect))
             }
-            _ => denied("value-not-allowed", &self.path, word, "this value"),
+            RedirectMode::ReadWrite => {
+                self.construct(Construct::RedirectRead)?;
+                self.construct(Construct::RedirectWrite)?;
+                file(redirect).and_then(|()| outside_git(redirect))
+            }
         }
     }
+}
 
-    fn unknown(&self, word: &str) -> Reason {
-        denied("flag-not-allowed", &self.path, &format!("`{word}`"), "it to `flags` (or `options`, if it takes a value)")
+/// What may be sent to a command: the innermost rule that says something counts.
+fn input<'a>(rules: &[Rule<'a>]) -> &'a Input {
+    rules.iter().rev().find_map(|rule| rule.program.input.as_ref()).unwrap_or(&Input::Nothing)
+}
+
+fn input_denied(rules: &[Rule], off: &str) -> Reason {
+    let message = format!("{off}; an operator who wants it sets `{} = true`", rules[0].key(&["input"]));
+    Reason::new("input-not-allowed", message)
+}
+
+fn not_assignable(name: &str) -> Reason {
+    let message = format!(
+        "scripts may not set the variable `{}`: no pattern of `scripts.variables` names it, or programs and the shell read it",
+        shown(name)
+    );
+    Reason::new("assignment-not-allowed", message)
+}
+
+fn duplicate(target: &Word) -> Result<(), Reason> {
+    match literal(target) {
+        Some("0" | "1" | "2") => Ok(()),
+        _ => Err(Reason::new("redirect-not-allowed", "a descriptor can be made a copy of 0, 1 or 2 only")),
     }
 }
 
-fn text(arg: &Argument) -> &str {
-    arg.text().unwrap_or_default()
-}
-
-fn is_digits(text: &str) -> bool {
-    (1..=9).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-impl<'a> Part<'a> {
-    fn text(self) -> &'a str {
-        text(self.arg).get(self.at..).unwrap_or_default()
-    }
-
-    fn place(self) -> Option<&'a portcullis_sdk::Place> {
-        self.arg.places.iter().find(|place| usize::try_from(place.start) == Ok(self.at))
+fn file(redirect: &Redirect) -> Result<(), Reason> {
+    match (&redirect.place, literal(&redirect.target)) {
+        (Some(place), _) if place.inside_roots => Ok(()),
+        (_, Some(path)) => Err(Reason::new(
+            "path-not-allowed",
+            format!("the redirection to or from `{}` leads out of the working roots", shown(path)),
+        )),
+        (_, None) => Err(Reason::new(
+            "dynamic-path",
+            "a redirection whose path only the shell can tell can not be judged; write the path out",
+        )),
     }
 }
 
-fn fits(kind: &Value, part: Part) -> bool {
-    match kind {
-        Value::Path => part.place().is_some_and(|place| place.inside_roots),
-        Value::File => part.place().is_some_and(|place| place.inside_roots && place.exists) && !part.text().contains(':'),
-        _ => fits_text(kind, part.text()),
+/// What git runs is named by files in there.
+fn outside_git(redirect: &Redirect) -> Result<(), Reason> {
+    if redirect.place.as_ref().is_some_and(|place| place.path.split('/').any(|name| name == ".git")) {
+        return Err(Reason::new("path-not-allowed", "redirections never write to a `.git`, where programs to run can be named"));
     }
+    Ok(())
 }
 
-/// Paths never fit here: only an argument says where they lead.
-fn fits_text(kind: &Value, text: &str) -> bool {
-    match kind {
-        Value::Nothing | Value::Path | Value::File => false,
-        Value::Any => true,
-        Value::Integer => is_digits(text.strip_prefix(['-', '+']).unwrap_or(text)),
-        Value::OneOf(texts) => texts.iter().any(|known| known == text),
-        Value::Pattern(pattern) => pattern.0.is_match(text.as_bytes()),
-    }
+/// The construct that a kind of node is.
+fn construct(kind: NodeKind) -> Option<Construct> {
+    Some(match kind {
+        NodeKind::Command => return None,
+        NodeKind::Pipeline => Construct::Pipeline,
+        NodeKind::And | NodeKind::Or => Construct::AndOr,
+        NodeKind::Sequence => Construct::Sequence,
+        NodeKind::Background => Construct::Background,
+        NodeKind::Negation => Construct::Negation,
+        NodeKind::Timing => Construct::Timing,
+        NodeKind::Group => Construct::Group,
+        NodeKind::Subshell => Construct::Subshell,
+        NodeKind::Conditional => Construct::Conditional,
+        NodeKind::Loop | NodeKind::ForLoop => Construct::Loop,
+        NodeKind::Case => Construct::Case,
+        NodeKind::Test => Construct::Test,
+        NodeKind::Arithmetic => Construct::Arithmetic,
+        NodeKind::CommandSubstitution => Construct::CommandSubstitution,
+        NodeKind::ProcessSubstitution => Construct::ProcessSubstitution,
+    })
 }

@@ -1,15 +1,23 @@
 //! Lets through the commands that its rules describe, word by word, and denies everything else.
 //!
 //! A rule is a grammar of one program: flags, options with the kind of their values, sub-commands, operands. It is read the
-//! way the program reads its own arguments; where the two could differ, the word is denied. `default.toml` has rules for
-//! read-only commands of developers.
+//! way the program reads its own arguments; where the two could differ, the word is denied. Scripts are judged node by node: what
+//! they run by rules, what they are made of by the constructs that the settings name. `packs/` has rules to include.
 
+mod condition;
+mod feed;
+mod input;
 mod judge;
+mod packs;
+mod reader;
+mod rule;
 mod settings;
+mod value;
+mod variable;
 
-use portcullis_sdk::{CommandPolicy, InputPolicy, InputVerdict, Job, Policy, Reason, Request, SettingsErrors, Verdict, export};
+use portcullis_sdk::{CommandPolicy, InputPolicy, InputVerdict, Job, Policy, Request, SettingsErrors, Verdict, export};
 
-use crate::{judge::Objection, settings::Settings};
+use crate::{rule::Objection, settings::Settings};
 
 /// The policy.
 struct Allowlist(Settings);
@@ -18,20 +26,13 @@ impl Policy for Allowlist {
     type Settings = Settings;
 
     fn configure(settings: Settings) -> Result<Self, SettingsErrors> {
-        let mistakes = settings.mistakes();
-        if mistakes.is_empty() { Ok(Self(settings)) } else { Err(mistakes) }
+        settings.compose().map(Self)
     }
 }
 
 impl CommandPolicy for Allowlist {
     fn evaluate(&self, request: &Request) -> Verdict {
-        let Some(command) = request.command() else {
-            return Verdict::deny(
-                "construct-not-allowed",
-                "only one simple command of plain words is allowed: no shell constructs, no redirections",
-            );
-        };
-        match judge::judge(&self.0, &command) {
+        match judge::judge(&self.0, request) {
             Ok(()) => Verdict::Allow,
             Err(Objection::NotYet) => Verdict::Abstain,
             Err(Objection::Denied(reason)) => Verdict::Deny(reason),
@@ -41,14 +42,10 @@ impl CommandPolicy for Allowlist {
 
 impl InputPolicy for Allowlist {
     /// What is typed into a program matters as little or as much as the program: the rule that allowed it says so.
-    fn evaluate(&self, job: &Job, _pending: &[u8], _data: &[u8]) -> InputVerdict {
-        let rule = job.command().and_then(|command| judge::find(&self.0, &command).ok().map(|(_, rule)| rule.input));
-        match rule {
-            Some(true) => InputVerdict::Allow,
-            _ => InputVerdict::Deny(Reason::new(
-                "input-not-allowed",
-                "the rule of this program allows no input; an operator who wants it adds `input = true` to the rule",
-            )),
+    fn evaluate(&self, job: &Job, pending: &[u8], data: &[u8]) -> InputVerdict {
+        match judge::judge_input(&self.0, &job.nodes, pending, data) {
+            Ok(()) => InputVerdict::Allow,
+            Err(reason) => InputVerdict::Deny(reason),
         }
     }
 }

@@ -1,10 +1,15 @@
-//! Plays the host for native unit tests of policies: requests from words, rewrites applied, streams cut into pieces.
+//! Plays the host for native unit tests of policies: requests from words or whole scripts, rewrites applied, streams cut into
+//! pieces.
+
+mod item;
 
 use std::collections::BTreeMap;
 
+pub use item::{Item, dynamic, dynamic_words};
+
 use crate::{
-    Action, Argument, Boundary, Client, Constructs, Edited, Emission, Filter, Launch, Node, NodeKind, OutputPolicy, Place,
-    Policy, Program, Request, Rewrite, Role, SettingsErrors, StreamKind, Trigger, Word, read_settings,
+    Action, Argument, Boundary, Client, Constructs, Edited, Emission, Filter, Job, Launch, Node, OutputPolicy, Place, Policy,
+    Program, Redirect, RedirectMode, Request, Rewrite, Role, SettingsErrors, StreamKind, Trigger, Word, literal, read_settings,
 };
 
 /// Most new bytes in one piece of output.
@@ -45,30 +50,21 @@ impl World {
 
     /// One simple command, its words given literally: leading `NAME=value` words are assignments.
     pub fn request(&self, words: &[&str]) -> Request {
-        let count = words.iter().take_while(|word| is_assignment(word)).count();
-        let (assignments, rest) = words.split_at(count);
-        let (program, args) = rest.split_first().expect("a command needs a program");
-        let node = Node {
-            parent: None,
-            role: Role::Root,
-            kind: NodeKind::Command,
-            directory: Self::ROOT.to_owned(),
-            program: Some(Word::Literal((*program).to_owned())),
-            resolved: Some(self.program(program)),
-            builtin: false,
-            args: args.iter().map(|arg| self.argument(arg)).collect(),
-            assignments: assignments
-                .iter()
-                .filter_map(|word| word.split_once('='))
-                .map(|(name, value)| (name.to_owned(), Word::Literal(value.to_owned())))
-                .collect(),
-            redirects: Vec::new(),
-        };
+        self.script(Item::command(words))
+    }
+
+    /// A script from its items. It is launched directly if it is one program with literal words and nothing redirected, as the
+    /// host does.
+    pub fn script(&self, item: Item) -> Request {
+        let source = item.source();
+        let (mut nodes, mut constructs) = (Vec::new(), Constructs::empty());
+        self.lay_out(item, None, Role::Root, Self::ROOT, &mut nodes, &mut constructs);
+        let is_direct = nodes.len() == 1 && nodes[0].resolved.is_some() && nodes[0].simple(0).is_some();
         Request {
-            source: words.join(" "),
-            launch: Launch::Direct,
-            constructs: if count > 0 { Constructs::ASSIGNMENT } else { Constructs::empty() },
-            nodes: vec![node],
+            source,
+            launch: if is_direct { Launch::Direct } else { Launch::Shell },
+            constructs,
+            nodes,
             cwd: Self::ROOT.to_owned(),
             env: vec![("PATH".to_owned(), "/usr/bin".to_owned())],
             timeout_ms: None,
@@ -76,17 +72,64 @@ impl World {
         }
     }
 
-    /// What the host would judge next, after this rewrite of a single simple command.
+    /// The job that an approved request becomes.
+    pub fn job(&self, request: &Request) -> Job {
+        Job { id: "harness".to_owned(), launch: request.launch, nodes: request.nodes.clone(), cwd: request.cwd.clone() }
+    }
+
+    fn lay_out(
+        &self,
+        item: Item,
+        parent: Option<u32>,
+        role: Role,
+        directory: &str,
+        nodes: &mut Vec<Node>,
+        constructs: &mut Constructs,
+    ) {
+        let directory = item.directory.clone().unwrap_or_else(|| directory.to_owned());
+        *constructs |= item.constructs();
+        let index = u32::try_from(nodes.len()).expect("scripts of tests are short");
+        nodes.push(self.node(&item, parent, role, &directory));
+        for (role, child) in item.children {
+            self.lay_out(child, Some(index), role, &directory, nodes, constructs);
+        }
+    }
+
+    fn node(&self, item: &Item, parent: Option<u32>, role: Role, directory: &str) -> Node {
+        let program = item.program.clone();
+        let name = program.as_ref().and_then(literal).filter(|_| !item.builtin);
+        Node {
+            parent,
+            role,
+            kind: item.kind,
+            directory: directory.to_owned(),
+            resolved: name.map(|name| self.program(name, directory)),
+            program,
+            builtin: item.builtin,
+            args: item.args.iter().map(|word| self.argument(word, directory)).collect(),
+            assignments: item.assignments.clone(),
+            redirects: item.redirects.iter().map(|(fd, mode, target)| self.redirect(*fd, *mode, target, directory)).collect(),
+        }
+    }
+
+    fn redirect(&self, fd: u32, mode: RedirectMode, target: &Word, directory: &str) -> Redirect {
+        let is_path = !matches!(mode, RedirectMode::Text | RedirectMode::DuplicateRead | RedirectMode::DuplicateWrite);
+        let place = literal(target).filter(|_| is_path).map(|text| self.place(text, 0, directory));
+        Redirect { fd, mode, target: target.clone(), place }
+    }
+
+    /// What the host would judge next, after this rewrite.
     pub fn apply(&self, request: &Request, rewrite: &Rewrite) -> Request {
         let mut next = request.clone();
         for edit in &rewrite.edits {
             let node = &mut next.nodes[edit.node as usize];
             if let Some(program) = &edit.program {
                 node.program = Some(Word::Literal(program.clone()));
-                node.resolved = Some(self.program(program));
+                node.resolved = Some(self.program(program, &node.directory));
             }
             if let Some(args) = &edit.args {
-                node.args = args.iter().map(|arg| self.edited(&request.nodes[edit.node as usize].args, arg)).collect();
+                let old = &request.nodes[edit.node as usize];
+                node.args = args.iter().map(|arg| self.edited(old, arg)).collect();
             }
             for (name, value) in &edit.assignments {
                 node.assignments.retain(|(known, _)| known != name);
@@ -96,34 +139,35 @@ impl World {
         next
     }
 
-    fn edited(&self, args: &[Argument], edited: &Edited) -> Argument {
+    fn edited(&self, node: &Node, edited: &Edited) -> Argument {
         match edited {
-            Edited::Keep(index) => args[*index as usize].clone(),
-            Edited::Literal(text) => self.argument(text),
+            Edited::Keep(index) => node.args[*index as usize].clone(),
+            Edited::Literal(text) => self.argument(&Word::Literal(text.clone()), &node.directory),
         }
     }
 
-    /// Names with a slash from the working directory, others from `/usr/bin`.
-    fn program(&self, name: &str) -> Program {
-        let name = if name.contains('/') { absolute(name) } else { format!("/usr/bin/{name}") };
+    /// Names with a slash from the directory in force, others from `/usr/bin`.
+    fn program(&self, name: &str, directory: &str) -> Program {
+        let name = if name.contains('/') { absolute(name, directory) } else { format!("/usr/bin/{name}") };
         let path = self.follow(&name);
         let looked_up = name.strip_prefix("/usr/bin/").is_some_and(|rest| !rest.contains('/'));
-        Program { inside_roots: is_inside(&path), looked_up, path, name, interpreter: None }
+        Program { inside_roots: is_inside(&path) || is_inside(&name), looked_up, path, name, interpreter: None }
     }
 
-    fn argument(&self, text: &str) -> Argument {
+    fn argument(&self, word: &Word, directory: &str) -> Argument {
+        let Some(text) = literal(word) else { return Argument { word: word.clone(), places: Vec::new() } };
         let behind_flag =
             (text.starts_with('-') && text.len() > 2 && !text.starts_with("--") && text.is_char_boundary(2)).then_some(2);
         let behind_equals = text.find('=').map(|at| at + 1);
         let mut starts: Vec<_> = [Some(0), behind_flag, behind_equals].into_iter().flatten().collect();
         starts.sort_unstable();
         starts.dedup();
-        let places = starts.into_iter().filter(|start| *start < text.len()).map(|start| self.place(text, start)).collect();
-        Argument { word: Word::Literal(text.to_owned()), places }
+        let starts = starts.into_iter().filter(|start| *start < text.len());
+        Argument { places: starts.map(|start| self.place(text, start, directory)).collect(), word: word.clone() }
     }
 
-    fn place(&self, text: &str, start: usize) -> Place {
-        let named = absolute(&text[start..]);
+    fn place(&self, text: &str, start: usize, directory: &str) -> Place {
+        let named = absolute(&text[start..], directory);
         let path = self.follow(&named);
         let start = u32::try_from(start).expect("words of tests are short");
         Place { start, inside_roots: is_inside(&path), exists: true, via_link: path != named, path }
@@ -154,8 +198,8 @@ fn is_inside(path: &str) -> bool {
     behind(path, World::ROOT).is_some()
 }
 
-fn absolute(path: &str) -> String {
-    let from_root = if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", World::ROOT) };
+fn absolute(path: &str, directory: &str) -> String {
+    let from_root = if path.starts_with('/') { path.to_owned() } else { format!("{directory}/{path}") };
     let mut parts = Vec::new();
     for part in from_root.split('/').filter(|part| !part.is_empty() && *part != ".") {
         if part == ".." {

@@ -1,0 +1,164 @@
+//! What a value or an operand may be.
+
+use portcullis_sdk::{Argument, Expansion, Place, Word};
+use regex_lite::{Regex, RegexBuilder};
+use serde::Deserialize;
+
+/// Most memory of one compiled pattern, in bytes.
+const MAX_PATTERN_SIZE: usize = 256 * 1024;
+
+/// What a value or an operand must be.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Value {
+    /// Nothing fits.
+    #[default]
+    Nothing,
+    /// Any text in one line that stands in the script itself. Never for what the program may take for a path.
+    Any,
+    /// Any text, of many lines too, and also what only the shell can tell as long as it is one word: `"$x"`. As an operand such a
+    /// word must not be able to look like an option.
+    Text,
+    /// Like `text`, also what may become none or many words and may look like options. Only where no option does harm.
+    Words,
+    /// A decimal number with or without sign.
+    Integer,
+    /// A path inside the roots, links followed.
+    Path,
+    /// Like `path`, something that exists, and without `:`, which some programs take for the end of a host's name.
+    File,
+    /// The name of a variable that scripts may give values to.
+    Variable,
+    /// `NAME=value`, as `env` of the same rule has it.
+    Assignment,
+    /// One of these.
+    OneOf(Vec<String>),
+    /// What this regular expression matches from beginning to end.
+    Pattern(Pattern),
+}
+
+/// A regular expression that matches the whole of a text.
+#[derive(Debug, Clone)]
+pub struct Pattern(Regex);
+
+/// What a value is compared with: some text, or what is known of it, and where it leads if it is a path.
+#[derive(Clone, Copy)]
+pub enum Part<'a> {
+    /// What stands in the argument from the offset on.
+    Literal {
+        /// The text.
+        text: &'a str,
+        /// Where it leads.
+        place: Option<&'a Place>,
+    },
+    /// A value that only the shell can tell.
+    Dynamic(&'a Expansion),
+}
+
+impl Pattern {
+    /// Compiles it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn new(source: &str) -> Result<Self, String> {
+        let compile = |source: &str| RegexBuilder::new(source).size_limit(MAX_PATTERN_SIZE).build();
+        // By itself first: a stray parenthesis must not close the group that holds it to the whole text.
+        let regex = compile(source).and_then(|_| compile(&format!("^(?:{source})$")));
+        let regex = regex.map_err(|error| format!("not a regular expression: {error}"))?;
+        // What the first match allocates is then part of the image that decisions start from.
+        regex.is_match("");
+        Ok(Self(regex))
+    }
+
+    /// Whether the whole of the text matches.
+    pub fn is_match(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+}
+
+impl<'a> Part<'a> {
+    /// What stands in an argument from this byte on.
+    pub fn of(arg: &'a Argument, at: usize) -> Self {
+        match &arg.word {
+            Word::Literal(text) => {
+                let place = arg.places.iter().find(|place| usize::try_from(place.start) == Ok(at));
+                Self::Literal { text: text.get(at..).unwrap_or_default(), place }
+            }
+            Word::Dynamic(expansion) => Self::Dynamic(expansion),
+        }
+    }
+
+    /// The value of a variable, which never is a path.
+    pub fn value(word: &'a Word) -> Self {
+        match word {
+            Word::Literal(text) => Self::Literal { text, place: None },
+            Word::Dynamic(expansion) => Self::Dynamic(expansion),
+        }
+    }
+
+    /// The text as it stands in the script.
+    pub fn shown(self) -> &'a str {
+        match self {
+            Self::Literal { text, .. } => text,
+            Self::Dynamic(expansion) => &expansion.source,
+        }
+    }
+}
+
+impl Value {
+    /// Whether this fits. Variables and assignments never do: what they may be stands elsewhere in the rules.
+    pub fn fits(&self, part: Part) -> bool {
+        let (text, place) = match part {
+            Part::Literal { text, place } => (text, place),
+            Part::Dynamic(expansion) => return self.takes_dynamic() && expansion.one_word,
+        };
+        match self {
+            Self::Nothing | Self::Variable | Self::Assignment => false,
+            Self::Text | Self::Words => !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t'),
+            _ if !is_printable(text) => false,
+            Self::Any => true,
+            Self::Integer => is_digits(text.strip_prefix(['-', '+']).unwrap_or(text)),
+            Self::Path => place.is_some_and(|place| place.inside_roots),
+            Self::File => place.is_some_and(|place| place.inside_roots && place.exists) && !text.contains(':'),
+            Self::OneOf(texts) => texts.iter().any(|known| known == text),
+            Self::Pattern(pattern) => pattern.is_match(text),
+        }
+    }
+
+    /// Whether words fit that only the shell can tell.
+    pub fn takes_dynamic(&self) -> bool {
+        matches!(self, Self::Text | Self::Words)
+    }
+
+    /// What fits, for a person.
+    pub fn wanted(&self) -> String {
+        match self {
+            Self::Nothing => "nothing".to_owned(),
+            Self::Any => "any text in one line, written out".to_owned(),
+            Self::Text => "any text, in one word".to_owned(),
+            Self::Words => "any words".to_owned(),
+            Self::Integer => "a number".to_owned(),
+            Self::Path => "a path inside the working roots".to_owned(),
+            Self::File => "an existing path inside the working roots, without `:`".to_owned(),
+            Self::Variable => "the name of a variable that scripts may set".to_owned(),
+            Self::Assignment => "NAME=value, as `env` of the rule has it".to_owned(),
+            Self::OneOf(texts) => format!("one of {}", texts.join(", ")),
+            Self::Pattern(pattern) => {
+                let whole = pattern.0.as_str();
+                let source = whole.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(whole);
+                format!("what matches {source}")
+            }
+        }
+    }
+}
+
+/// Whether a text holds no control characters.
+pub fn is_printable(text: &str) -> bool {
+    !text.chars().any(char::is_control)
+}
+
+/// Whether a text is a number of at most nine digits.
+pub fn is_digits(text: &str) -> bool {
+    (1..=9).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
