@@ -4,12 +4,12 @@
 
 mod fingerprints;
 
-use fingerprints::{Fingerprints, MOST_OFFSET};
+use fingerprints::{Fingerprints, LEAST_BYTES, MOST_OFFSET};
 
 /// Most triggers of one filter; more would be a policy that wants to slow every stream.
 const MOST_TRIGGERS: usize = 256;
 /// Shortest and longest trigger, in bytes. Two bytes occur everywhere.
-const TRIGGER_BYTES: std::ops::RangeInclusive<usize> = 3..=64;
+const TRIGGER_BYTES: std::ops::RangeInclusive<usize> = LEAST_BYTES..=64;
 
 /// One trigger.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,27 +58,26 @@ impl Triggers {
 
     /// Where the first trigger at or behind `from` begins.
     pub(super) fn find(&self, haystack: &[u8], from: usize) -> Option<usize> {
-        let mut first: Option<usize> = None;
-        let mut at = from;
-        while let Some(candidate) = self.fingerprints.next(haystack, at) {
-            // A fingerprint found later may belong to a trigger that begins earlier, but only so far behind.
-            if first.is_some_and(|first| candidate > first + MOST_OFFSET) {
-                break;
-            }
-            let begins = self.begins_around(haystack, candidate).filter(|begin| *begin >= from).min();
-            first = first.into_iter().chain(begins).min();
-            at = candidate + 1;
+        let begin = |at| self.begin(haystack, from, at);
+        let mut found = self.fingerprints.next(haystack, from, begin)?;
+        let mut first = found.begin;
+        // A fingerprint found later may belong to a trigger that begins earlier, but only so far behind.
+        let near = |first: usize| &haystack[..haystack.len().min(first + MOST_OFFSET + LEAST_BYTES)];
+        while let Some(next) = self.fingerprints.next(near(first), found.at + 1, begin) {
+            first = first.min(next.begin);
+            found = next;
         }
-        first
+        Some(first)
     }
 
-    /// Where the triggers begin that have their fingerprint at this position.
-    fn begins_around(&self, haystack: &[u8], at: usize) -> impl Iterator<Item = usize> {
-        let possible = self.fingerprints.at(&haystack[at..]).iter();
-        possible.filter_map(move |fingerprint| {
-            let begin = at.checked_sub(usize::from(fingerprint.offset))?;
+    /// Where the first trigger begins, not before `from`, that has its fingerprint at `at`.
+    fn begin(&self, haystack: &[u8], from: usize, at: usize) -> Option<usize> {
+        let possible = self.fingerprints.at(&haystack[at..]);
+        let begins = possible.filter_map(|fingerprint| {
+            let begin = at.checked_sub(usize::from(fingerprint.offset)).filter(|begin| *begin >= from)?;
             self.triggers[usize::from(fingerprint.trigger)].stands_at(&haystack[begin..]).then_some(begin)
-        })
+        });
+        begins.min()
     }
 
     /// Where the longest suffix begins that is a proper beginning of a trigger: what must be kept back because the next bytes
