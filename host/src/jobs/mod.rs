@@ -4,6 +4,7 @@
 //! else holds a [`Job`], which tells its status and output.
 
 mod buffer;
+mod intake;
 mod keeper;
 mod process;
 mod pump;

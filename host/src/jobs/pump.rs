@@ -5,24 +5,23 @@ use std::{process::ExitStatus, sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use rustix::process::Signal;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::unix::pipe,
     sync::{OwnedSemaphorePermit, mpsc, oneshot, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Job, Outlet, State, Status, StreamName, keeper::Child, process::Pipes};
-use crate::policy::{ApprovedInput, Chunk, OutputFilter, PIECE_BYTES};
+use super::{
+    Job, Outlet, State, Status, StreamName,
+    intake::{Sink, drain},
+    keeper::Child,
+    process::Pipes,
+};
+use crate::policy::{ApprovedInput, OutputFilter};
 
-/// How long nothing must come before a filter that sees everything is given a line that is not complete.
-const SILENCE: Duration = Duration::from_millis(100);
-/// How long output is still read when all of the job has ended: somebody who was handed its pipes may hold them open for ever.
-const LAST_READ: Duration = Duration::from_secs(1);
 /// How long what was killed may take to end, be it in the midst of a slow write. Beyond that its warden may be what is stuck.
 const LAST_BREATH: Duration = Duration::from_secs(5);
-/// What the kernel is asked to hold between a job and its reader, so that the job can write on while its output is filtered.
-const PIPE_BYTES: usize = 1 << 20;
 
 /// Everything the task needs besides the child.
 pub(super) struct Pump {
@@ -136,95 +135,6 @@ async fn clear(child: &mut Child, grace: Duration, exited: Option<(Exit, DateTim
         }
     }
     exited.unwrap_or_else(|| (None, Utc::now()))
-}
-
-/// Where a stream's output goes.
-struct Sink<'a> {
-    job: &'a Job,
-    name: StreamName,
-    outlet: Option<&'a Outlet>,
-    /// Cancelled when nothing of the job is left: whatever still comes is from strangers, or was in the pipe.
-    all_gone: &'a CancellationToken,
-}
-
-/// Reads a stream to its end, through its filter, into the job's buffer. The reader waits for the filter, and so, in the end, does
-/// the job: nothing grows.
-async fn drain(mut pipe: pipe::Receiver, mut filter: OutputFilter, sink: Sink<'_>) {
-    // Refused beyond the system's allowance for the user; the pipe then stays as it was.
-    _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE_BYTES);
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut left = PIPE_BYTES;
-    loop {
-        match next(&mut pipe, &mut piece, filter.awaits_silence(), &mut left, sink.all_gone).await {
-            Next::Bytes(read) => sink.deliver(filter.push(&piece[..read]).await).await,
-            Next::Silence => sink.deliver(filter.silence().await).await,
-            Next::End => break,
-            Next::Strangers => {
-                tracing::warn!(job = %sink.job.id(), "a process that is none of the job's still holds its output; it is read no further");
-                break;
-            }
-            Next::Failed(error) => {
-                tracing::warn!(job = %sink.job.id(), %error, "could not read the job's output to its end");
-                break;
-            }
-        }
-    }
-    sink.deliver(filter.end().await).await;
-}
-
-/// What came of waiting for output.
-enum Next {
-    Bytes(usize),
-    Silence,
-    End,
-    Strangers,
-    Failed(std::io::Error),
-}
-
-/// Waits for output. Once nothing of the job is left it reads what the pipe can hold, and no longer than until it pauses.
-async fn next(
-    pipe: &mut (impl AsyncRead + Unpin),
-    piece: &mut [u8],
-    awaits_silence: bool,
-    left: &mut usize,
-    all_gone: &CancellationToken,
-) -> Next {
-    let is_over = all_gone.is_cancelled();
-    let pause = async {
-        match (is_over, awaits_silence) {
-            (true, _) => tokio::time::sleep(LAST_READ).await,
-            (false, true) => tokio::time::sleep(SILENCE).await,
-            (false, false) => all_gone.cancelled().await,
-        }
-    };
-    tokio::select! {
-        biased;
-        read = pipe.read(piece) => match read {
-            Ok(0) => Next::End,
-            Ok(_) if is_over && *left == 0 => Next::Strangers,
-            Ok(read) => {
-                if is_over {
-                    *left = left.saturating_sub(read);
-                }
-                Next::Bytes(read)
-            }
-            Err(error) => Next::Failed(error),
-        },
-        () = pause => if is_over { Next::Strangers } else { Next::Silence },
-    }
-}
-
-impl Sink<'_> {
-    async fn deliver(&self, chunk: &Chunk) {
-        if chunk.bytes().is_empty() {
-            return;
-        }
-        self.job.keep(self.name, chunk);
-        if let Some(outlet) = self.outlet {
-            // Nobody listening any more is no reason to stop the job.
-            _ = outlet.send((self.name, chunk.clone())).await;
-        }
-    }
 }
 
 /// Writes what is approved, in order, until told to close.

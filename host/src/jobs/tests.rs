@@ -1,5 +1,6 @@
 //! The buffer's books.
 
+use bytes::Bytes;
 use rstest::rstest;
 
 use super::*;
@@ -7,7 +8,7 @@ use super::*;
 fn buffer(limit: usize, pieces: &[&str]) -> Buffer {
     let mut buffer = Buffer::new(limit);
     for piece in pieces {
-        buffer.push_bytes(piece.as_bytes());
+        buffer.push_bytes(&Bytes::copy_from_slice(piece.as_bytes()));
     }
     buffer
 }
@@ -42,7 +43,28 @@ fn a_last_line_without_a_newline_counts() {
 fn a_cursor_reads_what_came_since_and_counts_what_is_gone() {
     let mut buffer = buffer(4, &["ab"]);
     let cursor = buffer.end();
-    buffer.push_bytes(b"cdefgh");
+    buffer.push_bytes(&Bytes::from_static(b"cdefgh"));
     assert_eq!(buffer.since(cursor), Excerpt { bytes: b"efgh".to_vec(), dropped: 2 });
     assert_eq!(buffer.since(buffer.end()), Excerpt { bytes: Vec::new(), dropped: 0 });
+}
+
+proptest::proptest! {
+    #[test]
+    fn chunks_of_any_size_are_kept_like_one_text(
+        sizes in proptest::collection::vec(proptest::prop_oneof![0..50usize, 40_000..70_000usize], 0..20),
+        limit in proptest::prop_oneof![1..100usize, 1..300_000usize],
+        lines in 1..5usize,
+    ) {
+        let mut buffer = Buffer::new(limit);
+        let mut text = Vec::new();
+        for (size, letter) in sizes.into_iter().zip(b'a'..) {
+            let chunk = [vec![letter; size], b"\n".to_vec()].concat();
+            buffer.push_bytes(&chunk.clone().into());
+            text.extend(chunk);
+        }
+        let kept = &text[text.len().saturating_sub(limit)..];
+        proptest::prop_assert_eq!(buffer.all(), Excerpt { bytes: kept.to_vec(), dropped: (text.len() - kept.len()) as u64 });
+        let tail = kept.split_inclusive(|byte| *byte == b'\n').rev().take(lines).map(<[u8]>::len).sum::<usize>();
+        proptest::prop_assert_eq!(buffer.tail(lines).bytes, &kept[kept.len() - tail..]);
+    }
 }

@@ -12,6 +12,7 @@ mod limits;
 mod load;
 mod log_sink;
 mod parser;
+mod piece;
 mod stream;
 mod triggers;
 
@@ -23,5 +24,6 @@ pub use engine::{Engine, EngineError};
 pub use limits::Fault;
 pub use load::{LoadError, builtins};
 pub use parser::Parser;
-pub use stream::{Chunk, OutputFilter, PIECE_BYTES, printable};
+pub use piece::Piece;
+pub use stream::{Chunk, OutputFilter, printable};
 pub use triggers::{Trigger, TriggerError, Triggers};

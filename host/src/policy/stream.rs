@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use wasmtime::{Store, component::ResourceAny};
 
 use super::{
@@ -16,10 +17,9 @@ use super::{
     limits::{Fault, Guest},
     load::Policy,
     log_sink::Line,
+    piece::{PIECE_BYTES, Piece},
 };
 
-/// Most new bytes of one piece.
-pub const PIECE_BYTES: usize = 64 * 1024;
 /// Most bytes a filter may hold back.
 const MOST_HELD_BYTES: usize = 64 * 1024;
 /// Most bytes a filter may put in the place of a piece: a flood would be a policy that makes much of little.
@@ -27,13 +27,14 @@ const MOST_REPLACEMENT_BYTES: usize = 256 * 1024;
 /// How much of the same line a filter is shown from before its piece.
 const CONTEXT_BYTES: usize = 16;
 
-/// Bytes that every output policy has passed. Made here alone; what buffers and sends output takes nothing else.
+/// Bytes that every output policy has passed. Made here alone; what buffers and sends output takes nothing else. A clone is the
+/// same memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chunk(Vec<u8>);
+pub struct Chunk(Bytes);
 
 impl Chunk {
     /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &Bytes {
         &self.0
     }
 }
@@ -45,21 +46,21 @@ pub(super) struct Filters(pub(super) Arc<[Arc<Policy>]>);
 impl Filters {
     /// The filter of one stream of a job.
     pub(super) fn open(&self, job: &Arc<types::Job>, kind: StreamKind) -> OutputFilter {
-        OutputFilter { stages: self.stages(Some(job), kind), filters: self.clone(), passed: Chunk(Vec::new()) }
+        OutputFilter { stages: self.stages(Some(job), kind), filters: self.clone() }
     }
 
     fn stages(&self, job: Option<&Arc<types::Job>>, kind: StreamKind) -> Stages {
         let stage = |policy: &Arc<Policy>| Stage::new(policy.clone(), job.cloned(), kind);
-        Stages { stages: self.0.iter().map(stage).collect(), between: Vec::new() }
+        Stages(self.0.iter().map(stage).collect())
     }
 
     /// Passes a text through all filters, as if it were a stream of its own.
     pub(super) async fn scrub(&self, text: &str) -> String {
-        let mut passed = Vec::new();
         // What filters log about a log line is not logged: it could go on for ever.
         let mut notes = Vec::new();
-        self.stages(None, StreamKind::Text).run(text.as_bytes(), Pace::Ended, &mut passed, &mut notes).await;
-        String::from_utf8_lossy(&passed).into_owned()
+        let text = Piece::from(text.as_bytes().to_vec());
+        let passed = self.stages(None, StreamKind::Text).run(text, Pace::Ended, &mut notes).await;
+        String::from_utf8_lossy(passed.bytes()).into_owned()
     }
 
     /// Writes a policy's lines to the host's log, filtered.
@@ -95,36 +96,34 @@ pub(super) struct Note {
 pub struct OutputFilter {
     stages: Stages,
     filters: Filters,
-    passed: Chunk,
 }
 
 impl OutputFilter {
     /// Filters the next bytes of the stream. The chunk may be empty, and may hold bytes of earlier pushes.
-    pub async fn push(&mut self, bytes: &[u8]) -> &Chunk {
-        self.run(bytes, Pace::Flowing).await
+    pub async fn push(&mut self, piece: Piece) -> Chunk {
+        self.run(piece, Pace::Flowing).await
     }
 
     /// Whether a filter without triggers waits for the rest of a line, so that silence should be told.
     pub fn awaits_silence(&self) -> bool {
-        self.stages.stages.iter().any(Stage::awaits_silence)
+        self.stages.0.iter().any(Stage::awaits_silence)
     }
 
     /// Says that nothing came for a while.
-    pub async fn silence(&mut self) -> &Chunk {
-        self.run(&[], Pace::Silent).await
+    pub async fn silence(&mut self) -> Chunk {
+        self.run(Piece::from(Vec::new()), Pace::Silent).await
     }
 
     /// Says that the stream has ended, and gives what was still held.
-    pub async fn end(&mut self) -> &Chunk {
-        self.run(&[], Pace::Ended).await
+    pub async fn end(&mut self) -> Chunk {
+        self.run(Piece::from(Vec::new()), Pace::Ended).await
     }
 
-    async fn run(&mut self, bytes: &[u8], pace: Pace) -> &Chunk {
+    async fn run(&mut self, piece: Piece, pace: Pace) -> Chunk {
         let mut notes = Vec::new();
-        self.passed.0.clear();
-        self.stages.run(bytes, pace, &mut self.passed.0, &mut notes).await;
+        let passed = self.stages.run(piece, pace, &mut notes).await;
         self.filters.emit(notes).await;
-        &self.passed
+        Chunk(passed.into_bytes())
     }
 }
 
@@ -137,21 +136,14 @@ enum Pace {
 }
 
 /// The filters of one stream, one behind the other.
-struct Stages {
-    stages: Vec<Stage>,
-    between: Vec<u8>,
-}
+struct Stages(Vec<Stage>);
 
 impl Stages {
-    /// Filters bytes into `out`, which must be empty.
-    async fn run(&mut self, bytes: &[u8], pace: Pace, out: &mut Vec<u8>, notes: &mut Vec<Note>) {
-        let Some((first, others)) = self.stages.split_first_mut() else { return out.extend_from_slice(bytes) };
-        first.run_to(pace, bytes, out, notes).await;
-        for stage in others {
-            std::mem::swap(out, &mut self.between);
-            out.clear();
-            stage.run_to(pace, &self.between, out, notes).await;
+    async fn run(&mut self, mut piece: Piece, pace: Pace, notes: &mut Vec<Note>) -> Piece {
+        for stage in &mut self.0 {
+            piece = stage.run_to(pace, piece, notes).await;
         }
+        piece
     }
 }
 
@@ -215,49 +207,69 @@ impl Stage {
         if self.sees_everything() || self.held > 0 { State::Collecting } else { State::Passing }
     }
 
-    async fn run_to(&mut self, pace: Pace, bytes: &[u8], out: &mut Vec<u8>, notes: &mut Vec<Note>) {
-        self.push(bytes, out, notes).await;
+    async fn run_to(&mut self, pace: Pace, piece: Piece, notes: &mut Vec<Note>) -> Piece {
+        let passed = self.push(piece, notes).await;
+        if pace == Pace::Flowing {
+            return passed;
+        }
+        let mut out = passed.bytes().to_vec();
         match pace {
             Pace::Flowing => {}
-            Pace::Silent => self.silence(out, notes).await,
-            Pace::Ended => self.end(out, notes).await,
+            Pace::Silent => self.silence(&mut out, notes).await,
+            Pace::Ended => self.end(&mut out, notes).await,
         }
+        Piece::from(out)
     }
 
-    async fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>, notes: &mut Vec<Note>) {
-        if self.tail.is_empty() {
-            self.run(bytes, out, notes).await;
-        } else {
-            let mut joined = std::mem::take(&mut self.tail);
-            joined.extend_from_slice(bytes);
-            self.run(&joined, out, notes).await;
+    /// Filters a piece. It is copied only if there is something in it for the filter.
+    async fn push(&mut self, mut piece: Piece, notes: &mut Vec<Note>) -> Piece {
+        piece.prepend(&std::mem::take(&mut self.tail));
+        let passed = if self.state == State::Passing { self.pass(piece.bytes()) } else { 0 };
+        if self.state == State::Passing {
+            piece.truncate(passed);
+            return piece;
         }
+        let (head, rest) = piece.bytes().split_at(passed);
+        let mut out = head.to_vec();
+        self.run(rest, &mut out, notes).await;
+        Piece::from(out)
     }
 
     async fn run(&mut self, bytes: &[u8], out: &mut Vec<u8>, notes: &mut Vec<Note>) {
-        let policy = self.policy.clone();
-        let Some(triggers) = &policy.triggers else { return };
-        let mut at = 0;
-        while at < bytes.len() {
+        let mut rest = bytes;
+        while !rest.is_empty() {
             match self.state {
                 State::Ended => return,
-                State::Collecting => at += self.collect(&bytes[at..], out, notes).await,
+                State::Collecting => {
+                    let taken = self.collect(rest, out, notes).await;
+                    rest = &rest[taken..];
+                }
                 State::Passing => {
-                    // A trigger that is there counts only if none that may yet be completed begins before it.
-                    let unfinished = at + triggers.unfinished_from(&bytes[at..]);
-                    let found = triggers.find(bytes, at).filter(|found| *found <= unfinished);
-                    let until = found.unwrap_or(unfinished);
-                    out.extend_from_slice(&bytes[at..until]);
-                    remember_context(&mut self.before, &bytes[at..until]);
-                    at = until;
-                    if found.is_none() {
-                        self.tail.extend_from_slice(&bytes[until..]);
+                    let (passed, behind) = rest.split_at(self.pass(rest));
+                    out.extend_from_slice(passed);
+                    if self.state == State::Passing {
                         return;
                     }
-                    self.state = State::Collecting;
+                    rest = behind;
                 }
             }
         }
+    }
+
+    /// How many of the bytes do not interest the filter. If a trigger stands behind them, collecting begins; else the rest may
+    /// become one, and is kept back.
+    fn pass(&mut self, bytes: &[u8]) -> usize {
+        let Some(triggers) = &self.policy.triggers else { return 0 };
+        let unfinished = triggers.unfinished_from(bytes);
+        // A trigger that is there counts only if none that may yet be completed begins before it.
+        let found = triggers.find(bytes).filter(|found| *found <= unfinished);
+        let passed = found.unwrap_or(unfinished);
+        match found {
+            Some(_) => self.state = State::Collecting,
+            None => self.tail.extend_from_slice(&bytes[passed..]),
+        }
+        remember_context(&mut self.before, &bytes[..passed]);
+        passed
     }
 
     /// Takes bytes into the piece up to its end; gives the filter the piece if that was reached. Says how many bytes it took.

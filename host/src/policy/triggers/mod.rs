@@ -56,10 +56,10 @@ impl Triggers {
         self.triggers.is_empty()
     }
 
-    /// Where the first trigger at or behind `from` begins.
-    pub(super) fn find(&self, haystack: &[u8], from: usize) -> Option<usize> {
-        let begin = |at| self.begin(haystack, from, at);
-        let mut found = self.fingerprints.next(haystack, from, begin)?;
+    /// Where the first trigger begins.
+    pub(super) fn find(&self, haystack: &[u8]) -> Option<usize> {
+        let begin = |at| self.begin(haystack, at);
+        let mut found = self.fingerprints.next(haystack, 0, begin)?;
         let mut first = found.begin;
         // A fingerprint found later may belong to a trigger that begins earlier, but only so far behind.
         let near = |first: usize| &haystack[..haystack.len().min(first + MOST_OFFSET + LEAST_BYTES)];
@@ -70,11 +70,11 @@ impl Triggers {
         Some(first)
     }
 
-    /// Where the first trigger begins, not before `from`, that has its fingerprint at `at`.
-    fn begin(&self, haystack: &[u8], from: usize, at: usize) -> Option<usize> {
+    /// Where the first trigger begins that has its fingerprint at `at`.
+    fn begin(&self, haystack: &[u8], at: usize) -> Option<usize> {
         let possible = self.fingerprints.at(&haystack[at..]);
         let begins = possible.filter_map(|fingerprint| {
-            let begin = at.checked_sub(usize::from(fingerprint.offset)).filter(|begin| *begin >= from)?;
+            let begin = at.checked_sub(usize::from(fingerprint.offset))?;
             self.triggers[usize::from(fingerprint.trigger)].stands_at(&haystack[begin..]).then_some(begin)
         });
         begins.min()
@@ -141,7 +141,12 @@ mod tests {
 
     fn finds(triggers: &Triggers, haystack: &[u8]) -> Vec<usize> {
         let mut from = 0;
-        std::iter::from_fn(|| triggers.find(haystack, from).inspect(|at| from = at + 1)).collect()
+        let next = || {
+            let at = from + triggers.find(&haystack[from..])?;
+            from = at + 1;
+            Some(at)
+        };
+        std::iter::from_fn(next).collect()
     }
 
     fn plainly(triggers: &Triggers, haystack: &[u8]) -> Vec<usize> {
