@@ -140,7 +140,7 @@ impl Redaction {
             Rule::JsonWebToken => crate::tokens::json_web_token(text, at),
             Rule::Keyword => named::assignment(text, at, self.netrc),
             Rule::Bearer => named::bearer(text, at),
-            Rule::Address => named::address(text, at),
+            Rule::Address => named::address(text, at + beginning.text.len()),
             Rule::Own(pattern) => self.policy.own(pattern, text, at),
             Rule::PrivateKey => {
                 return keys::begins(text, at).map_or(Look::Nothing, |end| Look::Key { end });
@@ -155,6 +155,10 @@ impl Redaction {
             }
             Rule::Machine => {
                 self.netrc |= named::is_netrc(text, at);
+                None
+            }
+            Rule::Default => {
+                self.netrc |= named::is_netrc_default(text, at);
                 None
             }
         };

@@ -55,6 +55,7 @@ enum Rule {
     Address,
     Curl,
     Machine,
+    Default,
     PrivateKey,
     Putty,
     /// Index of an operator's pattern.
@@ -181,8 +182,11 @@ fn built_in() -> Vec<Beginning> {
     all.push(beginning("bearer", true, Rule::Bearer));
     all.push(beginning("eyJ", false, Rule::JsonWebToken));
     all.push(beginning("://", false, Rule::Address));
+    // As JSON may write it.
+    all.push(beginning(r":\/\/", false, Rule::Address));
     all.push(beginning("curl", false, Rule::Curl));
     all.push(beginning("machine ", false, Rule::Machine));
+    all.push(beginning("default login ", false, Rule::Default));
     all.push(beginning("BEGIN ", false, Rule::PrivateKey));
     all.push(beginning("Private-Lines: ", false, Rule::Putty));
     all

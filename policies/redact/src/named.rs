@@ -9,8 +9,8 @@ pub const KEYWORDS: &[&str] = &["passw", "passphrase", "secret", "token", "crede
 
 /// More of them, in this case only and with what follows, since `pass` and `pwd` alone are in every other line of a build.
 pub const SHORT_KEYWORDS: &[&str] = &[
-    "_pass", "_PASS", "pass=", "PASS=", "Pass=", "pass:", "Pass:", "pass\"", "Pass\"", "PASS\"", "pwd=", "Pwd=", ";PWD=", "pwd:",
-    "pwd\"", "&sig=", "?sig=",
+    "_pass", "_PASS", "pass=", "PASS=", "Pass=", "pass:", "Pass:", "PASS:", "pass\"", "Pass\"", "PASS\"", "pwd=", "Pwd=",
+    ";PWD=", "pwd:", "Pwd:", "pwd\"", "&sig=", "?sig=",
 ];
 
 /// The longest part of a name that is looked at, to each side of the keyword.
@@ -75,6 +75,7 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
     if !is_literal(bytes, text.from(value.start)) || !shape.fits(&value, bytes) {
         return None;
     }
+    value.end = list_end(text, at, value.end);
     if shape.takes_the_line(&value) {
         value.end = text.run(value.end, |byte| !b"\r\n".contains(&byte));
     }
@@ -293,6 +294,26 @@ fn behind_prefix(text: Text, at: usize) -> usize {
     if matches!(text.byte(quote), Some(b'"' | b'\'')) { letters } else { at }
 }
 
+/// Where the last string ends of a list that begins at `at` and whose first one ends at `end`; `end` if it is no list. All there is
+/// if the list is cut.
+fn list_end(text: Text, at: usize, end: usize) -> usize {
+    if text.byte(at) != Some(b'[') {
+        return end;
+    }
+    let mut end = end;
+    loop {
+        let closed = text.run(end, |byte| b"\\\"'".contains(&byte));
+        let comma = text.blanks(closed);
+        let next = text.blanks(text.run_within(comma, 1, |byte| byte == b','));
+        let opened = text.run(next, |byte| byte == b'\\');
+        match text.byte(opened) {
+            None => return text.0.len(),
+            Some(quote @ (b'"' | b'\'')) if next > comma => end = quoted(text, opened + 1, quote, opened > next).end,
+            Some(_) => return end,
+        }
+    }
+}
+
 /// Up to the closing tag; nothing if there is none.
 fn element(text: Text, start: usize) -> Value {
     let end = text.run(start, |byte| !b"<\r\n".contains(&byte));
@@ -422,6 +443,8 @@ impl Shape<'_> {
         match self.name {
             Name::Token | Name::Maybe if !value.quoted && code => false,
             Name::Token | Name::Maybe if number && bytes.len() < 10 => false,
+            Name::Secret if !value.quoted && self.is_test_result() => is_no_test(bytes),
+            Name::Maybe if value.quoted && self.written == b"auth" && is_encoded_pair(bytes) => true,
             Name::Maybe if environment => bytes.len() >= 8 && !bytes.starts_with(b"/"),
             Name::Maybe => looks_random(bytes),
             _ if environment => true,
@@ -442,6 +465,11 @@ impl Shape<'_> {
         let before = self.text.before(self.start).trim_ascii();
         let alone = [&b""[..], b"export", b"declare -x"].contains(&before);
         environment && alone && self.name == Name::Secret && !value.quoted
+    }
+
+    /// `PASS: name`, as test runners print it.
+    fn is_test_result(&self) -> bool {
+        self.written == b"PASS" && self.joint == Joint::Loose
     }
 
     /// `PWD=/home/user`.
@@ -481,6 +509,32 @@ fn looks_random(value: &[u8]) -> bool {
     let digits = value.iter().any(u8::is_ascii_digit) && value.iter().any(u8::is_ascii_alphabetic);
     let one_word = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte)) && !value.starts_with(b"/");
     (digits && value.len() >= 8 && !value.iter().any(|byte| b" /".contains(byte))) || (one_word && value.len() >= 20)
+}
+
+/// Letters and digits that are no test's name.
+fn is_no_test(value: &[u8]) -> bool {
+    let begins = value.get(..4).unwrap_or_default();
+    looks_random(value) && value.iter().all(|byte| !b"-_./:".contains(byte)) && !begins.eq_ignore_ascii_case(b"test")
+}
+
+/// `user:password` in base64, as Docker keeps it.
+fn is_encoded_pair(value: &[u8]) -> bool {
+    let digit = |byte: &u8| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    let bare = &value[..Text(value).run(0, |byte| byte != b'=')];
+    let Some(digits) = bare.iter().map(digit).collect::<Option<Vec<_>>>() else { return false };
+    let decoded = digits.chunks(4).flat_map(|digits| {
+        let bits = digits.iter().fold(0, |bits, digit| bits << 6 | u32::from(*digit)) << (6 * (4 - digits.len()));
+        bits.to_be_bytes().into_iter().skip(1).take(digits.len() - 1)
+    });
+    let decoded: Vec<u8> = decoded.collect();
+    value.len().is_multiple_of(4) && decoded.contains(&b':') && decoded.iter().all(u8::is_ascii_graphic)
 }
 
 /// A call, a type, a path of names: `env.TOKEN`, `read_token(`, `quote!(`, `Option<`, `a::b`. `line` begins with the value;
@@ -543,18 +597,27 @@ pub fn bearer(text: Text, at: usize) -> Option<Found<'static>> {
     })
 }
 
-/// The password in an address whose `://` stands at `at`.
-pub fn address(text: Text, at: usize) -> Option<Found<'static>> {
-    let authority = at + b"://".len();
+/// The password or token in an address whose host, or what stands before it, begins at `authority`.
+pub fn address(text: Text, authority: usize) -> Option<Found<'static>> {
     let user = text.run(authority, |byte| is_user(byte) && byte != b':');
     let start = user + 1;
     let given = start + replacement(text.from(start));
     let end = text.run(given, |byte| is_user(byte) || b"?#".contains(&byte));
     // A password may itself hold an `@`; the last one before the host counts.
-    let last = text.between(start, end).iter().rposition(|byte| *byte == b'@').map(|at| start + at);
-    let end = last.or((end - start >= REACH - NAME).then_some(end))?;
-    let found = text.byte(user) == Some(b':') && end > start && is_literal(text.between(start, end), text.from(start));
-    found.then_some(Found { start, end, rule: "url-password" })
+    let last_at = |start, end| text.between(start, end).iter().rposition(|byte| *byte == b'@').map(|at| start + at);
+    let at = if text.byte(user) == Some(b':') { last_at(start, end) } else { last_at(authority, user) };
+    if let Some(at) = at.filter(|at| is_token(text.between(authority, user.min(*at)))) {
+        return Some(Found { start: authority, end: at, rule: "url-token" });
+    }
+    let end = last_at(start, end).or((end - start >= REACH - NAME).then_some(end))?;
+    let is_password = text.byte(user) == Some(b':') && end > start && is_literal(text.between(start, end), text.from(start));
+    is_password.then_some(Found { start, end, rule: "url-password" })
+}
+
+/// Letters and digits, too many for the name of a person or a company.
+fn is_token(user: &[u8]) -> bool {
+    let has = |is: fn(&u8) -> bool| user.iter().any(is);
+    user.len() >= 16 && user.iter().all(u8::is_ascii_alphanumeric) && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
 }
 
 fn is_user(byte: u8) -> bool {
@@ -609,11 +672,23 @@ fn password_of_pair(text: Text, at: usize) -> Option<Found<'static>> {
 
 /// Whether `machine` at `at` begins an entry of a netrc file.
 pub fn is_netrc(text: Text, at: usize) -> bool {
-    let mut words = text.from(at).split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
-    let boundary = text.before(at).last().is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    let mut words = words(text, at);
     let _machine = words.next();
     let host = words.next();
-    boundary && host.is_some() && words.next().is_none_or(is_netrc_word)
+    is_word(text, at) && host.is_some() && words.next().is_none_or(is_netrc_word)
+}
+
+/// Whether `default login` at `at` begins the last entry of a netrc file.
+pub fn is_netrc_default(text: Text, at: usize) -> bool {
+    is_word(text, at) && words(text, at).nth(3).is_none_or(is_netrc_word)
+}
+
+fn words<'a>(text: Text<'a>, at: usize) -> impl Iterator<Item = &'a [u8]> {
+    text.from(at).split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
+}
+
+fn is_word(text: Text, at: usize) -> bool {
+    text.before(at).last().is_none_or(|byte| !byte.is_ascii_alphanumeric())
 }
 
 /// Whether this is one of the words that name what follows them in a netrc file.
