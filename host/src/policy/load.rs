@@ -327,6 +327,8 @@ async fn freeze(engine: &Engine, grants: &Grants, bytes: &[u8], settings: &str) 
     let Ok((context, _)) = instrumented else {
         return Ok(Frozen::Not("its memory can not be captured from outside"));
     };
+    // The snapshot is read through calls of the host's own; the limit on memory bounds it.
+    store.set_hostcall_fuel(usize::MAX);
     let image = engine
         .bounded_at_load(&mut store, async |store| {
             wizer.snapshot_component(&context, &mut WasmtimeWizerComponent { store, instance }).await
