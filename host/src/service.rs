@@ -10,8 +10,7 @@ use crate::{
     config::{self, Config},
     jobs::{Cursor, Excerpt, Job, JobId, Keeper, Outlet, Registry, Status, Stdin, StreamName, THIS_PROGRAM, WriteError},
     policy::{
-        Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, Judgement, MOST_INPUT_BYTES, Request,
-        types::{Client, Launch},
+        Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, Judgement, MOST_INPUT_BYTES, Request, types::Client,
     },
     script::{Directory, Refusal, Script, Site, check_text, source_of, tree_of_words},
 };
@@ -210,7 +209,7 @@ impl Service {
     }
 
     async fn parse(&self, command: &Command) -> Result<(Script, Directory), Denial> {
-        parse(&self.chain, command, &self.site, &self.jobs).await
+        parse(&self.chain, command, &self.site, &self.jobs.cwd).await
     }
 
     fn request(&self, script: Script, cwd: Directory, client: Client) -> Request {
@@ -302,7 +301,7 @@ impl Service {
 
 /// Judges a command and does nothing else: no record, no start. What is refused before any policy saw it has no judgement.
 pub async fn check(chain: &Chain, config: &Config, command: &Command, client: &Client) -> Result<(Script, Judgement), Denial> {
-    match parse(chain, command, &site(config), &config.jobs).await {
+    match parse(chain, command, &site(config), &config.jobs.cwd).await {
         Ok((script, cwd)) => {
             let judgement = chain.decide(request(script.clone(), cwd, &config.jobs, bounded(client))).await;
             Ok((script, judgement))
@@ -312,9 +311,9 @@ pub async fn check(chain: &Chain, config: &Config, command: &Command, client: &C
 }
 
 /// The script, and the directory it was resolved in, which is where it will start.
-async fn parse(chain: &Chain, command: &Command, site: &Site, jobs: &config::Jobs) -> Result<(Script, Directory), Denial> {
+async fn parse(chain: &Chain, command: &Command, site: &Site, cwd: &Path) -> Result<(Script, Directory), Denial> {
     let refused = |refusal: Refusal| Denial::by_host(&refusal.code, refusal.message);
-    let cwd = site.directory(&jobs.cwd).map_err(refused)?;
+    let cwd = site.directory(cwd).map_err(refused)?;
     let (source, tree) = match command {
         Command::Text(text) => {
             check_text(text).map_err(refused)?;
@@ -326,12 +325,6 @@ async fn parse(chain: &Chain, command: &Command, site: &Site, jobs: &config::Job
         }
     };
     let script = Script::new(source, tree, site, &cwd).map_err(refused)?;
-    if script.launch() == Launch::Shell && jobs.shell.is_none() {
-        return Err(Denial::by_host(
-            "no-shell",
-            "this needs a shell, and the configuration offers none (`jobs.shell`); send one program with its arguments at a time",
-        ));
-    }
     Ok((script, cwd))
 }
 

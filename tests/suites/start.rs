@@ -216,6 +216,10 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
+        Self::with_shell(None).await
+    }
+
+    async fn with_shell(shell: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let base = folder.path().canonicalize().unwrap();
         for below in ["root/project", "bin", "cache"] {
@@ -226,7 +230,7 @@ impl Bench {
             roots: vec![base.join("root")],
             cwd: base.join("root"),
             path: vec![base.join("bin")],
-            shell: None,
+            shell: shell.map(PathBuf::from),
             env: Vec::new(),
             max_running: 10,
             timeout: Some(Duration::from_secs(20)),
@@ -257,8 +261,9 @@ impl Bench {
     async fn approve(&self, command: &str, cwd: &str) -> Approved {
         let site = Site { roots: vec![self.at("root")], path: vec![self.at("bin")] };
         let cwd = site.directory(&self.at(cwd)).unwrap();
+        let tree = self.chain.parser().parse(command).await.unwrap();
         let request = Request {
-            script: Script::new(command.to_owned(), self.chain.parser().parse(command).await.unwrap(), &site, &cwd).unwrap(),
+            script: Script::new(command.to_owned(), tree, &site, &cwd).unwrap(),
             cwd,
             env: vec![("KEY".to_owned(), "value".to_owned())],
             timeout: None,
@@ -331,6 +336,30 @@ async fn a_script_starts_only_as_it_was_judged(#[case] meanwhile: fn(&Bench), #[
         (Err(refused), Err(expected)) => assert!(refused.contains(expected), "{refused}"),
         (found, _) => panic!("{found:?}"),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_script_names_must_be_what_it_was() {
+    let bench = Bench::with_shell(Some("/bin/bash")).await;
+    bench.install("tool", &system("echo"));
+    let script = "tool one && (tool two; tool $KEY)";
+    let approved = bench.approve(script, "root").await;
+    assert_eq!(bench.output(approved).await.unwrap(), "one\ntwo\nvalue\n");
+    let approved = bench.approve(script, "root").await;
+    bench.install("tool", &system("env"));
+    let refused = bench.start(approved).await.unwrap_err();
+    assert!(refused.contains("tool is not what it was"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_shell_only_direct_commands_start() {
+    let bench = Bench::new().await;
+    bench.install("tool", &system("echo"));
+    let approved = bench.approve("tool one; tool two", "root").await;
+    let refused = bench.start(approved).await.unwrap_err();
+    assert!(refused.contains("`jobs.shell`"), "{refused}");
+    let approved = bench.approve("tool one", "root").await;
+    assert_eq!(bench.output(approved).await.unwrap(), "one\n");
 }
 
 /// Same length, and the same time of modification as before.

@@ -11,7 +11,7 @@ use tokio::{io::AsyncReadExt, net::UnixStream};
 
 use super::{
     StartError,
-    message::{Report, unframe},
+    message::{Report, send, unframe},
 };
 
 /// A job's leader and all that descends from it. All of it is killed when this is dropped.
@@ -82,7 +82,7 @@ impl Child {
     pub fn signal(&self, signal: Signal) {
         if let Ok(number) = u8::try_from(signal.as_raw()) {
             // If its warden does not take it, it is gone, or will be made an end of.
-            _ = self.socket.try_write(&[number]);
+            _ = send(&self.socket, &[number], &[]);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What server and keeper say to each other, over sockets that nobody else holds.
 //!
 //! ```text
-//! server ─▶ keeper   one byte with a socket: a warden is wanted behind it
+//! server ─▶ keeper   one byte with a socket, for whichever warden waits: a job is wanted
 //! server ─▶ warden   an Order with its handles, once; then one byte for each signal
 //! warden ─▶ server   Report; the end of the stream: nobody of the job is left
 //! ```
@@ -217,4 +217,71 @@ fn fill(socket: impl AsFd, bytes: &mut [u8], handles: &mut Vec<OwnedFd>) -> io::
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        os::unix::net::UnixStream,
+    };
+
+    use super::*;
+
+    fn order(bytes: usize) -> Order {
+        let args = vec![c"tool".to_owned(), CString::new(vec![b'x'; bytes]).unwrap()];
+        Order { target: Target::Path(c"/bin/tool".to_owned()), args, env: vec![c"A=\xff".to_owned()], unchanged: Vec::new() }
+    }
+
+    #[test]
+    fn an_order_arrives_with_its_handles_however_it_is_cut() {
+        let (mut ours, its) = UnixStream::pair().unwrap();
+        let (mut reader, writer) = io::pipe().unwrap();
+        let framed = frame(&order(1 << 20)).unwrap();
+        let sender = std::thread::spawn(move || {
+            let sent = send(&ours, &framed[..3], &[writer.as_fd()]).unwrap();
+            ours.write_all(&framed[sent..]).unwrap();
+        });
+        let (order, handles) = receive_order(&its).unwrap().unwrap();
+        sender.join().unwrap();
+        assert_eq!((order.args[1].as_bytes().len(), order.env[0].as_bytes()), (1 << 20, &b"A=\xff"[..]));
+        assert!(rustix::io::fcntl_getfd(&handles[0]).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+        let [handle] = <[OwnedFd; 1]>::try_from(handles).unwrap();
+        std::fs::File::from(handle).write_all(b"here").unwrap();
+        let mut read = String::new();
+        reader.read_to_string(&mut read).unwrap();
+        assert_eq!(read, "here");
+    }
+
+    #[test]
+    fn half_an_order_is_none() {
+        let (mut ours, its) = UnixStream::pair().unwrap();
+        let framed = frame(&order(10)).unwrap();
+        ours.write_all(&framed[..framed.len() - 1]).unwrap();
+        drop(ours);
+        assert!(receive_order(&its).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_no_order_is_an_error() {
+        for bytes in [&[255, 255, 255, 255, 0][..], &[1, 0, 0, 0, 7]] {
+            let (mut ours, its) = UnixStream::pair().unwrap();
+            ours.write_all(bytes).unwrap();
+            assert!(receive_order(&its).is_err(), "{bytes:?}");
+        }
+        assert!(frame(&order(MOST_ORDER_BYTES)).is_err());
+    }
+
+    #[test]
+    fn reports_are_taken_one_by_one() {
+        let reports = [Report::Started { leader: 1, warden: 2 }, Report::Exited { status: 256, is_last: true }];
+        let sent: Vec<u8> = reports.iter().flat_map(|report| frame(report).unwrap()).collect();
+        let (mut read, mut found) = (Vec::new(), Vec::new());
+        for byte in sent {
+            read.push(byte);
+            found.extend(unframe::<Report>(&mut read).unwrap());
+        }
+        assert!(matches!(found[..], [Report::Started { leader: 1, warden: 2 }, Report::Exited { status: 256, is_last: true }]));
+        assert!(unframe::<Report>(&mut vec![1, 0, 0, 0, 9]).is_err());
+    }
 }

@@ -1,10 +1,10 @@
 //! The keeper: a small process of this same binary that starts all jobs and outlives none of them.
 //!
 //! ```text
-//! server ──────▶ keeper                     forks a warden for each job; kills whatever descends from it when the server is gone
+//! server ──────▶ keeper                     forks wardens; kills whatever descends from it when the server is gone
 //!    │             ├─ warden ─▶ job         starts the job; whatever the job leaves without a parent becomes the warden's child
 //!    └────────────▶├─ warden ─▶ job         a socket from server to warden: the order, signals, how it ended
-//!                  └─ …
+//!                  └─ warden                waits for the next job
 //! ```
 //!
 //! Server, keeper and wardens are subreapers: a process whose parent ends becomes the child of the nearest of them, not of the system's
@@ -123,7 +123,7 @@ impl Keeper {
     /// # Cancel safety
     ///
     /// What was started when this is dropped is killed.
-    pub async fn start_job(&self, order: &Order, handles: &[BorrowedFd<'_>]) -> Result<Child, StartError> {
+    pub(super) async fn start_job(&self, order: &Order, handles: &[BorrowedFd<'_>]) -> Result<Child, StartError> {
         tokio::select! {
             biased;
             () = self.lost.cancelled() => Err(StartError::KeeperLost),

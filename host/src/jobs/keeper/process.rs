@@ -10,6 +10,7 @@ use std::{
 };
 
 use rustix::{
+    event::{EventfdFlags, PollFlags, eventfd},
     fs::Mode,
     io::Errno,
     net::sockopt::{socket_peercred, socket_type},
@@ -21,7 +22,6 @@ use rustix::{
 
 use super::{
     family,
-    message::receive,
     system::{Closing, Pauses, Signals, connect, fork, seal},
     warden,
 };
@@ -60,10 +60,16 @@ fn is_from_server() -> bool {
 }
 
 struct Keeper {
+    /// Nothing is read from it here, but its end is seen.
     socket: OwnedFd,
     signals: Signals,
     server: Pid,
+    /// All of them, the spare one too.
     wardens: HashSet<Pid>,
+    /// A warden that waits for the next job, so that no job waits for a warden to be made.
+    spare: Option<Pid>,
+    /// Counted up by the spare warden when it has got a job.
+    taken: OwnedFd,
     /// Whether everything is to be killed.
     is_ending: bool,
     /// Whether a warden was killed, so that what it watched may be here.
@@ -72,11 +78,12 @@ struct Keeper {
 }
 
 /// Which process this is by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     /// The keeper, and nobody is left.
     Done,
-    /// A new process, to be the warden behind this socket.
-    Warden(OwnedFd),
+    /// A new process, to be a warden.
+    Warden,
 }
 
 fn run() -> io::Result<()> {
@@ -84,15 +91,23 @@ fn run() -> io::Result<()> {
     let socket = settle()?;
     let signals = Signals::open()?;
     set_parent_process_death_signal(Some(Signal::TERM))?;
-    let mut keeper =
-        Keeper { socket, signals, server, wardens: HashSet::new(), is_ending: false, has_strays: false, pauses: Pauses::new() };
+    let mut keeper = Keeper {
+        socket,
+        signals,
+        server,
+        wardens: HashSet::new(),
+        spare: None,
+        taken: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        is_ending: false,
+        has_strays: false,
+        pauses: Pauses::new(),
+    };
     let keepers_id = getpid();
     match keeper.serve()? {
         Role::Done => Ok(()),
-        Role::Warden(socket) => {
-            // Of the keeper's own nothing is kept: who holds its socket would keep the server from seeing its end.
-            let Keeper { signals, .. } = keeper;
-            warden::run(socket, signals, keepers_id)
+        Role::Warden => {
+            let Keeper { socket, signals, taken, .. } = keeper;
+            warden::run(socket, taken, signals, keepers_id)
         }
     }
 }
@@ -101,6 +116,8 @@ fn run() -> io::Result<()> {
 fn settle() -> io::Result<OwnedFd> {
     seal(Closing::Now)?;
     let socket = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
+    // Whoever is too late for a job must not wait in the reading of it.
+    rustix::io::ioctl_fionbio(&socket, true)?;
     let nothing = File::options().read(true).write(true).open("/dev/null")?;
     connect([nothing.as_fd(); 3])?;
     setsid()?;
@@ -121,33 +138,35 @@ impl Keeper {
                 return Ok(Role::Done);
             }
             self.kill()?;
-            let must_look = self.is_ending || self.has_strays;
-            let pause = must_look.then(|| self.pauses.next());
-            let socket = (!self.is_ending).then_some(&self.socket);
-            if self.signals.wait(socket, pause)?
-                && let Some(socket) = self.receive()
-            {
+            if !self.is_ending && self.spare.is_none() {
                 match fork() {
-                    Ok(None) => return Ok(Role::Warden(socket)),
-                    Ok(Some(warden)) => _ = self.wardens.insert(warden),
-                    // The socket is closed here and now, which tells the server.
+                    Ok(None) => return Ok(Role::Warden),
+                    Ok(Some(warden)) => {
+                        self.spare = Some(warden);
+                        self.wardens.insert(warden);
+                    }
+                    // Tried again after a pause; whoever wants a job waits as long as that.
                     Err(_) => {}
                 }
             }
-            self.is_ending |= getppid() != Some(self.server);
+            self.wait()?;
         }
     }
 
-    /// The socket of a job that is wanted. None: there is none, or the server is gone.
-    fn receive(&mut self) -> Option<OwnedFd> {
-        let mut handles = Vec::new();
-        match receive(&self.socket, &mut [0], &mut handles) {
-            Ok(1..) => handles.pop(),
-            Ok(0) | Err(_) => {
-                self.is_ending = true;
-                None
-            }
+    fn wait(&mut self) -> io::Result<()> {
+        let must_look = self.is_ending || self.has_strays || self.spare.is_none();
+        let pause = must_look.then(|| self.pauses.next());
+        let mut awaited = vec![(&self.taken, PollFlags::IN)];
+        // Whether something can be read does not matter; that the other end is closed is told without asking.
+        awaited.extend((!self.is_ending).then_some((&self.socket, PollFlags::empty())));
+        let found = self.signals.wait(&awaited, pause)?;
+        if !found[0].is_empty() {
+            _ = rustix::io::read(&self.taken, &mut [0; size_of::<u64>()]);
+            (self.spare, self.pauses) = (None, Pauses::new());
         }
+        self.is_ending |= found.get(1).is_some_and(|end| !end.is_empty());
+        self.is_ending |= getppid() != Some(self.server);
+        Ok(())
     }
 
     /// Asks how children ended. Says whether there are none any more.
@@ -156,6 +175,7 @@ impl Keeper {
             match wait(WaitOptions::NOHANG) {
                 // Only one that was killed, or failed, can have left somebody.
                 Ok(Some((child, status))) => {
+                    self.spare = self.spare.filter(|spare| *spare != child);
                     if self.wardens.remove(&child) && status.exit_status() != Some(0) {
                         (self.has_strays, self.pauses) = (true, Pauses::new());
                     }

@@ -49,23 +49,22 @@ impl Signals {
         }
     }
 
-    /// Waits for a signal, for something to read from a socket, or for a time to pass. Takes the signals; says whether the socket has
-    /// something.
+    /// Waits for a signal, for any of these, or for a time to pass. Takes the signals; says what was found of each of these.
     ///
     /// # Errors
     ///
     /// The system can not wait.
-    pub fn wait(&self, socket: Option<&OwnedFd>, timeout: Option<Duration>) -> io::Result<bool> {
+    pub fn wait(&self, also: &[(&OwnedFd, PollFlags)], timeout: Option<Duration>) -> io::Result<Vec<PollFlags>> {
         let timeout = timeout.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
         let mut awaited = vec![PollFd::new(&self.0, PollFlags::IN)];
-        awaited.extend(socket.map(|socket| PollFd::new(socket, PollFlags::IN)));
+        awaited.extend(also.iter().map(|(file, flags)| PollFd::new(*file, *flags)));
         match poll(&mut awaited, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         let mut taken = [0; 4 * size_of::<libc::signalfd_siginfo>()];
         while rustix::io::read(&self.0, &mut taken).is_ok_and(|read| read > 0) {}
-        Ok(awaited.get(1).is_some_and(|socket| !socket.revents().is_empty()))
+        Ok(awaited[1..].iter().map(PollFd::revents).collect())
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use rustix::{
+    event::PollFlags,
     io::Errno,
     net::{RecvFlags, recv},
     process::{Pid, Signal, WaitOptions, getpid, getppid, set_child_subreaper, set_parent_process_death_signal, setsid, wait},
@@ -15,7 +16,7 @@ use rustix::{
 use super::{
     execute::execute,
     family,
-    message::{Fault, Report, frame, receive_order, send},
+    message::{Fault, Report, frame, receive, receive_order, send},
     system::{Pauses, Signals},
 };
 
@@ -41,19 +42,21 @@ enum Left {
     Nobody,
 }
 
-/// Is a warden until its job has ended and left nobody. `keeper` is the process that forked this one.
+/// Is a warden until its job has ended and left nobody. `keeper` is the process that forked this one, `jobs` the socket that jobs come
+/// by, `taken` is counted up when one has come.
 ///
 /// # Errors
 ///
 /// The system refused what a warden needs; nothing was started, or all of it is left to the keeper.
-pub fn run(socket: OwnedFd, signals: Signals, keeper: Pid) -> io::Result<()> {
+pub fn run(jobs: OwnedFd, taken: OwnedFd, signals: Signals, keeper: Pid) -> io::Result<()> {
     // In a group of its own, so that it can be told from its job and the keeper from it.
     setsid()?;
     set_child_subreaper(Some(getpid()))?;
     set_parent_process_death_signal(Some(Signal::TERM))?;
-    if getppid() != Some(keeper) {
-        return Ok(());
-    }
+    let Some(socket) = await_job(&jobs, &signals, keeper)? else { return Ok(()) };
+    rustix::io::write(&taken, &1_u64.to_ne_bytes())?;
+    // Who holds it would keep the server from seeing the keeper's end.
+    drop((jobs, taken));
     let started = match receive_order(&socket) {
         Ok(None) => return Ok(()),
         Ok(Some((order, handles))) => execute(&order, &handles),
@@ -70,6 +73,20 @@ pub fn run(socket: OwnedFd, signals: Signals, keeper: Pid) -> io::Result<()> {
             Ok(())
         }
     }
+}
+
+/// The socket of the next job. None: the server or the keeper is gone.
+fn await_job(jobs: &OwnedFd, signals: &Signals, keeper: Pid) -> io::Result<Option<OwnedFd>> {
+    let mut handles = Vec::new();
+    while getppid() == Some(keeper) {
+        signals.wait(&[(jobs, PollFlags::IN)], None)?;
+        match receive(jobs, &mut [0], &mut handles) {
+            Ok(1..) if !handles.is_empty() => return Ok(handles.pop()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(_) | Err(_) => return Ok(None),
+        }
+    }
+    Ok(None)
 }
 
 /// Whoever does not listen any more is told nothing.
@@ -109,7 +126,8 @@ impl Warden {
 
     fn wait(&mut self) -> io::Result<()> {
         let pause = self.is_ending.then(|| self.pauses.next());
-        if self.signals.wait(self.socket.as_ref(), pause)? {
+        let awaited = self.socket.iter().map(|socket| (socket, PollFlags::IN)).collect::<Vec<_>>();
+        if self.signals.wait(&awaited, pause)?.iter().any(|found| !found.is_empty()) {
             self.listen()?;
         }
         self.is_ending |= getppid() != Some(self.keeper);
