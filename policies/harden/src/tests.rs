@@ -291,6 +291,71 @@ fn what_git_can_not_parse_is_refused() {
     assert_eq!(names("[a]\nb=c\n!\n"), Err(3));
 }
 
+/// What git itself sees in the text, as `git config` lists it; none if it refuses.
+fn seen_by_git(file: &Path) -> Option<Vec<(String, Option<String>)>> {
+    let mut git = std::process::Command::new("git");
+    let output = git.args(["config", "--list", "--null", "--no-includes", "--file"]).arg(file).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let entry = |entry: &str| match entry.split_once('\n') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (entry.to_owned(), None),
+    };
+    output.status.success().then(|| text.split_terminator('\0').map(entry).collect())
+}
+
+/// Texts made of what matters to the grammar, in any order: what this sees and what git sees is the same.
+#[test]
+fn git_sees_no_setting_that_is_not_seen_here() {
+    const PIECES: [&str; 30] = [
+        "[",
+        "]",
+        "[a]",
+        "[a \"b\"]",
+        "[a.b]",
+        "\"",
+        "\\",
+        "\\\n",
+        "\n",
+        "\r",
+        "\r\n",
+        " ",
+        "\t",
+        "=",
+        "#",
+        ";",
+        "k",
+        "K-1",
+        "k=v\n",
+        "v",
+        ".",
+        "\\t",
+        "\\x",
+        "\u{feff}",
+        "[A \"\\",
+        "k = \"",
+        "\nk=",
+        "\nx = a b \\\n",
+        "\nq=\"a;b\"",
+        "\n[n]y",
+    ];
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("config");
+    let (mut state, mut accepted) = (7_u64, 0);
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    for _ in 0..1500 {
+        let count = 1 + random(9);
+        let text: String = ["[s]"].into_iter().chain((0..count).map(|_| PIECES[random(PIECES.len())])).collect();
+        fs::write(&file, &text).unwrap();
+        let git = seen_by_git(&file);
+        accepted += usize::from(git.is_some());
+        assert!(git.is_none() || names(&text).ok() == git, "{text:?}: {git:?} and {:?}", names(&text));
+    }
+    assert!(accepted > 300, "{accepted} of the texts are configuration at all");
+}
+
 fn setting(name: &str) -> Setting {
     let (text, value) = name.split_once('=').map_or((name, None), |(text, value)| (text, Some(value.to_owned())));
     let (section, rest) = text.split_once('.').unwrap();
