@@ -164,6 +164,21 @@ fn second(repository: &Repository, name: &str) {
     repository.write(&format!("{name}/a"), "b");
 }
 
+/// A second repository that the first one tracks, so that git asks it for its changes.
+fn inner(repository: &Repository) {
+    repository.done(&["init", "--quiet", "two"]);
+    repository.write("two/a", "a");
+    repository.done(&["-C", "two", "add", "a"]);
+    repository.done(&["-C", "two", "commit", "--quiet", "--message", "a"]);
+    repository.done(&["add", "two"]);
+    repository.done(&["commit", "--quiet", "--message", "two"]);
+    repository.write("two/.git/info/attributes", "* filter=x\n");
+    let config = fs::read_to_string(repository.path("two/.git/config")).unwrap();
+    repository.write("two/.git/config", &repository.filled(&format!("{config}[filter \"x\"]\nclean = PWN\n")));
+    repository.write("two/a", "b");
+    changed(repository);
+}
+
 // A trick: how it is planted, where git is called, what with, and how portcullis meets it: with this code of a denial, or "" where it
 // runs without the effect.
 #[rstest]
@@ -206,6 +221,12 @@ fn second(repository: &Repository, name: &str) {
 #[case::common_directory(|r: &Repository| { second(r, "two"); r.write(".git/commondir", "../two/.git\n"); r.write(".gitattributes", "* filter=x"); changed(r) }, "", &["status"], "repository-config")]
 #[case::link(|r: &Repository| { second(r, "two"); fs::create_dir(r.path("sub")).unwrap(); symlink("../two/.git", r.path("sub/.git")).unwrap(); r.write("sub/a", "b") }, "sub", &["status"], "repository-link")]
 #[case::bare(|r: &Repository| { second(r, "two"); fs::rename(r.path("two/.git"), r.path("bare")).unwrap(); let text = fs::read_to_string(r.path("bare/config")).unwrap(); r.write("bare/config", &format!("{text}[core]\nworktree = .\n")); r.write("bare/a", "b") }, "bare", &["status"], "repository-config")]
+#[case::inner_add(|r: &Repository| inner(r), "", &["add", "--update"], "repository-config")]
+#[case::inner_commit(|r: &Repository| inner(r), "", &["commit", "--all", "-m", "x"], "repository-config")]
+#[case::inner_stash(|r: &Repository| inner(r), "", &["stash"], "repository-config")]
+#[case::inner_diff_files(|r: &Repository| inner(r), "", &["diff-files"], "")]
+#[case::inner_status(|r: &Repository| inner(r), "", &["status"], "")]
+#[case::inner_diff(|r: &Repository| inner(r), "", &["diff"], "")]
 #[case::nested(|r: &Repository| second(r, "two"), "two", &["status"], "repository-config")]
 #[case::config_link(|r: &Repository| { filter(r, "[filter \"x\"]\nclean = PWN;cat"); fs::rename(r.path(".git/config"), r.path("config")).unwrap(); symlink("../config", r.path(".git/config")).unwrap() }, "", &["status"], "repository-link")]
 #[case::option(|_: &Repository| (), "", &["-c", "alias.st=!PWN", "st"], "git-option")]

@@ -3,9 +3,12 @@
 //! Fixed options stand directly behind `git` and win over every file; switches stand behind the sub-commands that know them;
 //! variables stand in front. The form is canonical: a command has it or has it not, and what has it is left alone.
 
-use portcullis_sdk::{Argument, Edit, Edited, Node, Request, literal};
+use portcullis_sdk::{Argument, Edit, Edited, Node, NodeKind, RedirectMode, Request, Word, literal};
 
-use crate::{command::with_variables, repository::Refusal};
+use crate::{
+    command::with_variables,
+    repository::{Reach, Refusal},
+};
 
 /// What stands directly behind `git`, in this order. Each is here because a repository's own files could say otherwise.
 pub const PREFIX: &[&str] = &[
@@ -62,6 +65,30 @@ const SWITCHES: &[(&str, &[&str])] = &[
 
 const DIFF: &[&str] = &["--no-ext-diff", "--no-textconv", "--ignore-submodules=all"];
 
+/// Sub-commands that never enter a repository inside the working tree, besides those with `--ignore-submodules=all`. All others may:
+/// `add`, `commit --all` and `stash` run `git status` there, with that repository's own configuration.
+const STAYING: &[&str] = &[
+    "blame",
+    "branch",
+    "cat-file",
+    "check-attr",
+    "check-ignore",
+    "for-each-ref",
+    "grep",
+    "ls-files",
+    "ls-tree",
+    "merge-base",
+    "name-rev",
+    "reflog",
+    "remote",
+    "rev-list",
+    "rev-parse",
+    "shortlog",
+    "show-ref",
+    "symbolic-ref",
+    "tag",
+];
+
 /// What is set in front of the command.
 ///
 /// A repository can say that its objects lie elsewhere, and how to fetch them; no protocol is allowed for that, whatever the
@@ -114,6 +141,70 @@ pub fn hardened(git: &Node, index: u32) -> Result<Option<Edit>, Refusal> {
     let keep = |range: std::ops::Range<usize>| range.filter_map(|at| u32::try_from(at).ok()).map(Edited::Keep);
     let args = PREFIX.iter().map(text).chain(keep(own..split)).chain(added.iter().map(text)).chain(keep(split..words.len()));
     Ok(Some(edit.unwrap_or_else(|| Edit::new(index)).args(args)))
+}
+
+/// How far a call that has the hardened form goes.
+pub fn reach(git: &Node) -> Reach {
+    let mut words = git.args.iter().skip(PREFIX.len()).map(Argument::text);
+    let Some(command) = words.next() else { return Reach::Own };
+    let switches = command.map_or(&[][..], switches);
+    let stays = command.is_some_and(|command| STAYING.contains(&command) || HARMLESS.contains(&command))
+        || switches.contains(&"--ignore-submodules=all")
+        || command == Some("commit") && commits_the_index(words.clone());
+    // Options can be cut short, and a later one wins.
+    let is_about_others =
+        |word: Option<&str>| word.is_none_or(|word| ["--ig", "--rec", "--sub"].iter().any(|option| word.starts_with(option)));
+    if stays && !words.skip(switches.len()).any(is_about_others) { Reach::Own } else { Reach::Inner }
+}
+
+/// Whether a commit is of the index as it is, under a message that is given: then it does not look at the working tree.
+fn commits_the_index<'a>(mut words: impl Iterator<Item = Option<&'a str>>) -> bool {
+    let (mut has_message, mut is_known) = (false, true);
+    while let Some(word) = words.next() {
+        match word {
+            Some("-m" | "--message") => {
+                has_message = true;
+                words.next();
+            }
+            Some("--no-edit") => has_message = true,
+            Some("--allow-empty" | "--amend" | "--no-verify" | "--quiet" | "--signoff" | "-n" | "-q" | "-s") => {}
+            _ => is_known = false,
+        }
+    }
+    has_message && is_known
+}
+
+/// Refuses scripts in which what was judged is not what git will find, because the script itself changes it first.
+pub fn order_of_the_script(request: &Request, calls: &[&Node]) -> Result<(), Refusal> {
+    let changing: Vec<_> = calls.iter().filter(|git| reach(git) == Reach::Inner).collect();
+    if changing.len() > 1 || changing.iter().any(|git| is_in_loop(request, git)) {
+        let message =
+            "one call of git in this script can change which repositories another one enters; run them one command at a time";
+        return Err(Refusal { code: "git-after-git", message: message.to_owned() });
+    }
+    let redirects = request.nodes.iter().flat_map(|node| &node.redirects);
+    match redirects.filter(|redirect| is_write(redirect.mode)).find(|redirect| steers_git(&redirect.target)) {
+        Some(_) => {
+            let message = "the script writes a file that git may read as its own, and calls git; do it in two commands";
+            Err(Refusal { code: "git-after-write", message: message.to_owned() })
+        }
+        None => Ok(()),
+    }
+}
+
+fn is_in_loop(request: &Request, node: &Node) -> bool {
+    let above = |node: &Node| request.nodes.get(usize::try_from(node.parent?).ok()?);
+    std::iter::successors(above(node), |node| above(node)).any(|node| matches!(node.kind, NodeKind::Loop | NodeKind::ForLoop))
+}
+
+fn is_write(mode: RedirectMode) -> bool {
+    matches!(mode, RedirectMode::Write | RedirectMode::Append | RedirectMode::ReadWrite | RedirectMode::Clobber)
+}
+
+/// Whether a file of this name may be part of a repository that leads git somewhere.
+fn steers_git(target: &Word) -> bool {
+    const NAMES: &[&str] = &[".git", "HEAD", "alternates", "commondir", "config", "config.worktree", "index"];
+    literal(target).is_none_or(|path| path.split('/').any(|part| NAMES.contains(&part)))
 }
 
 /// Refuses what sets, anywhere in the script, a variable by which git finds its repository or its configuration.
@@ -171,9 +262,9 @@ fn leads_git(name: &str) -> bool {
 }
 
 /// The variable that a word of `export` or the like names.
-fn name(word: &portcullis_sdk::Word) -> Option<String> {
+fn name(word: &Word) -> Option<String> {
     let text = match word {
-        portcullis_sdk::Word::Dynamic(expansion) => &expansion.prefix,
+        Word::Dynamic(expansion) => &expansion.prefix,
         word => literal(word)?,
     };
     Some(text.split_once('=').map_or(text, |(name, _)| name).trim_end_matches('+').to_owned())

@@ -4,7 +4,8 @@
 //! lib ─▶ git         options, switches and variables that every call of git gets
 //!     ─▶ scripts     package managers, where asked
 //!     ─▶ command     variables in front of a command
-//!     ─▶ repository  what git would read: config (its grammar), harmless (what may stand there), files (the host's)
+//!     ─▶ repository  what git would read: config (its grammar), harmless (what may stand there), files (the host's),
+//!                    index (which repositories lie inside)
 //! ```
 
 mod command;
@@ -12,17 +13,18 @@ mod config;
 mod files;
 mod git;
 mod harmless;
+mod index;
 mod repository;
 mod scripts;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use command::{runs, with_variables};
 use files::Files;
 use portcullis_sdk::{CommandPolicy, Edit, Node, Policy, Request, SettingsErrors, Verdict, export};
-use repository::Refusal;
+use repository::{Reach, Refusal};
 use scripts::Manager;
 use serde::Deserialize;
 
@@ -90,17 +92,17 @@ impl Harden {
         for (node, index) in request.nodes.iter().zip(0..) {
             edits.extend(self.hardened(request, node, index)?);
         }
-        let directories: BTreeSet<&str> =
-            request.nodes.iter().filter(|node| self.is_git(node)).map(|node| node.directory.as_str()).collect();
-        if !directories.is_empty() {
+        let calls: Vec<&Node> = request.nodes.iter().filter(|node| self.is_git(node)).collect();
+        if !calls.is_empty() {
             git::variables_of_the_script(request)?;
         }
         if !edits.is_empty() {
             let message = "it runs with what a repository's own files could make it execute switched off";
             return Ok(Verdict::rewrite(edits, "hardened", message));
         }
-        if !directories.is_empty() {
-            repositories(request, &directories, &files())?;
+        if !calls.is_empty() {
+            git::order_of_the_script(request, &calls)?;
+            repositories(request, &calls, &files())?;
         }
         Ok(Verdict::Abstain)
     }
@@ -150,13 +152,18 @@ fn missing(request: &Request, node: &Node) -> Vec<(String, String)> {
 
 /// Judges the repositories of these directories, and the user's own configuration where jobs could write it. What lies elsewhere is
 /// the user's own and trusted.
-fn repositories(request: &Request, directories: &BTreeSet<&str>, files: &impl Files) -> Result<(), Refusal> {
+fn repositories(request: &Request, calls: &[&Node], files: &impl Files) -> Result<(), Refusal> {
+    let mut directories = BTreeMap::new();
+    for git in calls {
+        let reach = directories.entry(git.directory.as_str()).or_insert(Reach::Own);
+        *reach = git::reach(git).max(*reach);
+    }
     if directories.len() > MOST_DIRECTORIES {
         let message = format!("git is called in more than {MOST_DIRECTORIES} directories; do it in several commands");
         return Err(Refusal { code: "too-many-directories", message });
     }
-    for directory in directories {
-        repository::judge(files, directory)?;
+    for (directory, reach) in directories {
+        repository::judge(files, directory, reach)?;
     }
     let variable = |name: &str| request.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let home = variable("HOME").filter(|home| home.starts_with('/'));

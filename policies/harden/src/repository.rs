@@ -3,12 +3,13 @@
 //! The hardened form overrides single settings. What has a name of the repository's own choice, such as a filter, or leads git
 //! elsewhere, such as an include or a `.git` file, can not be overridden, so git is denied where it is found.
 
-use std::collections::BTreeSet;
+use std::{cell::RefCell, collections::BTreeSet};
 
 use crate::{
     config::{self, Setting},
     files::{Files, Kind, Trouble},
     harmless::{Says, allowed, danger},
+    index::gitlinks,
 };
 
 /// Most bytes of a configuration file. One with a thousand branches has about 100 KiB.
@@ -19,6 +20,10 @@ const MOST_POINTER_BYTES: usize = 8 * 1024;
 const MOST_ENTRIES: usize = 4096;
 /// Most bytes a directory may take itself, which the host lists as a whole: an agent could fill one with millions of entries.
 const MOST_DIRECTORY_BYTES: u64 = 1 << 20;
+/// Most bytes of an index: that of about ninety thousand files.
+const MOST_INDEX_BYTES: usize = 8 << 20;
+/// Most repositories inside working trees.
+const MOST_INNER: usize = 256;
 /// Most object directories, one borrowing from the other.
 const MOST_ALTERNATES: usize = 16;
 /// Most characters of a name or path from a repository that are shown.
@@ -65,10 +70,19 @@ impl Refusal {
 
 type Judged<T = ()> = Result<T, Refusal>;
 
+/// How far git goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// It stays in the repository that it finds.
+    Own,
+    /// It enters the repositories inside the working tree too, where none of its options count.
+    Inner,
+}
+
 /// Judges every repository that git could choose when it is started in `directory`, which is absolute and has no links: those there
 /// and in the directories above, as far as the grants go. Also those that git would leave for a nearer one: what makes it leave one
 /// is for git to know.
-pub fn judge(files: &impl Files, directory: &str) -> Judged {
+pub fn judge(files: &impl Files, directory: &str, reach: Reach) -> Judged {
     if directory.contains(char::REPLACEMENT_CHARACTER) {
         return Err(Refusal::unreadable(directory, "has a name that is no UTF-8"));
     }
@@ -84,7 +98,7 @@ pub fn judge(files: &impl Files, directory: &str) -> Judged {
         Ok(_) => return Err(Refusal::unreadable(directory, "is no directory")),
         Err(trouble) => return Err(Refusal::of(directory, trouble)),
     }
-    let judge = Judge { files };
+    let judge = Judge { files, reach, inner: RefCell::default() };
     let mut next = Some(directory);
     while let Some(directory) = next {
         match files.kind(directory) {
@@ -94,19 +108,29 @@ pub fn judge(files: &impl Files, directory: &str) -> Judged {
         }
         next = parent(directory);
     }
-    Ok(())
+    judge.inner()
 }
 
 /// Judges a configuration file that is the user's own, if it lies where jobs could write it.
 pub fn judge_own(files: &impl Files, path: &str) -> Judged {
-    match files.kind(path) {
-        Err(Trouble::NotGranted) => Ok(()),
-        _ => Judge { files }.config(path, &Place { repository: path, tree: None }),
+    if files.kind(path) == Err(Trouble::NotGranted) {
+        return Ok(());
     }
+    let judge = Judge { files, reach: Reach::Own, inner: RefCell::default() };
+    judge.settings(path, &Place { repository: path, tree: None }).map(drop)
 }
 
 struct Judge<'a, F> {
     files: &'a F,
+    reach: Reach,
+    /// Directories of repositories inside working trees, judged and waiting.
+    inner: RefCell<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    known: BTreeSet<String>,
+    waiting: Vec<String>,
 }
 
 /// Where the settings of a file count from.
@@ -120,6 +144,39 @@ struct Place<'a> {
 impl<F: Files> Judge<'_, F> {
     fn kind(&self, path: &str) -> Judged<Kind> {
         self.files.kind(path).map_err(|trouble| Refusal::of(path, trouble))
+    }
+
+    /// Judges the repositories that were found inside others, and those inside of these.
+    fn inner(&self) -> Judged {
+        loop {
+            let Some(directory) = self.inner.borrow_mut().waiting.pop() else { return Ok(()) };
+            if self.kind(&directory)? != Kind::Missing {
+                self.directory(&directory)?;
+            }
+        }
+    }
+
+    /// Notes the repositories inside a working tree.
+    fn find_inner(&self, place: &Place, settings: &[Setting]) -> Judged {
+        let (Reach::Inner, Some(tree)) = (self.reach, place.tree) else { return Ok(()) };
+        let index = join(place.repository, "index");
+        match self.kind(&index)? {
+            Kind::Missing => return Ok(()),
+            Kind::File(_) => {}
+            _ => return Err(Refusal::unreadable(&index, "is no regular file")),
+        }
+        let bytes = self.files.read(&index, MOST_INDEX_BYTES).map_err(|trouble| Refusal::of(&index, trouble))?;
+        let is_format = |setting: &&Setting| (setting.section.as_str(), setting.key.as_str()) == ("extensions", "objectformat");
+        let is_long = settings.iter().rfind(is_format).is_some_and(|setting| setting.value.as_deref() == Some("sha256"));
+        let links = gitlinks(&bytes, if is_long { 32 } else { 20 });
+        let links = links.ok_or_else(|| Refusal::unreadable(&index, "does not show which repositories lie inside"))?;
+        let mut inner = self.inner.borrow_mut();
+        for directory in links.iter().map(|link| join(tree, link)) {
+            if inner.known.insert(directory.clone()) {
+                inner.waiting.push(directory);
+            }
+        }
+        if inner.known.len() > MOST_INNER { Err(Refusal::unreadable(&index, "names too many repositories")) } else { Ok(()) }
     }
 
     /// Looks where git looks for a repository.
@@ -176,8 +233,9 @@ impl<F: Files> Judge<'_, F> {
         if common != own {
             self.no_links(&common)?;
         }
-        self.config(&join(&common, "config"), place)?;
-        self.config(&join(own, "config.worktree"), place)?;
+        let mut settings = self.settings(&join(&common, "config"), place)?;
+        settings.extend(self.settings(&join(own, "config.worktree"), place)?);
+        self.find_inner(place, &settings)?;
         self.no_links(&join(&common, "info"))?;
         self.objects(join(&common, "objects"))
     }
@@ -250,16 +308,18 @@ impl<F: Files> Judge<'_, F> {
         lines.map(there).collect()
     }
 
-    fn config(&self, path: &str, place: &Place) -> Judged {
+    /// The settings of a file, all of them harmless.
+    fn settings(&self, path: &str, place: &Place) -> Judged<Vec<Setting>> {
         match self.kind(path)? {
-            Kind::Missing => return Ok(()),
+            Kind::Missing => return Ok(Vec::new()),
             Kind::File(_) => {}
             _ => return Err(Refusal::unreadable(path, "is no regular file")),
         }
         let bytes = self.files.read(path, MOST_CONFIG_BYTES).map_err(|trouble| Refusal::of(path, trouble))?;
         let settings =
             config::parse(&bytes).map_err(|line| Refusal::unreadable(path, &format!("git can not parse (line {line})")))?;
-        settings.iter().try_for_each(|setting| self.setting(setting, path, place))
+        settings.iter().try_for_each(|setting| self.setting(setting, path, place))?;
+        Ok(settings)
     }
 
     fn setting(&self, setting: &Setting, path: &str, place: &Place) -> Judged {

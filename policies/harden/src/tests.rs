@@ -379,6 +379,7 @@ fn settings_that_run_programs_are_not_harmless() {
         "credential.https://a.b.helper",
         "diff.external",
         "diff.orderfile",
+        "diff.submodule",
         "diff.tool",
         "diff.x.command",
         "diff.x.textconv",
@@ -492,7 +493,7 @@ impl Scene {
     }
 
     fn judge(&self, directory: &str) -> Result<(), Refusal> {
-        repository::judge(&Grants::new(vec![self.path("root")]), &self.path(directory))
+        repository::judge(&Grants::new(vec![self.path("root")]), &self.path(directory), Reach::Inner)
     }
 
     fn code(&self) -> &'static str {
@@ -613,6 +614,106 @@ fn hostile_repositories_are_denied() {
         let scene = Scene::new();
         plant(&scene, &outside);
         assert_eq!(scene.code(), *code, "{name}");
+    }
+}
+
+/// With git itself, in each version of the index: what `git ls-files` shows to be a repository is found.
+#[test]
+fn repositories_inside_are_found_in_every_index() {
+    for (format, version) in [("sha1", "2"), ("sha1", "4"), ("sha256", "2"), ("sha256", "4")] {
+        let folder = TempDir::new().unwrap();
+        let git = |args: &[&str]| {
+            let mut git = std::process::Command::new("git");
+            let output = git.args(args).current_dir(folder.path()).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        git(&["init", "--quiet", "--object-format", format]);
+        let id = git(&["hash-object", "-t", "tree", "--stdin"]);
+        for at in 0..200 {
+            let link = format!("160000,{},deep/{at}/inner", id.trim());
+            git(&["update-index", "--add", "--cacheinfo", if at % 50 == 0 { &link } else { continue }]);
+        }
+        for at in 0..20 {
+            fs::create_dir_all(folder.path().join("deep")).unwrap();
+            fs::write(folder.path().join("deep").join("x".repeat(at + 1)), "").unwrap();
+        }
+        git(&["add", "deep"]);
+        git(&["update-index", "--index-version", version, "--force-write-index"]);
+        let bytes = fs::read(folder.path().join(".git/index")).unwrap();
+        let id_bytes = if format == "sha1" { 20 } else { 32 };
+        let wanted = ["deep/0/inner", "deep/100/inner", "deep/150/inner", "deep/50/inner"];
+        assert_eq!(index::gitlinks(&bytes, id_bytes).unwrap(), wanted, "{format} {version}");
+        assert_eq!(index::gitlinks(&bytes[..bytes.len() / 2], id_bytes), None);
+        assert_eq!(index::gitlinks(&bytes, 52 - id_bytes), None);
+        git(&["update-index", "--split-index"]);
+        assert_eq!(index::gitlinks(&fs::read(folder.path().join(".git/index")).unwrap(), id_bytes), None);
+    }
+}
+
+#[test]
+fn git_enters_inner_repositories_unless_it_is_known_not_to() {
+    for (command, wanted) in [
+        (&["git", "status"][..], Reach::Own),
+        (&["git", "log", "-p"], Reach::Own),
+        (&["git", "diff", "--submodule=log"], Reach::Inner),
+        (&["git", "diff", "--ignore-sub=none"], Reach::Inner),
+        (&["git", "grep", "--recurse-submodules", "x"], Reach::Inner),
+        (&["git", "blame", "x"], Reach::Own),
+        (&["git", "--version"], Reach::Own),
+        (&["git", "add", "x"], Reach::Inner),
+        (&["git", "commit", "-m", "x"], Reach::Own),
+        (&["git", "commit", "--amend", "--no-edit"], Reach::Own),
+        (&["git", "commit", "-m", "-a"], Reach::Own),
+        (&["git", "commit", "-m", "x", "-a"], Reach::Inner),
+        (&["git", "commit", "-am", "x"], Reach::Inner),
+        (&["git", "commit", "-m", "x", "file"], Reach::Inner),
+        (&["git", "commit"], Reach::Inner),
+        (&["git", "describe", "--dirty"], Reach::Inner),
+        (&["git", "unheard-of"], Reach::Inner),
+    ] {
+        assert_eq!(git::reach(&hardened(command).nodes[0]), wanted, "{command:?}");
+    }
+}
+
+#[test]
+fn a_script_does_not_change_what_was_judged() {
+    let script = |commands: &[&[&str]]| {
+        let mut request = World::new().request(&["true"]);
+        request.nodes = commands.iter().flat_map(|command| hardened(command).nodes).collect();
+        request
+    };
+    let add = &["git", "add", "--all"][..];
+    let code = |request: &Request| match policy("{}").judge(request, no_files) {
+        Err(refusal) => refusal.code,
+        Ok(_) => "fine",
+    };
+    // Here the harness has no `/work` to look at, which is as far as it comes.
+    let judged = "repository-unreadable";
+    assert_eq!(code(&script(&[add, &["git", "commit", "-m", "x"]])), judged);
+    assert_eq!(code(&script(&[add, &["git", "status"]])), judged);
+    assert_eq!(code(&script(&[add, &["git", "commit", "-a", "-m", "x"]])), "git-after-git");
+    let mut looped = script(&[add, add]);
+    looped.nodes[0] = portcullis_sdk::Node {
+        kind: portcullis_sdk::NodeKind::ForLoop,
+        program: None,
+        resolved: None,
+        args: Vec::new(),
+        ..looped.nodes[0].clone()
+    };
+    looped.nodes[1].parent = Some(0);
+    assert_eq!(code(&looped), "git-after-git");
+    for (target, wanted) in
+        [("out.txt", judged), ("/dev/null", judged), (".git/config", "git-after-write"), ("x/HEAD", "git-after-write")]
+    {
+        let mut request = script(&[&["git", "log"]]);
+        request.nodes[0].redirects.push(portcullis_sdk::Redirect {
+            fd: 1,
+            mode: portcullis_sdk::RedirectMode::Append,
+            target: Word::Literal(target.to_owned()),
+            place: None,
+        });
+        assert_eq!(code(&request), wanted, "{target}");
     }
 }
 
