@@ -73,6 +73,9 @@ const STAYING: &[&str] = &[
     "cat-file",
     "check-attr",
     "check-ignore",
+    "cherry",
+    "config",
+    "count-objects",
     "for-each-ref",
     "grep",
     "ls-files",
@@ -87,6 +90,8 @@ const STAYING: &[&str] = &[
     "show-ref",
     "symbolic-ref",
     "tag",
+    "var",
+    "version",
 ];
 
 /// What is set in front of the command.
@@ -145,39 +150,61 @@ pub fn hardened(git: &Node, index: u32) -> Result<Option<Edit>, Refusal> {
 
 /// How far a call that has the hardened form goes.
 pub fn reach(git: &Node) -> Reach {
-    let mut words = git.args.iter().skip(PREFIX.len()).map(Argument::text);
-    let Some(command) = words.next() else { return Reach::Own };
-    let switches = command.map_or(&[][..], switches);
-    let stays = command.is_some_and(|command| STAYING.contains(&command) || HARMLESS.contains(&command))
-        || switches.contains(&"--ignore-submodules=all")
-        || command == Some("commit") && commits_the_index(words.clone());
     // Options can be cut short, and a later one wins.
     let is_about_others =
-        |word: Option<&str>| word.is_none_or(|word| ["--ig", "--rec", "--sub"].iter().any(|option| word.starts_with(option)));
-    if stays && !words.skip(switches.len()).any(is_about_others) { Reach::Own } else { Reach::Inner }
+        |arg: &Argument| arg.text().is_none_or(|word| ["--ig", "--rec", "--sub"].iter().any(|option| word.starts_with(option)));
+    let (command, rest) = parts(git);
+    let own = rest.get(command.map_or(0, |command| switches(command).len())..).unwrap_or_default();
+    match changes_index(git) {
+        false if command == Some("commit") || !own.iter().any(is_about_others) => Reach::Own,
+        _ => Reach::Inner,
+    }
+}
+
+/// The sub-command of a call that has the hardened form, and what stands behind it.
+fn parts(git: &Node) -> (Option<&str>, &[Argument]) {
+    match git.args.get(PREFIX.len()..) {
+        Some([command, rest @ ..]) => (command.text(), rest),
+        _ => (None, &[]),
+    }
+}
+
+/// Whether a call may enter other repositories or make them part of this one; unknown sub-commands may.
+fn changes_index(git: &Node) -> bool {
+    let (command, rest) = parts(git);
+    let Some(command) = command else { return git.args.len() > PREFIX.len() };
+    let stays = STAYING.contains(&command) || HARMLESS.contains(&command);
+    let ignores = switches(command).contains(&"--ignore-submodules=all");
+    !(stays || ignores || command == "commit" && commits_the_index(rest))
 }
 
 /// Whether a commit is of the index as it is, under a message that is given: then it does not look at the working tree.
-fn commits_the_index<'a>(mut words: impl Iterator<Item = Option<&'a str>>) -> bool {
-    let (mut has_message, mut is_known) = (false, true);
-    while let Some(word) = words.next() {
-        match word {
-            Some("-m" | "--message") => {
-                has_message = true;
-                words.next();
-            }
+fn commits_the_index(args: &[Argument]) -> bool {
+    let mut has_message = false;
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.text() {
+            Some("-m" | "--message") if args.next().is_some_and(is_one_word) => has_message = true,
             Some("--no-edit") => has_message = true,
             Some("--allow-empty" | "--amend" | "--no-verify" | "--quiet" | "--signoff" | "-n" | "-q" | "-s") => {}
-            _ => is_known = false,
+            _ => return false,
         }
     }
-    has_message && is_known
+    has_message
+}
+
+fn is_one_word(arg: &Argument) -> bool {
+    match &arg.word {
+        Word::Literal(_) => true,
+        Word::Dynamic(expansion) => expansion.one_word,
+    }
 }
 
 /// Refuses scripts in which what was judged is not what git will find, because the script itself changes it first.
 pub fn order_of_the_script(request: &Request, calls: &[&Node]) -> Result<(), Refusal> {
-    let changing: Vec<_> = calls.iter().filter(|git| reach(git) == Reach::Inner).collect();
-    if changing.len() > 1 || changing.iter().any(|git| is_in_loop(request, git)) {
+    let entering = calls.iter().filter(|git| reach(git) == Reach::Inner).count();
+    let mut changing = calls.iter().filter(|git| changes_index(git));
+    if changing.any(|git| entering > 1 || is_in_loop(request, git)) {
         let message =
             "one call of git in this script can change which repositories another one enters; run them one command at a time";
         return Err(Refusal { code: "git-after-git", message: message.to_owned() });

@@ -236,6 +236,7 @@ const PLAIN: &[(&str, &[&str])] = &[
             "writereverseindex",
         ],
     ),
+    ("pretty", ALL),
     ("pull", &["ff", "rebase"]),
     ("push", &["autosetupremote", "default", "followtags", "negotiate", "recursesubmodules", "useforceifincludes"]),
     (

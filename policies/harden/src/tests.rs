@@ -19,13 +19,13 @@ fn policy(settings: &str) -> Harden {
 }
 
 fn no_files() -> Grants {
-    Grants::new(vec![World::ROOT.to_owned()])
+    Grants::new(Vec::new())
 }
 
-/// `/work` of the harness does not exist here, which is told apart from a refusal of the command.
+/// Repositories are not looked at here, which is told apart from a refusal of the command.
 fn verdict(policy: &Harden, request: &Request) -> Verdict {
     match policy.judge(request, no_files) {
-        Err(refusal) if refusal.code == "repository-unreadable" => Verdict::Abstain,
+        Err(refusal) if refusal.code == "not-granted" => Verdict::Abstain,
         verdict => verdict.unwrap_or_else(|refusal| Verdict::deny(refusal.code, refusal.message)),
     }
 }
@@ -630,15 +630,14 @@ fn repositories_inside_are_found_in_every_index() {
         };
         git(&["init", "--quiet", "--object-format", format]);
         let id = git(&["hash-object", "-t", "tree", "--stdin"]);
-        for at in 0..200 {
-            let link = format!("160000,{},deep/{at}/inner", id.trim());
-            git(&["update-index", "--add", "--cacheinfo", if at % 50 == 0 { &link } else { continue }]);
-        }
         for at in 0..20 {
             fs::create_dir_all(folder.path().join("deep")).unwrap();
             fs::write(folder.path().join("deep").join("x".repeat(at + 1)), "").unwrap();
         }
         git(&["add", "deep"]);
+        for at in ["0", "100", "150", "50"] {
+            git(&["update-index", "--add", "--cacheinfo", &format!("160000,{},deep/{at}/inner", id.trim())]);
+        }
         git(&["update-index", "--index-version", version, "--force-write-index"]);
         let bytes = fs::read(folder.path().join(".git/index")).unwrap();
         let id_bytes = if format == "sha1" { 20 } else { 32 };
@@ -688,19 +687,25 @@ fn a_script_does_not_change_what_was_judged() {
         Err(refusal) => refusal.code,
         Ok(_) => "fine",
     };
-    // Here the harness has no `/work` to look at, which is as far as it comes.
-    let judged = "repository-unreadable";
+    // As far as it comes without files.
+    let judged = "not-granted";
     assert_eq!(code(&script(&[add, &["git", "commit", "-m", "x"]])), judged);
     assert_eq!(code(&script(&[add, &["git", "status"]])), judged);
     assert_eq!(code(&script(&[add, &["git", "commit", "-a", "-m", "x"]])), "git-after-git");
+    let log = &["git", "log", "--submodule=log"][..];
+    assert_eq!(code(&script(&[log, log])), judged);
+    assert_eq!(code(&script(&[add, log])), "git-after-git");
+    for (one_word, wanted) in [(true, judged), (false, "git-after-git")] {
+        let mut request = script(&[add, &["git", "commit", "-m", "$(cat)"]]);
+        let message = request.nodes[1].args.last_mut().unwrap();
+        message.word = Word::Dynamic(Expansion { source: "$(cat)".to_owned(), prefix: String::new(), one_word });
+        assert_eq!(code(&request), wanted);
+    }
     let mut looped = script(&[add, add]);
-    looped.nodes[0] = portcullis_sdk::Node {
-        kind: portcullis_sdk::NodeKind::ForLoop,
-        program: None,
-        resolved: None,
-        args: Vec::new(),
-        ..looped.nodes[0].clone()
-    };
+    let around = &mut looped.nodes[0];
+    (around.kind, around.program, around.resolved) = (portcullis_sdk::NodeKind::ForLoop, None, None);
+    around.args.clear();
+    around.assignments.clear();
     looped.nodes[1].parent = Some(0);
     assert_eq!(code(&looped), "git-after-git");
     for (target, wanted) in
