@@ -314,6 +314,46 @@ fn the_default_configuration_denies_a_filter() {
     assert!(!repository.trace().exists());
 }
 
+/// In scripts every call is hardened, and judged where it stands.
+#[rstest]
+#[case::from_below("cd two && git status", "repository-config")]
+#[case::in_a_substitution("echo \"$(cd two; git status)\"", "repository-config")]
+#[case::in_a_loop("for i in 1 2; do git add --update; done", "git-after-git")]
+#[case::one_adds_and_one_enters("git add two && git commit -a -m x", "git-after-git")]
+#[case::by_a_variable("export GIT_DIR=two/.git; git status", "git-variable")]
+#[case::by_a_shell_variable("HOME=two; git status", "git-variable")]
+#[case::without_the_ceiling("unset GIT_CEILING_DIRECTORIES; git status", "git-variable")]
+#[case::written_first("echo '[core]' > .git/config; git status", "git-after-write")]
+#[case::written_through_a_link("echo '[core]' > innocent; git status", "git-after-write")]
+#[case::by_an_unknown_word("x=-C; git $x two status", "git-option")]
+fn a_script_runs_nothing(#[case] script: &str, #[case] code: &str) {
+    let scene = scene();
+    let repository = Repository(&scene);
+    second(&repository, "two");
+    symlink(".git/config", repository.path("innocent")).unwrap();
+    fs::remove_file(repository.trace()).ok();
+    let done = scene.portcullis(["run", "-c", script]);
+    assert!(done.stderr.contains(&format!("\"harden\" [{code}]")), "{}", done.stderr);
+    done.expect(126);
+    assert!(!repository.trace().exists());
+}
+
+#[rstest]
+#[case("B=HEAD; git log --oneline \"$B\" | wc -l", "1\n")]
+#[case("for i in HEAD main; do git rev-parse --abbrev-ref \"$i\"; done", "main\nmain\n")]
+#[case(
+    "git add notes.txt && git commit --quiet -m \"$(printf 'a b')\" && git log -1 --format=%s > out.txt; cat out.txt",
+    "a b\n"
+)]
+fn a_script_with_git_does_what_it_says(#[case] script: &str, #[case] output: &str) {
+    let scene = scene();
+    let repository = Repository(&scene);
+    changed(&repository);
+    fs::write(scene.base().join("home/.gitconfig"), "[user]\nname = Ada\nemail = ada@example.invalid\n").unwrap();
+    let done = scene.portcullis(["run", "-c", script]).expect(0);
+    assert_eq!(done.stdout(), output, "{}", done.stderr);
+}
+
 /// A pipe where a file is expected: looked at, never opened.
 #[test]
 fn a_pipe_in_the_repository_is_not_waited_for() {

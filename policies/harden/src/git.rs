@@ -3,7 +3,7 @@
 //! Fixed options stand directly behind `git` and win over every file; switches stand behind the sub-commands that know them;
 //! variables stand in front. The form is canonical: a command has it or has it not, and what has it is left alone.
 
-use portcullis_sdk::{Argument, Edit, Edited, Node, NodeKind, RedirectMode, Request, Word, literal};
+use portcullis_sdk::{Argument, Edit, Edited, Node, NodeKind, Redirect, RedirectMode, Request, Word, literal};
 
 use crate::{
     command::with_variables,
@@ -210,7 +210,7 @@ pub fn order_of_the_script(request: &Request, calls: &[&Node]) -> Result<(), Ref
         return Err(Refusal { code: "git-after-git", message: message.to_owned() });
     }
     let redirects = request.nodes.iter().flat_map(|node| &node.redirects);
-    match redirects.filter(|redirect| is_write(redirect.mode)).find(|redirect| steers_git(&redirect.target)) {
+    match redirects.filter(|redirect| is_write(redirect.mode)).find(|redirect| steers_git(redirect)) {
         Some(_) => {
             let message = "the script writes a file that git may read as its own, and calls git; do it in two commands";
             Err(Refusal { code: "git-after-write", message: message.to_owned() })
@@ -228,10 +228,12 @@ fn is_write(mode: RedirectMode) -> bool {
     matches!(mode, RedirectMode::Write | RedirectMode::Append | RedirectMode::ReadWrite | RedirectMode::Clobber)
 }
 
-/// Whether a file of this name may be part of a repository that leads git somewhere.
-fn steers_git(target: &Word) -> bool {
+/// Whether what is written, by its name or where links lead, may be part of a repository that leads git somewhere.
+fn steers_git(redirect: &Redirect) -> bool {
     const NAMES: &[&str] = &[".git", "HEAD", "alternates", "commondir", "config", "config.worktree", "index"];
-    literal(target).is_none_or(|path| path.split('/').any(|part| NAMES.contains(&part)))
+    let is_named = |path: &str| path.split('/').any(|part| NAMES.contains(&part));
+    let leads = redirect.place.as_ref().is_some_and(|place| is_named(&place.path));
+    leads || literal(&redirect.target).is_none_or(is_named)
 }
 
 /// Refuses what sets, anywhere in the script, a variable by which git finds its repository or its configuration.
