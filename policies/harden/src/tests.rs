@@ -187,16 +187,24 @@ fn other_programs_are_not_touched() {
 }
 
 #[test]
-fn the_default_allowlist_wants_this_very_form() {
-    let rules: toml::Table = include_str!("../../allowlist/default.toml").parse().unwrap();
-    let git = &rules["programs"]["git"];
-    assert_eq!(git["prefix"], toml::Value::from(PREFIX.to_vec()));
-    for (name, command) in git["commands"].as_table().unwrap() {
-        let wanted = command.get("prefix").map_or(Vec::new(), |prefix| prefix.as_array().unwrap().clone());
-        assert_eq!(toml::Value::from(wanted), toml::Value::from(switches(name).to_vec()), "{name}");
-    }
-    for (name, value) in VARIABLES {
-        assert_eq!(git["env"][name]["one-of"], toml::Value::from(vec![*value]));
+fn the_packs_of_the_allowlist_want_this_very_form() {
+    const READ: &str = include_str!("../../allowlist/packs/git-read.toml");
+    const WRITE: &str = include_str!("../../allowlist/packs/git-write.toml");
+    for pack in [READ, WRITE] {
+        let pack: toml::Table = pack.parse().unwrap();
+        let git = &pack["programs"]["git"];
+        assert_eq!(git["prefix"], toml::Value::from(PREFIX.to_vec()));
+        let variables: toml::Table = VARIABLES.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+        assert_eq!(git["prefix-env"], toml::Value::from(variables));
+        for (name, command) in git["commands"].as_table().unwrap() {
+            let parts = command.get("with").into_iter().flat_map(|with| with.as_array().unwrap());
+            let rules = parts.map(|part| &pack["parts"][part.as_str().unwrap()]).chain([command]);
+            let wanted = rules
+                .filter_map(|rule| rule.get("prefix"))
+                .last()
+                .map_or(Vec::new(), |prefix| prefix.as_array().unwrap().clone());
+            assert_eq!(toml::Value::from(wanted), toml::Value::from(switches(name).to_vec()), "{name}");
+        }
     }
 }
 
