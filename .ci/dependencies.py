@@ -23,6 +23,7 @@ PERMISSIVE = {
 
 # Crates that are named here and are there twice all the same, each with the reason.
 TOLERATED = {
+    "wit-bindgen": "the other is that of wasip2, in a policy's sandbox, where neither knows of the other",
     "toml": "the other is that of wasmtime's cache, which wasmtime-wizer turns on and nothing here uses",
 }
 

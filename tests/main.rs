@@ -20,6 +20,8 @@ mod suites {
     mod raw;
     // What a job starts with, and that nothing of it is left.
     mod start;
+    // Hostile and ordinary repositories, with git itself.
+    mod repositories;
 }
 
 /// The clients of others speak for themselves: Python's `mcp` and the MCP inspector.

@@ -19,6 +19,9 @@ pub fn runtime() -> tokio::runtime::Runtime {
 pub fn config(folder: &Path) -> Config {
     let root = folder.join("root");
     std::fs::create_dir_all(&root).expect("a root");
+    // What git would read is judged with every call of git.
+    let is_made = std::process::Command::new("git").args(["init", "--quiet"]).current_dir(&root).status();
+    assert!(is_made.is_ok_and(|status| status.success()), "a repository in the root");
     let mut surroundings = Surroundings::from_process(builtins());
     surroundings.cwd = Ok(root);
     surroundings.administrators_file = folder.join("no-such-file");

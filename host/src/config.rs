@@ -132,7 +132,7 @@ pub enum ComponentSource {
 pub struct Grants {
     /// Names of variables of the server that it sees.
     pub env: Vec<String>,
-    /// Directories that it can read: absolute, each existed when it was checked.
+    /// Directories that it can read while it decides, not while it is configured: absolute, each existed when it was checked.
     pub read: Vec<PathBuf>,
 }
 

@@ -196,6 +196,11 @@ async fn a_file_is_read_only_where_granted() {
     let grants = Grants { env: Vec::new(), read: vec![folder.path().to_owned()] };
     let granted = load(&[PolicyEntry { grants, ..guest(settings) }], &limits()).await.unwrap();
     assert_eq!(told(&granted.decide(request("true")).await).3, "what the file says");
+    assert!(granted.describe().next().unwrap().ends_with("; frozen"));
+    std::fs::write(&file, "what it says now").unwrap();
+    assert_eq!(told(&granted.decide(request("true")).await).3, "what it says now");
+    drop(folder);
+    assert_eq!(told(&granted.decide(request("true")).await).2, "policy-grant");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -97,6 +97,7 @@ impl Scene {
             name = "harden"
             component = "builtin:harden"
             may_rewrite = true
+            grants = {{ read = ["roots"] }}
             [[policies]]
             name = "redact"
             component = "builtin:redact"

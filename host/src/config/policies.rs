@@ -21,6 +21,9 @@ const MAX_NAME: usize = 64;
 /// In front of the name of a built-in policy.
 const BUILTIN: &str = "builtin:";
 
+/// In `grants.read`: every directory of `jobs.roots`. It is no path, since paths there are absolute or begin with `~`.
+const ROOTS: &str = "roots";
+
 /// What is needed to read an entry.
 pub(super) struct Reader<'a> {
     pub surroundings: &'a Surroundings,
@@ -147,6 +150,10 @@ impl Reader<'_> {
             grants.env.extend(name.map(str::to_owned));
         }
         for (at, text) in report.strings(&format!("{at}.read"), &raw.read).unwrap_or_default() {
+            if text == ROOTS {
+                grants.read.extend_from_slice(self.roots);
+                continue;
+            }
             let home = self.surroundings.home();
             let directory = places::directory(Path::new(text), home);
             grants.read.extend(report.keep(at, directory));

@@ -186,7 +186,7 @@ pub struct RawPolicy {
 pub struct RawGrants {
     /// Names of variables of the server that the policy sees.
     pub env: Checked<Vec<Checked<String>>>,
-    /// Directories that the policy can read.
+    /// Directories that the policy can read while it decides; `roots` stands for all of `jobs.roots`.
     pub read: Checked<Vec<Checked<String>>>,
 }
 

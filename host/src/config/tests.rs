@@ -284,6 +284,15 @@ fn the_shell_is_the_first_bash_of_the_path_unless_told() {
     );
 }
 
+#[test]
+fn roots_can_be_granted_by_one_word() {
+    let scene = Scene::new();
+    let config = scene
+        .read(&format!("[jobs]\nroots = ['{}']\n{POLICY}grants = {{ read = ['roots', '~'] }}", scene.path("project").display()))
+        .unwrap();
+    assert_eq!(config.policies[0].grants.read, [scene.path("project"), scene.path("home")]);
+}
+
 #[rstest]
 #[case::too_few("jobs.max_running", "0", "1000")]
 #[case::too_many("jobs.max_running", "1001", "1000")]
@@ -993,7 +1002,7 @@ fn jobs_get_only_what_is_passed_or_set() {
     };
 
     let config = scene.read(POLICY).unwrap();
-    let expected = ["GIT_PAGER", "GIT_TERMINAL_PROMPT", "LANG", "NO_COLOR", "PAGER", "PATH", "TERM"];
+    let expected = ["CI", "DEBIAN_FRONTEND", "GIT_PAGER", "GIT_TERMINAL_PROMPT", "LANG", "NO_COLOR", "PAGER", "PATH", "TERM"];
     assert_eq!(names(&config), expected);
     assert_eq!(variable(&config, "TERM"), Some("dumb"));
 

@@ -12,8 +12,15 @@ use super::surroundings::Surroundings;
 const DEFAULT_PASS: [&str; 8] = ["HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"];
 
 /// What else jobs start with: nobody looks at a terminal and nobody can answer a prompt.
-const DEFAULT_SET: [(&str, &str); 5] =
-    [("TERM", "dumb"), ("NO_COLOR", "1"), ("PAGER", "cat"), ("GIT_PAGER", "cat"), ("GIT_TERMINAL_PROMPT", "0")];
+const DEFAULT_SET: [(&str, &str); 7] = [
+    ("TERM", "dumb"),
+    ("NO_COLOR", "1"),
+    ("PAGER", "cat"),
+    ("GIT_PAGER", "cat"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("CI", "1"),
+    ("DEBIAN_FRONTEND", "noninteractive"),
+];
 
 /// Variables that make programs load or run code, or read what they were not asked to: no pattern passes them, only their exact
 /// names, and who writes these has read the reason. A `*` at the end stands for any rest.

@@ -51,17 +51,34 @@ impl Engine {
         &self.linker
     }
 
-    /// A store with all limits on and nothing in its WASI but what is granted. There is no other way to make one.
-    pub(super) fn store(&self, grants: &Grants) -> Result<Store<Guest>, Fault> {
-        let wasi = granted(grants).map_err(|error| Fault::Trap(error.to_string()))?;
-        let mut store = Store::new(&self.inner, Guest::new(&self.limits, wasi));
+    /// A store with all limits on and nothing in its WASI but the granted variables. There is no other way to make one.
+    pub(super) fn store(&self, grants: &Grants) -> Store<Guest> {
+        let mut store = Store::new(&self.inner, Guest::new(&self.limits, with_variables(grants)));
         store.limiter(|guest| guest);
         store.set_hostcall_fuel(self.limits.hostcall_bytes);
         store.epoch_deadline_callback(|context| {
             let guest = context.data();
             if guest.is_late() { Err(guest.late().into()) } else { Ok(UpdateDeadline::Yield(1)) }
         });
-        Ok(store)
+        store
+    }
+
+    /// Opens the granted directories to a guest that is configured. Not before: what `configure` leaves behind is kept, in a cache
+    /// that knows nothing of files, so it must not depend on any.
+    pub(super) fn open_directories(&self, store: &mut Store<Guest>, grants: &Grants) -> Result<(), Fault> {
+        if grants.read.is_empty() {
+            return Ok(());
+        }
+        let mut wasi = with_variables(grants);
+        // Files are small and local, and handing each call to another thread costs more than the call: on a busy machine a hundred
+        // times as much.
+        wasi.allow_blocking_current_thread(true);
+        for directory in &grants.read {
+            let denied = |error| Fault::Grant(format!("{}: {error}", directory.display()));
+            wasi.preopened_dir(directory, directory.to_string_lossy(), FsPerms::ReadOnly).map_err(denied)?;
+        }
+        store.data_mut().replace_wasi(wasi);
+        Ok(())
     }
 
     /// Runs one call into a guest under the deadline of a decision: `call` gets the store and makes the call.
@@ -120,8 +137,8 @@ fn configuration(limits: &Limits) -> Config {
     config
 }
 
-/// Grants, and nothing else: the builder starts with closed standard streams, no variables, no directories, no network.
-fn granted(grants: &Grants) -> wasmtime::Result<WasiCtxBuilder> {
+/// Granted variables, and nothing else: the builder starts with closed standard streams, no variables, no directories, no network.
+fn with_variables(grants: &Grants) -> WasiCtxBuilder {
     let mut wasi = WasiCtxBuilder::new();
     wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
     for name in &grants.env {
@@ -129,10 +146,7 @@ fn granted(grants: &Grants) -> wasmtime::Result<WasiCtxBuilder> {
             wasi.env(name, value);
         }
     }
-    for directory in &grants.read {
-        wasi.preopened_dir(directory, directory.to_string_lossy(), FsPerms::ReadOnly)?;
-    }
-    Ok(wasi)
+    wasi
 }
 
 fn start_ticker(engine: &wasmtime::Engine) -> std::io::Result<()> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use wasmtime::{ResourceLimiter, component::ResourceTable};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::{
     bindings::log::Level,
@@ -42,6 +42,9 @@ pub enum Fault {
     /// It trapped: unreachable code (a panic, in most languages), an access out of bounds, a division by zero.
     #[error("trapped: {0}")]
     Trap(String),
+    /// What its entry grants it could not be given.
+    #[error("could not be given what it may read: {0}")]
+    Grant(String),
     /// It answered something that the contract does not allow.
     #[error("gave a bad answer: {0}")]
     BadAnswer(String),
@@ -58,6 +61,7 @@ impl Fault {
             Self::HostCall => "policy-host-call",
             Self::Log(_) => "policy-log",
             Self::Trap(_) => "policy-trap",
+            Self::Grant(_) => "policy-grant",
             Self::BadAnswer(_) => "policy-bad-answer",
         }
     }
@@ -92,13 +96,12 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    pub(super) fn new(limits: &Limits, mut wasi: wasmtime_wasi::WasiCtxBuilder) -> Self {
+    pub(super) fn new(limits: &Limits, wasi: WasiCtxBuilder) -> Self {
         let log = LogSink::new(limits.log_bytes);
-        wasi.stdout(log.stream(Level::Info)).stderr(log.stream(Level::Warn)).max_random_size(MOST_RANDOM_BYTES);
         let mut table = ResourceTable::new();
         table.set_max_capacity(MOST_RESOURCES);
         Self {
-            wasi: wasi.build(),
+            wasi: built(wasi, &log),
             table,
             log,
             limits: limits.clone(),
@@ -107,6 +110,11 @@ impl Guest {
             memory_bytes: 0,
             table_elements: 0,
         }
+    }
+
+    /// Gives the guest other powers than it had; what it holds open already stays open.
+    pub(super) fn replace_wasi(&mut self, wasi: WasiCtxBuilder) {
+        self.wasi = built(wasi, &self.log);
     }
 
     /// Starts the clock and the log allowance of one call, which may take as long as `patience`.
@@ -135,6 +143,12 @@ impl Guest {
     pub(super) fn take_log(&mut self) -> Vec<Line> {
         self.log.take()
     }
+}
+
+/// With standard streams that end in the log, and limits.
+fn built(mut wasi: WasiCtxBuilder, log: &LogSink) -> WasiCtx {
+    wasi.stdout(log.stream(Level::Info)).stderr(log.stream(Level::Warn)).max_random_size(MOST_RANDOM_BYTES);
+    wasi.build()
 }
 
 impl WasiView for Guest {

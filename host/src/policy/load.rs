@@ -135,13 +135,9 @@ impl Policy {
         let bytes = component_bytes(&entry.component)?;
         let settings = entry.settings.to_string();
         let key = cache_key(engine, entry, &bytes, &settings);
-        let cached = match &key {
-            Some(key) => cache.find(engine, key)?,
-            None => None,
-        };
-        let (component, form) = match cached {
+        let (component, form) = match cache.find(engine, &key)? {
             Some(found) => found,
-            None => prepare(engine, entry, &bytes, &settings, cache, key.as_ref()).await?,
+            None => prepare(engine, entry, &bytes, &settings, cache, &key).await?,
         };
         Self::ready(engine, entry, &component, form, settings).await
     }
@@ -182,9 +178,9 @@ impl Policy {
         Ok(Some(Triggers::new(listed.collect())?))
     }
 
-    /// A fresh instance, configured, in a store of its own.
+    /// A fresh instance, configured, in a store of its own, with all that is granted.
     pub(super) async fn instantiate(&self) -> Result<(Store<Guest>, Instance), Fault> {
-        let mut store = self.engine.store(&self.grants)?;
+        let mut store = self.engine.store(&self.grants);
         let instance = self.engine.bounded(&mut store, async |store| self.pre.instantiate_async(store).await).await?;
         if let Some((configurable, settings)) = &self.unfrozen {
             let configured = async |store: &mut Store<Guest>| configure(store, &instance, configurable, settings).await;
@@ -193,6 +189,7 @@ impl Policy {
                 .await?
                 .map_err(|_| Fault::BadAnswer("refused settings that it took at load".to_owned()))?;
         }
+        self.engine.open_directories(&mut store, &self.grants)?;
         Ok((store, instance))
     }
 
@@ -260,13 +257,10 @@ fn read_component(path: &Path) -> Result<Vec<u8>, LoadError> {
     Ok(bytes)
 }
 
-/// `None` for a policy whose configured memory may depend on files, which no key can name.
-fn cache_key(engine: &Engine, entry: &PolicyEntry, bytes: &[u8], settings: &str) -> Option<Key> {
-    if !entry.grants.read.is_empty() {
-        return None;
-    }
+/// All that `configure` can see; files are not among it.
+fn cache_key(engine: &Engine, entry: &PolicyEntry, bytes: &[u8], settings: &str) -> Key {
     let granted: String = entry.grants.env.iter().map(|name| format!("{name}={:?}\n", std::env::var_os(name))).collect();
-    Some(Key::of(engine, &[bytes, settings.as_bytes(), granted.as_bytes()]))
+    Key::of(engine, &[bytes, settings.as_bytes(), granted.as_bytes()])
 }
 
 async fn prepare(
@@ -275,7 +269,7 @@ async fn prepare(
     bytes: &[u8],
     settings: &str,
     cache: &Cache,
-    key: Option<&Key>,
+    key: &Key,
 ) -> Result<(Component, Form), LoadError> {
     tracing::info!(policy = entry.name, "compiling; later starts take the result from the cache");
     let frozen = freeze(engine, &entry.grants, bytes, settings).await?;
@@ -286,9 +280,7 @@ async fn prepare(
             (compile(engine, bytes)?, Form::Plain)
         }
     };
-    if let Some(key) = key {
-        cache.keep(key, form, &component)?;
-    }
+    cache.keep(key, form, &component)?;
     Ok((component, form))
 }
 
@@ -314,7 +306,7 @@ async fn freeze(engine: &Engine, grants: &Grants, bytes: &[u8], settings: &str) 
     let pre = engine.linker().instantiate_pre(&checked).map_err(contract)?;
     let configurable = settings::GuestIndices::new(&pre).map_err(contract)?;
     let fault = |fault| LoadError::Fault { during: "while it took its settings", fault };
-    let mut store = engine.store(grants).map_err(fault)?;
+    let mut store = engine.store(grants);
     let instance = engine.bounded_at_load(&mut store, async |store| pre.instantiate_async(store).await).await.map_err(fault)?;
     let configured = async |store: &mut Store<Guest>| configure(store, &instance, &configurable, settings).await;
     if let Err(mut errors) = engine.bounded_at_load(&mut store, configured).await.map_err(fault)? {

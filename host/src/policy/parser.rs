@@ -47,7 +47,7 @@ impl Parser {
     }
 
     async fn ask(&self, text: &str) -> Result<Result<Vec<u8>, Refused>, Fault> {
-        let mut store = self.engine.store(&Grants::default())?;
+        let mut store = self.engine.store(&Grants::default());
         let instance = self.engine.bounded(&mut store, async |store| self.pre.instantiate_async(store).await).await?;
         let parse =
             async |store: &mut wasmtime::Store<Guest>| self.exports.load(&mut *store, &instance)?.call_parse(store, text).await;

@@ -1,74 +1,35 @@
-//! Rewrites commands into a form that no configuration in the working directory can bend.
+//! Rewrites commands into a form that no configuration in the working directory can bend, and denies git where no form helps.
 //!
-//! `git` reads configuration and attributes from the repository it stands in, and both can name programs to run. The
-//! hardened form puts fixed options directly behind `git`, which win over every file, switches external diff programs and
-//! text converters off where a sub-command knows the switch, and sets variables so that nothing prompts or pages.
-//!
-//! The form is canonical: a command has it or has it not, and what has it is left alone.
+//! ```text
+//! lib ─▶ git         options, switches and variables that every call of git gets
+//!     ─▶ scripts     package managers, where asked
+//!     ─▶ command     variables in front of a command
+//!     ─▶ repository  what git would read: config (its grammar), harmless (what may stand there), files (the host's),
+//!                    index (which repositories lie inside)
+//! ```
 
-use portcullis_sdk::{CommandPolicy, Edit, Edited, Policy, Request, SettingsErrors, Simple, Verdict, export};
+mod command;
+mod config;
+mod files;
+mod git;
+mod harmless;
+mod index;
+mod repository;
+mod scripts;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use command::{runs, with_variables};
+use files::Files;
+use portcullis_sdk::{CommandPolicy, Edit, Node, Policy, Request, SettingsErrors, Verdict, export};
+use repository::{Reach, Refusal};
+use scripts::Manager;
 use serde::Deserialize;
 
-/// What stands directly behind `git`, in this order. Each is here because a repository's own files could say otherwise.
-const PREFIX: &[&str] = &[
-    "--no-pager",
-    "-c",
-    "core.fsmonitor=false",
-    "-c",
-    "core.hooksPath=/dev/null",
-    "-c",
-    "core.pager=cat",
-    "-c",
-    "core.sshCommand=false",
-    "-c",
-    "core.askPass=",
-    "-c",
-    "credential.helper=",
-    "-c",
-    "diff.external=",
-    "-c",
-    "gpg.program=false",
-    "-c",
-    "gpg.ssh.program=false",
-    "-c",
-    "gpg.x509.program=false",
-    "-c",
-    "log.showSignature=false",
-    "-c",
-    "protocol.allow=never",
-    "-c",
-    "submodule.recurse=false",
-];
-
-/// What stands directly behind the sub-commands that know it: no external diff programs, no text converters, no look into
-/// submodules, whose own configuration would count.
-const SWITCHES: &[(&str, &[&str])] = &[
-    ("log", DIFF),
-    ("show", DIFF),
-    ("diff", DIFF),
-    ("whatchanged", DIFF),
-    ("diff-tree", DIFF),
-    ("diff-index", DIFF),
-    ("diff-files", DIFF),
-    ("blame", &["--no-textconv"]),
-    ("grep", &["--no-textconv"]),
-    ("status", &["--ignore-submodules=all"]),
-];
-
-const DIFF: &[&str] = &["--no-ext-diff", "--no-textconv", "--ignore-submodules=all"];
-
-/// What is set in front of the command.
-///
-/// A repository can say that its objects lie elsewhere, and how to fetch them; no protocol is allowed for that, whatever the
-/// repository's `protocol.*.allow` says.
-const VARIABLES: &[(&str, &str)] = &[
-    ("GIT_ALLOW_PROTOCOL", ""),
-    ("GIT_NO_LAZY_FETCH", "1"),
-    ("GIT_OPTIONAL_LOCKS", "0"),
-    ("GIT_PAGER", "cat"),
-    ("GIT_TERMINAL_PROMPT", "0"),
-    ("PAGER", "cat"),
-];
+/// Most directories of one script in which repositories are judged.
+const MOST_DIRECTORIES: usize = 32;
 
 /// What is set where cargo or rustc is asked for its version: `rust-toolchain.toml` could name a program of the repository's own, or
 /// a toolchain to fetch.
@@ -77,182 +38,139 @@ const TOOLCHAIN: &[(&str, &str)] = &[("RUSTUP_AUTO_INSTALL", "0"), ("RUSTUP_TOOL
 /// Ways to ask for a version and nothing else.
 const VERSION: &[&str] = &["--version", "-V", "-vV"];
 
-/// No settings: what is switched off is not for choice.
+/// What makes programs neither ask, nor page, nor colour.
+const QUIET: &[(&str, &str)] = &[
+    ("CI", "1"),
+    ("DEBIAN_FRONTEND", "noninteractive"),
+    ("GIT_PAGER", "cat"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("NO_COLOR", "1"),
+    ("PAGER", "cat"),
+];
+
+/// What is hardened.
 #[derive(Debug, Deserialize)]
-struct Settings {}
+struct Settings {
+    /// Whether git gets its form and repositories are judged.
+    #[serde(default = "yes")]
+    git: bool,
+    /// Package managers that are told to leave scripts of packages alone.
+    #[serde(default)]
+    ignore_scripts: Vec<Manager>,
+    /// Whether every program gets the variables that keep programs from asking, paging and colouring, where it has not got them from
+    /// the configuration.
+    #[serde(default)]
+    quiet: bool,
+}
+
+fn yes() -> bool {
+    true
+}
 
 /// The policy.
-struct Harden;
+struct Harden(Settings);
 
 impl Policy for Harden {
     type Settings = Settings;
 
-    fn configure(Settings {}: Settings) -> Result<Self, SettingsErrors> {
-        Ok(Self)
+    fn configure(settings: Settings) -> Result<Self, SettingsErrors> {
+        Ok(Self(settings))
     }
 }
 
 impl CommandPolicy for Harden {
     fn evaluate(&self, request: &Request) -> Verdict {
-        let commands = request.nodes.iter().zip(0..).filter_map(|(node, index)| node.simple(index));
-        let edits: Vec<_> = commands.filter_map(|command| hardened(&command)).collect();
-        if edits.is_empty() {
-            return Verdict::Abstain;
+        self.judge(request, files::granted).unwrap_or_else(|refusal| Verdict::deny(refusal.code, refusal.message))
+    }
+}
+
+impl Harden {
+    /// Rewrites what has not its form. What has it is judged by the files that git would read: last, so that as little time as can be
+    /// passes before git reads them.
+    fn judge<F: Files>(&self, request: &Request, files: impl FnOnce() -> F) -> Result<Verdict, Refusal> {
+        let mut edits = Vec::new();
+        for (node, index) in request.nodes.iter().zip(0..) {
+            edits.extend(self.hardened(request, node, index)?);
         }
-        Verdict::rewrite(edits, "hardened", "it runs with what a repository's own files could make it execute switched off")
+        let calls: Vec<&Node> = request.nodes.iter().filter(|node| self.is_git(node)).collect();
+        if !calls.is_empty() {
+            git::variables_of_the_script(request)?;
+        }
+        if !edits.is_empty() {
+            let message = "it runs with what a repository's own files could make it execute switched off";
+            return Ok(Verdict::rewrite(edits, "hardened", message));
+        }
+        if !calls.is_empty() {
+            git::order_of_the_script(request, &calls)?;
+            repositories(request, &calls, &files())?;
+        }
+        Ok(Verdict::Abstain)
+    }
+
+    fn is_git(&self, node: &Node) -> bool {
+        self.0.git && runs(node, "git")
+    }
+
+    /// The edit that gives a node its hardened form; none if it has it or there is none for it.
+    fn hardened(&self, request: &Request, node: &Node, index: u32) -> Result<Option<Edit>, Refusal> {
+        let mut edit = self.hardened_program(node, index)?;
+        if self.0.quiet && node.resolved.is_some() {
+            let set = edit.get_or_insert_with(|| Edit::new(index));
+            for (name, value) in missing(request, node) {
+                if !set.assignments.iter().any(|(known, _)| *known == name) {
+                    set.assignments.push((name, value));
+                }
+            }
+        }
+        Ok(edit.filter(|edit| edit.args.is_some() || !edit.assignments.is_empty()))
+    }
+
+    fn hardened_program(&self, node: &Node, index: u32) -> Result<Option<Edit>, Refusal> {
+        if self.is_git(node) {
+            return git::hardened(node, index);
+        }
+        if let Some(manager) = self.0.ignore_scripts.iter().find(|manager| runs(node, manager.name())) {
+            return manager.hardened(node, index);
+        }
+        let asks_version = || matches!(node.args.as_slice(), [arg] if arg.text().is_some_and(|word| VERSION.contains(&word)));
+        if (runs(node, "cargo") || runs(node, "rustc")) && asks_version() {
+            return Ok(with_variables(node, index, TOOLCHAIN));
+        }
+        Ok(None)
     }
 }
 
-/// The edit that gives a command its hardened form; none if it has it or there is none for it.
-fn hardened(command: &Simple) -> Option<Edit> {
-    if command.is_program("git") {
-        return hardened_git(command);
-    }
-    let asks_version = command.words().len() == 1 && command.words().all(|word| VERSION.contains(&word));
-    if asks_version && (command.is_program("cargo") || command.is_program("rustc")) {
-        return with_variables(command, TOOLCHAIN);
-    }
-    None
+/// What keeps a program quiet and it has neither from the configuration nor in front of it.
+fn missing(request: &Request, node: &Node) -> Vec<(String, String)> {
+    let is_set = |(name, value): &&(&str, &str)| {
+        request.env.iter().any(|(known, set)| known == name && set == value)
+            && !node.assignments.iter().any(|(known, _)| known == name)
+    };
+    let wanted: Vec<(&str, &str)> = QUIET.iter().filter(|variable| !is_set(variable)).copied().collect();
+    with_variables(node, 0, &wanted).map(|edit| edit.assignments).unwrap_or_default()
 }
 
-/// The edit that sets what is not set so already, if anything.
-fn with_variables(command: &Simple, variables: &[(&str, &str)]) -> Option<Edit> {
-    let missing = variables.iter().filter(|variable| !command.assignments.contains(variable));
-    let edit = missing.fold(Edit::new(command.index), |edit, (name, value)| edit.set(*name, *value));
-    (!edit.assignments.is_empty()).then_some(edit)
-}
-
-/// The edit that gives this call of git the hardened form; none if it has it.
-fn hardened_git(git: &Simple) -> Option<Edit> {
-    let words: Vec<&str> = git.words().collect();
-    let is_prefixed = words.starts_with(PREFIX);
-    // The client's own `--no-pager` says nothing that the prefix does not.
-    let own = if is_prefixed { PREFIX.len() } else { words.iter().take_while(|word| **word == "--no-pager").count() };
-    let switches = switches(words.get(own).copied());
-    let behind = own + 1;
-    let switched = words.get(behind..).is_some_and(|rest| rest.starts_with(switches));
-    let edit = with_variables(git, VARIABLES);
-    if is_prefixed && (switches.is_empty() || switched) {
-        return edit;
+/// Judges the repositories of these directories, and the user's own configuration where jobs could write it. What lies elsewhere is
+/// the user's own and trusted.
+fn repositories(request: &Request, calls: &[&Node], files: &impl Files) -> Result<(), Refusal> {
+    let mut directories = BTreeMap::new();
+    for git in calls {
+        let reach = directories.entry(git.directory.as_str()).or_insert(Reach::Own);
+        *reach = git::reach(git).max(*reach);
     }
-    let split = if switches.is_empty() || switched { own } else { behind };
-    let literal = |word: &&str| Edited::Literal((*word).to_owned());
-    let keep = |range: std::ops::Range<usize>| range.filter_map(|at| u32::try_from(at).ok()).map(Edited::Keep);
-    let added: &[&str] = if switched { &[] } else { switches };
-    let args =
-        PREFIX.iter().map(literal).chain(keep(own..split)).chain(added.iter().map(literal)).chain(keep(split..words.len()));
-    Some(edit.unwrap_or_else(|| Edit::new(git.index)).args(args))
-}
-
-/// What the sub-command is told, if this is one that knows it. A global option in its place has none: the allowlist, which
-/// knows the exact prefix only, refuses that call.
-fn switches(command: Option<&str>) -> &'static [&'static str] {
-    SWITCHES.iter().find(|(name, _)| Some(*name) == command).map_or(&[], |(_, switches)| switches)
+    if directories.len() > MOST_DIRECTORIES {
+        let message = format!("git is called in more than {MOST_DIRECTORIES} directories; do it in several commands");
+        return Err(Refusal { code: "too-many-directories", message });
+    }
+    for (directory, reach) in directories {
+        repository::judge(files, directory, reach)?;
+    }
+    let variable = |name: &str| request.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let home = variable("HOME").filter(|home| home.starts_with('/'));
+    let config = variable("XDG_CONFIG_HOME").filter(|path| path.starts_with('/')).map(str::to_owned);
+    let config = config.or_else(|| home.map(|home| format!("{home}/.config")));
+    let own = [home.map(|home| format!("{home}/.gitconfig")), config.map(|config| format!("{config}/git/config"))];
+    own.iter().flatten().try_for_each(|path| repository::judge_own(files, path))
 }
 
 export!(Harden: command);
-
-#[cfg(test)]
-mod tests {
-    use portcullis_sdk::harness::{World, configure};
-
-    use super::*;
-
-    fn words(request: &Request) -> Vec<String> {
-        let node = &request.nodes[0];
-        node.args.iter().map(|arg| arg.text().unwrap().to_owned()).collect()
-    }
-
-    fn hardened(command: &[&str]) -> Request {
-        let world = World::new();
-        let request = world.request(command);
-        match Harden.evaluate(&request) {
-            Verdict::Rewrite(rewrite) => world.apply(&request, &rewrite),
-            _ => request,
-        }
-    }
-
-    fn behind_prefix(command: &[&str]) -> Vec<String> {
-        let words = words(&hardened(command));
-        assert_eq!(&words[..PREFIX.len()], PREFIX);
-        words[PREFIX.len()..].to_vec()
-    }
-
-    #[test]
-    fn git_gets_the_prefix_and_its_switches() {
-        assert_eq!(
-            behind_prefix(&["git", "log", "-3"]),
-            ["log", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all", "-3"]
-        );
-        assert_eq!(behind_prefix(&["git", "rev-parse", "HEAD"]), ["rev-parse", "HEAD"]);
-        assert_eq!(behind_prefix(&["git"]), [""; 0]);
-        assert_eq!(hardened(&["git", "status"]).nodes[0].assignments.len(), VARIABLES.len());
-    }
-
-    #[test]
-    fn what_is_hardened_is_left_alone() {
-        for command in [
-            &["git", "log", "-3"][..],
-            &["git"],
-            &["git", "--no-pager", "log"],
-            &["git", "-c", "a=b", "st"],
-            &["GIT_PAGER=x", "git", "show"],
-        ] {
-            assert_eq!(Harden.evaluate(&hardened(command)), Verdict::Abstain, "{command:?}");
-        }
-    }
-
-    #[test]
-    fn half_a_prefix_or_half_the_switches_are_not_the_form() {
-        assert_eq!(behind_prefix(&["git", "--no-pager", "log"])[..2], ["log", "--no-ext-diff"]);
-        assert_eq!(behind_prefix(&["git", "-p", "log"]), ["-p", "log"]);
-        assert_eq!(
-            behind_prefix(&["git", "log", "--no-ext-diff"])[1..],
-            ["--no-ext-diff", "--no-textconv", "--ignore-submodules=all", "--no-ext-diff"]
-        );
-        let with_prefix: Vec<_> = ["git"].iter().chain(PREFIX).chain(&["show"]).copied().collect();
-        assert_eq!(behind_prefix(&with_prefix), ["show", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all"]);
-    }
-
-    #[test]
-    fn variables_of_the_client_are_replaced() {
-        let request = hardened(&["GIT_PAGER=touch x", "git", "log"]);
-        assert!(
-            !request.nodes[0].assignments.iter().any(|(_, value)| *value == portcullis_sdk::Word::Literal("touch x".to_owned()))
-        );
-    }
-
-    #[test]
-    fn other_programs_are_not_touched() {
-        assert_eq!(Harden.evaluate(&World::new().request(&["ls", "git"])), Verdict::Abstain);
-        assert_eq!(Harden.evaluate(&World::new().request(&["./git", "status"])), Verdict::Abstain, "the allowlist refuses it");
-    }
-
-    #[test]
-    fn the_packs_of_the_allowlist_want_this_very_form() {
-        const READ: &str = include_str!("../../allowlist/packs/git-read.toml");
-        const WRITE: &str = include_str!("../../allowlist/packs/git-write.toml");
-        for pack in [READ, WRITE] {
-            let pack: toml::Table = pack.parse().unwrap();
-            let git = &pack["programs"]["git"];
-            assert_eq!(git["prefix"], toml::Value::from(PREFIX.to_vec()));
-            let variables: toml::Table = VARIABLES.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
-            assert_eq!(git["prefix-env"], toml::Value::from(variables));
-            for (name, command) in git["commands"].as_table().unwrap() {
-                let parts = command.get("with").into_iter().flat_map(|with| with.as_array().unwrap());
-                let rules = parts.map(|part| &pack["parts"][part.as_str().unwrap()]).chain([command]);
-                let wanted = rules
-                    .filter_map(|rule| rule.get("prefix"))
-                    .next_back()
-                    .map_or(Vec::new(), |prefix| prefix.as_array().unwrap().clone());
-                assert_eq!(toml::Value::from(wanted), toml::Value::from(switches(Some(name)).to_vec()), "{name}");
-            }
-        }
-    }
-
-    #[test]
-    fn there_are_no_settings() {
-        assert!(configure::<Harden>("{}").is_ok());
-        assert!(configure::<Harden>(r#"{"git":false}"#).is_err());
-    }
-}

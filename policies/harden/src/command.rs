@@ -1,0 +1,18 @@
+//! What is asked of any command, and set in front of it.
+
+use portcullis_sdk::{Edit, Node, literal};
+
+/// Whether the node runs the program that looking this name up leads to, whatever its arguments are.
+pub fn runs(node: &Node, name: &str) -> bool {
+    node.resolved.as_ref().is_some_and(|program| program.looked_up && program.name.rsplit('/').next() == Some(name))
+}
+
+/// The edit that sets what is not set so in front of the node already, if anything.
+pub fn with_variables(node: &Node, index: u32, variables: &[(&str, &str)]) -> Option<Edit> {
+    let is_set = |(name, value): &&(&str, &str)| {
+        node.assignments.iter().any(|(known, word)| known == name && literal(word) == Some(*value))
+    };
+    let missing = variables.iter().filter(|variable| !is_set(variable));
+    let edit = missing.fold(Edit::new(index), |edit, (name, value)| edit.set(*name, *value));
+    (!edit.assignments.is_empty()).then_some(edit)
+}

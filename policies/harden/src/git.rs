@@ -1,0 +1,300 @@
+//! The form that git is given, and what can not be given it.
+//!
+//! Fixed options stand directly behind `git` and win over every file; switches stand behind the sub-commands that know them;
+//! variables stand in front. The form is canonical: a command has it or has it not, and what has it is left alone.
+
+use portcullis_sdk::{Argument, Edit, Edited, Node, NodeKind, Redirect, RedirectMode, Request, Word, literal};
+
+use crate::{
+    command::with_variables,
+    repository::{Reach, Refusal},
+};
+
+/// What stands directly behind `git`, in this order. Each is here because a repository's own files could say otherwise.
+pub const PREFIX: &[&str] = &[
+    "--no-pager",
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "core.pager=cat",
+    "-c",
+    "core.sshCommand=false",
+    "-c",
+    "core.askPass=",
+    "-c",
+    "credential.helper=",
+    "-c",
+    "diff.external=",
+    "-c",
+    "gpg.program=false",
+    "-c",
+    "gpg.ssh.program=false",
+    "-c",
+    "gpg.x509.program=false",
+    "-c",
+    "log.showSignature=false",
+    // With the programs above switched off a signature would fail, and an agent does not sign in its user's name.
+    "-c",
+    "commit.gpgSign=false",
+    "-c",
+    "tag.gpgSign=false",
+    "-c",
+    "protocol.allow=never",
+    "-c",
+    "submodule.recurse=false",
+    "-c",
+    "color.ui=false",
+];
+
+/// What stands directly behind the sub-commands that know it: no external diff programs, no text converters, no look into
+/// submodules, whose own configuration would count.
+const SWITCHES: &[(&str, &[&str])] = &[
+    ("log", DIFF),
+    ("show", DIFF),
+    ("diff", DIFF),
+    ("whatchanged", DIFF),
+    ("diff-tree", DIFF),
+    ("diff-index", DIFF),
+    ("diff-files", DIFF),
+    ("blame", &["--no-textconv"]),
+    ("grep", &["--no-textconv"]),
+    ("status", &["--ignore-submodules=all"]),
+];
+
+const DIFF: &[&str] = &["--no-ext-diff", "--no-textconv", "--ignore-submodules=all"];
+
+/// Sub-commands that never enter a repository inside the working tree, besides those with `--ignore-submodules=all`. All others may:
+/// `add`, `commit --all` and `stash` run `git status` there, with that repository's own configuration.
+const STAYING: &[&str] = &[
+    "blame",
+    "branch",
+    "cat-file",
+    "check-attr",
+    "check-ignore",
+    "cherry",
+    "config",
+    "count-objects",
+    "for-each-ref",
+    "grep",
+    "ls-files",
+    "ls-tree",
+    "merge-base",
+    "name-rev",
+    "reflog",
+    "remote",
+    "rev-list",
+    "rev-parse",
+    "shortlog",
+    "show-ref",
+    "symbolic-ref",
+    "tag",
+    "var",
+    "version",
+];
+
+/// What is set in front of the command.
+///
+/// A repository can say that its objects lie elsewhere, and how to fetch them; no protocol is allowed for that, whatever the
+/// repository's `protocol.*.allow` says. An editor would wait for a person; `:` is git's own word for taking texts as they are.
+pub const VARIABLES: &[(&str, &str)] = &[
+    ("GIT_ALLOW_PROTOCOL", ""),
+    ("GIT_EDITOR", ":"),
+    ("GIT_NO_LAZY_FETCH", "1"),
+    ("GIT_OPTIONAL_LOCKS", "0"),
+    ("GIT_PAGER", "cat"),
+    ("GIT_SEQUENCE_EDITOR", ":"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("PAGER", "cat"),
+];
+
+/// Options in front of a sub-command that only make git tell something of itself.
+const HARMLESS: &[&str] = &["--version", "-v", "--help", "-h"];
+
+/// Variables beside [`VARIABLES`] that a call may set: they say who and when, not where and how.
+const OWN_VARIABLES: &[&str] = &[
+    "GIT_AUTHOR_DATE",
+    "GIT_AUTHOR_EMAIL",
+    "GIT_AUTHOR_NAME",
+    "GIT_COMMITTER_DATE",
+    "GIT_COMMITTER_EMAIL",
+    "GIT_COMMITTER_NAME",
+];
+
+/// The edit that gives the node with this index, a call of git, the hardened form; none if it has it.
+///
+/// # Errors
+///
+/// What the form can not make harmless: another repository, other configuration, a sub-command that nobody can read.
+pub fn hardened(git: &Node, index: u32) -> Result<Option<Edit>, Refusal> {
+    own_variables(git)?;
+    let words: Vec<Option<&str>> = git.args.iter().map(Argument::text).collect();
+    let is_prefixed = begins(&words, PREFIX);
+    // The client's own `--no-pager` says nothing that the prefix does not.
+    let own = if is_prefixed { PREFIX.len() } else { words.iter().take_while(|word| **word == Some("--no-pager")).count() };
+    let switches = sub_command(words.get(own).copied())?;
+    let behind = own + 1;
+    let is_switched = words.get(behind..).is_none_or(|rest| begins(rest, switches));
+    let edit = with_variables(git, index, VARIABLES);
+    if is_prefixed && is_switched {
+        return Ok(edit);
+    }
+    let split = if is_switched { own } else { behind };
+    let added: &[&str] = if is_switched { &[] } else { switches };
+    let text = |word: &&str| Edited::Literal((*word).to_owned());
+    let keep = |range: std::ops::Range<usize>| range.filter_map(|at| u32::try_from(at).ok()).map(Edited::Keep);
+    let args = PREFIX.iter().map(text).chain(keep(own..split)).chain(added.iter().map(text)).chain(keep(split..words.len()));
+    Ok(Some(edit.unwrap_or_else(|| Edit::new(index)).args(args)))
+}
+
+/// How far a call that has the hardened form goes.
+pub fn reach(git: &Node) -> Reach {
+    // Options can be cut short, and a later one wins.
+    let is_about_others =
+        |arg: &Argument| arg.text().is_none_or(|word| ["--ig", "--rec", "--sub"].iter().any(|option| word.starts_with(option)));
+    let (command, rest) = parts(git);
+    let own = rest.get(command.map_or(0, |command| switches(command).len())..).unwrap_or_default();
+    match changes_index(git) {
+        false if command == Some("commit") || !own.iter().any(is_about_others) => Reach::Own,
+        _ => Reach::Inner,
+    }
+}
+
+/// The sub-command of a call that has the hardened form, and what stands behind it.
+fn parts(git: &Node) -> (Option<&str>, &[Argument]) {
+    match git.args.get(PREFIX.len()..) {
+        Some([command, rest @ ..]) => (command.text(), rest),
+        _ => (None, &[]),
+    }
+}
+
+/// Whether a call may enter other repositories or make them part of this one; unknown sub-commands may.
+fn changes_index(git: &Node) -> bool {
+    let (command, rest) = parts(git);
+    let Some(command) = command else { return git.args.len() > PREFIX.len() };
+    let stays = STAYING.contains(&command) || HARMLESS.contains(&command);
+    let ignores = switches(command).contains(&"--ignore-submodules=all");
+    !(stays || ignores || command == "commit" && commits_the_index(rest))
+}
+
+/// Whether a commit is of the index as it is, under a message that is given: then it does not look at the working tree.
+fn commits_the_index(args: &[Argument]) -> bool {
+    let mut has_message = false;
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.text() {
+            Some("-m" | "--message") if args.next().is_some_and(is_one_word) => has_message = true,
+            Some("--no-edit") => has_message = true,
+            Some("--allow-empty" | "--amend" | "--no-verify" | "--quiet" | "--signoff" | "-n" | "-q" | "-s") => {}
+            _ => return false,
+        }
+    }
+    has_message
+}
+
+fn is_one_word(arg: &Argument) -> bool {
+    match &arg.word {
+        Word::Literal(_) => true,
+        Word::Dynamic(expansion) => expansion.one_word,
+    }
+}
+
+/// Refuses scripts in which what was judged is not what git will find, because the script itself changes it first.
+pub fn order_of_the_script(request: &Request, calls: &[&Node]) -> Result<(), Refusal> {
+    let entering = calls.iter().filter(|git| reach(git) == Reach::Inner).count();
+    let mut changing = calls.iter().filter(|git| changes_index(git));
+    if changing.any(|git| entering > 1 || is_in_loop(request, git)) {
+        let message =
+            "one call of git in this script can change which repositories another one enters; run them one command at a time";
+        return Err(Refusal { code: "git-after-git", message: message.to_owned() });
+    }
+    let redirects = request.nodes.iter().flat_map(|node| &node.redirects);
+    match redirects.filter(|redirect| is_write(redirect.mode)).find(|redirect| steers_git(redirect)) {
+        Some(_) => {
+            let message = "the script writes a file that git may read as its own, and calls git; do it in two commands";
+            Err(Refusal { code: "git-after-write", message: message.to_owned() })
+        }
+        None => Ok(()),
+    }
+}
+
+fn is_in_loop(request: &Request, node: &Node) -> bool {
+    let above = |node: &Node| request.nodes.get(usize::try_from(node.parent?).ok()?);
+    std::iter::successors(above(node), |node| above(node)).any(|node| matches!(node.kind, NodeKind::Loop | NodeKind::ForLoop))
+}
+
+fn is_write(mode: RedirectMode) -> bool {
+    matches!(mode, RedirectMode::Write | RedirectMode::Append | RedirectMode::ReadWrite | RedirectMode::Clobber)
+}
+
+/// Whether what is written, by its name or where links lead, may be part of a repository that leads git somewhere.
+fn steers_git(redirect: &Redirect) -> bool {
+    const NAMES: &[&str] = &[".git", "HEAD", "alternates", "commondir", "config", "config.worktree", "index"];
+    let is_named = |path: &str| path.split('/').any(|part| NAMES.contains(&part));
+    let leads = redirect.place.as_ref().is_some_and(|place| is_named(&place.path));
+    leads || literal(&redirect.target).is_none_or(is_named)
+}
+
+/// Refuses what sets, anywhere in the script, a variable by which git finds its repository or its configuration.
+pub fn variables_of_the_script(request: &Request) -> Result<(), Refusal> {
+    let nodes = request.nodes.iter().filter(|node| node.builtin || node.program.is_none());
+    let words = |node: &Node| node.args.iter().filter_map(|arg| name(&arg.word)).collect::<Vec<_>>();
+    for node in nodes {
+        let assigned = node.assignments.iter().map(|(name, _)| name.clone());
+        let told = if node.builtin { words(node) } else { Vec::new() };
+        if let Some(name) = assigned.chain(told).find(|name| leads_git(name)) {
+            return Err(variable(&name));
+        }
+    }
+    Ok(())
+}
+
+/// What the sub-command is told, if this is one that knows it.
+pub fn switches(command: &str) -> &'static [&'static str] {
+    SWITCHES.iter().find(|(name, _)| *name == command).map_or(&[], |(_, switches)| switches)
+}
+
+/// The switches for the word where a sub-command is expected, if it can stand there.
+fn sub_command(word: Option<Option<&str>>) -> Result<&'static [&'static str], Refusal> {
+    let refused = |message: String| Refusal { code: "git-option", message };
+    match word {
+        None => Ok(&[]),
+        Some(None) => Err(refused("the sub-command of git is not written out, so nobody can say what it does".to_owned())),
+        Some(Some(option)) if option.starts_with('-') && !HARMLESS.contains(&option) => Err(refused(format!(
+            "`{option}` in front of git's sub-command can lead git to another repository or configuration; leave it out, and use `cd` for another directory"
+        ))),
+        Some(Some(word)) => Ok(switches(word)),
+    }
+}
+
+fn begins(words: &[Option<&str>], with: &[&str]) -> bool {
+    words.len() >= with.len() && words.iter().zip(with).all(|(word, with)| *word == Some(*with))
+}
+
+fn own_variables(git: &Node) -> Result<(), Refusal> {
+    let is_known = |name: &str| OWN_VARIABLES.contains(&name) || VARIABLES.iter().any(|(known, _)| *known == name);
+    match git.assignments.iter().find(|(name, _)| leads_git(name) && !is_known(name)) {
+        Some((name, _)) => Err(variable(name)),
+        None => Ok(()),
+    }
+}
+
+fn variable(name: &str) -> Refusal {
+    let message = format!("the variable {name} can lead git to another repository or configuration; leave it out");
+    Refusal { code: "git-variable", message }
+}
+
+/// Whether a variable says which repository, configuration or programs git uses.
+fn leads_git(name: &str) -> bool {
+    name.starts_with("GIT_") || ["HOME", "XDG_CONFIG_HOME", "PATH", "SSH_ASKPASS"].contains(&name)
+}
+
+/// The variable that a word of `export` or the like names.
+fn name(word: &Word) -> Option<String> {
+    let text = match word {
+        Word::Dynamic(expansion) => &expansion.prefix,
+        word => literal(word)?,
+    };
+    Some(text.split_once('=').map_or(text, |(name, _)| name).trim_end_matches('+').to_owned())
+}

@@ -1,0 +1,386 @@
+//! Which settings a repository may have: those that neither make git run a program nor lead it out of the roots.
+//!
+//! A positive list, since git learns new settings that run programs with every release. Here stand also settings that the hardened
+//! form overrides; what they say does not count.
+
+use crate::config::Setting;
+
+/// What a setting may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Says {
+    /// Anything.
+    Anything,
+    /// One of these words, any case; nothing means true.
+    OneOf(&'static [&'static str]),
+    /// A file inside the working tree.
+    File,
+    /// The very directory the repository was found from.
+    WorkTree,
+}
+
+const BOOLEAN: Says = Says::OneOf(&["", "true", "false", "yes", "no", "on", "off", "0", "1"]);
+const UPDATE: Says = Says::OneOf(&["checkout", "rebase", "merge", "none"]);
+
+/// `*` stands for every key.
+const ALL: &[&str] = &["*"];
+
+/// Settings without a subsection that may say anything.
+const PLAIN: &[(&str, &[&str])] = &[
+    ("advice", ALL),
+    ("apply", &["ignorewhitespace", "whitespace"]),
+    ("blame", &["blankboundary", "coloring", "date", "markignoredlines", "markunblamablelines", "showemail", "showroot"]),
+    ("branch", &["autosetupmerge", "autosetuprebase", "sort"]),
+    ("checkout", &["defaultremote", "guess", "thresholdforparallelism", "workers"]),
+    ("clean", &["requireforce"]),
+    ("color", ALL),
+    ("column", ALL),
+    // `gpgsign` is overridden.
+    ("commit", &["cleanup", "gpgsign", "status", "verbose"]),
+    (
+        "core",
+        &[
+            "abbrev",
+            // Overridden.
+            "askpass",
+            "autocrlf",
+            "bare",
+            "bigfilethreshold",
+            "checkstat",
+            "commentchar",
+            "commentstring",
+            "commitgraph",
+            "compression",
+            "deltabasecachelimit",
+            // Overridden, by a variable.
+            "editor",
+            "eol",
+            "filemode",
+            "fscache",
+            // Overridden.
+            "fsmonitor",
+            "fsmonitorhookversion",
+            "fsync",
+            "fsyncmethod",
+            "hidedotfiles",
+            // Overridden.
+            "hookspath",
+            "ignorecase",
+            "logallrefupdates",
+            "longpaths",
+            "loosecompression",
+            "multipackindex",
+            "notesref",
+            "packedgitlimit",
+            "packedgitwindowsize",
+            // Overridden.
+            "pager",
+            "precomposeunicode",
+            "preloadindex",
+            "protecthfs",
+            "protectntfs",
+            "quotepath",
+            "repositoryformatversion",
+            "safecrlf",
+            "sharedrepository",
+            "sparsecheckout",
+            "sparsecheckoutcone",
+            "splitindex",
+            // Overridden.
+            "sshcommand",
+            "symlinks",
+            "trustctime",
+            "untrackedcache",
+            "usereplacerefs",
+            "warnambiguousrefs",
+            "whitespace",
+        ],
+    ),
+    // Overridden.
+    ("credential", &["helper"]),
+    (
+        "diff",
+        &[
+            "algorithm",
+            "autorefreshindex",
+            "colormoved",
+            "colormovedws",
+            "context",
+            "dirstat",
+            "dstprefix",
+            "ignoresubmodules",
+            "indentheuristic",
+            "interhunkcontext",
+            "mnemonicprefix",
+            "noprefix",
+            "relative",
+            "renamelimit",
+            "renames",
+            "srcprefix",
+            "statgraphwidth",
+            "statnamewidth",
+            "suppressblankempty",
+            "wordregex",
+            "wserrorhighlight",
+        ],
+    ),
+    (
+        "extensions",
+        &[
+            "compatobjectformat",
+            "noop",
+            "objectformat",
+            "partialclone",
+            "preciousobjects",
+            "refstorage",
+            "relativeworktrees",
+            "worktreeconfig",
+        ],
+    ),
+    ("feature", &["experimental", "manyfiles"]),
+    (
+        "fetch",
+        &[
+            "all",
+            "negotiationalgorithm",
+            "output",
+            "parallel",
+            "prune",
+            "prunetags",
+            "recursesubmodules",
+            "showforcedupdates",
+            "writecommitgraph",
+        ],
+    ),
+    ("format", &["pretty"]),
+    (
+        "gc",
+        &[
+            "aggressivedepth",
+            "aggressivewindow",
+            "auto",
+            "autodetach",
+            "autopacklimit",
+            "bigpackthreshold",
+            "cruftpacks",
+            "packrefs",
+            "pruneexpire",
+            "reflogexpire",
+            "reflogexpireunreachable",
+            "rerereresolved",
+            "rerereunresolved",
+            "worktreepruneexpire",
+            "writecommitgraph",
+        ],
+    ),
+    ("github", &["user"]),
+    ("grep", &["column", "extendedregexp", "fullname", "linenumber", "patterntype", "threads"]),
+    // Read by git-gui alone.
+    ("gui", ALL),
+    ("i18n", &["commitencoding", "logoutputencoding"]),
+    ("index", &["recordendofindexentries", "recordoffsettable", "skiphash", "sparse", "threads", "version"]),
+    ("init", &["defaultbranch"]),
+    ("lfs", &["locksverify", "repositoryformatversion"]),
+    (
+        "log",
+        &[
+            "abbrevcommit",
+            "date",
+            "decorate",
+            "diffmerges",
+            "excludedecoration",
+            "follow",
+            "graphcolors",
+            "initialdecorationset",
+            "mailmap",
+            "showroot",
+            // Overridden.
+            "showsignature",
+        ],
+    ),
+    ("mailmap", &["blob"]),
+    ("maintenance", &["auto", "autodetach", "strategy"]),
+    (
+        "merge",
+        &[
+            "autostash",
+            "branchdesc",
+            "conflictstyle",
+            "defaulttoupstream",
+            "directoryrenames",
+            "ff",
+            "log",
+            "renamelimit",
+            "renames",
+            "renormalize",
+            "stat",
+            "suppressdest",
+            "verbosity",
+        ],
+    ),
+    ("notes", &["displayref", "mergestrategy", "rewritemode", "rewriteref"]),
+    (
+        "pack",
+        &[
+            "compression",
+            "deltacachelimit",
+            "deltacachesize",
+            "depth",
+            "indexversion",
+            "packsizelimit",
+            "threads",
+            "usebitmaps",
+            "usesparse",
+            "window",
+            "windowmemory",
+            "writebitmaphashcache",
+            "writereverseindex",
+        ],
+    ),
+    ("pretty", ALL),
+    ("pull", &["ff", "rebase"]),
+    ("push", &["autosetupremote", "default", "followtags", "negotiate", "recursesubmodules", "useforceifincludes"]),
+    (
+        "rebase",
+        &[
+            "abbreviatecommands",
+            "autosquash",
+            "autostash",
+            "backend",
+            "forkpoint",
+            "instructionformat",
+            "maxlabellength",
+            "missingcommitscheck",
+            "rebasemerges",
+            "reschedulefailedexec",
+            "stat",
+            "updaterefs",
+        ],
+    ),
+    ("receive", &["denycurrentbranch", "denydeletes", "denynonfastforwards"]),
+    ("remote", &["pushdefault"]),
+    ("repack", &["usedeltabaseoffset", "usedeltaislands", "writebitmaps"]),
+    ("rerere", &["autoupdate", "enabled"]),
+    ("safe", &["directory"]),
+    ("stash", &["showincludeuntracked", "showpatch", "showstat"]),
+    (
+        "status",
+        &[
+            "aheadbehind",
+            "branch",
+            "displaycommentprefix",
+            "relativepaths",
+            "renamelimit",
+            "renames",
+            "short",
+            "showstash",
+            "showuntrackedfiles",
+        ],
+    ),
+    ("submodule", &["active", "fetchjobs", "propagatebranches", "recurse"]),
+    // `gpgsign` is overridden.
+    ("tag", &["forcesignannotated", "gpgsign", "sort"]),
+    ("user", &["email", "name", "signingkey", "useconfigonly"]),
+    ("versionsort", &["suffix"]),
+    ("worktree", &["guessremote"]),
+];
+
+/// Settings with a subsection that may say anything.
+const NAMED: &[(&str, &[&str])] = &[
+    (
+        "branch",
+        &[
+            "description",
+            "gh-merge-base",
+            "github-pr-base-branch",
+            "github-pr-owner-number",
+            "merge",
+            "pushremote",
+            "rebase",
+            "remote",
+            "vscode-merge-base",
+        ],
+    ),
+    ("color", ALL),
+    ("diff", &["algorithm", "binary", "funcname", "wordregex", "xfuncname"]),
+    ("gc", &["reflogexpire", "reflogexpireunreachable"]),
+    ("gitflow", ALL),
+    ("gui", ALL),
+    ("lfs", &["access", "locksverify"]),
+    ("maintenance", &["enabled", "schedule"]),
+    ("merge", &["name", "recursive"]),
+    (
+        "remote",
+        &[
+            "fetch",
+            "followremotehead",
+            "gh-resolved",
+            "mirror",
+            "partialclonefilter",
+            "promisor",
+            "prune",
+            "prunetags",
+            "push",
+            "pushurl",
+            "skipdefaultupdate",
+            "skipfetchall",
+            "tagopt",
+            "url",
+        ],
+    ),
+    ("submodule", &["active", "branch", "fetchrecursesubmodules", "ignore", "url"]),
+];
+
+/// Settings that may say some things.
+const SOME: &[(&str, &str, Says)] = &[
+    ("blame", "ignorerevsfile", Says::File),
+    ("commit", "template", Says::File),
+    ("core", "attributesfile", Says::File),
+    ("core", "excludesfile", Says::File),
+    ("core", "worktree", Says::WorkTree),
+    ("mailmap", "file", Says::File),
+    // The hardened form sets GIT_PAGER, which wins; so this is not dangerous, but a pager of its own is not ordinary either.
+    ("pager", "*", BOOLEAN),
+];
+
+/// What `git lfs install` writes, in a repository or for a user; anything else in a filter is a program of somebody else's choice.
+const LFS: &[(&str, &str)] = &[
+    ("clean", "git-lfs clean -- %f"),
+    ("process", "git-lfs filter-process"),
+    ("required", "true"),
+    ("smudge", "git-lfs smudge -- %f"),
+];
+
+/// What the setting may say; none if it is not known to be harmless.
+pub fn allowed(setting: &Setting) -> Option<Says> {
+    let Setting { section, subsection, key, value } = setting;
+    let listed = |list: &[(&str, &[&str])]| {
+        let keys = list.iter().find(|(name, _)| name == section).map_or(&[][..], |(_, keys)| keys);
+        keys == ALL || keys.contains(&key.as_str())
+    };
+    match subsection.as_deref() {
+        None if listed(PLAIN) => Some(Says::Anything),
+        None => SOME.iter().find(|(name, known, _)| name == section && (known == key || *known == "*")).map(|(_, _, says)| *says),
+        Some(_) if listed(NAMED) => Some(Says::Anything),
+        Some(_) if (section.as_str(), key.as_str()) == ("submodule", "update") => Some(UPDATE),
+        Some("lfs") if section == "filter" => {
+            LFS.iter().any(|(known, said)| known == key && value.as_deref() == Some(*said)).then_some(Says::Anything)
+        }
+        Some(_) => None,
+    }
+}
+
+/// What is wrong with a setting that is not known to be harmless, as the end of a sentence that begins with the setting.
+pub fn danger(setting: &Setting) -> &'static str {
+    match (setting.section.as_str(), setting.key.as_str()) {
+        ("include" | "includeif", _) => "includes another file, which this policy does not follow",
+        ("filter", _) => "names a program that git runs on files of the working tree",
+        ("alias", _) => "gives git a command of its own, which can be a program",
+        ("diff", "command" | "textconv" | "external") => "names a program that git runs to compare files",
+        ("merge", "driver") => "names a program that git runs to merge files",
+        ("url", _) => "makes git speak to another address than the one that is shown",
+        ("core", "gitproxy" | "alternaterefscommand") | ("remote", "uploadpack" | "receivepack" | "vcs") | ("gpg", _) => {
+            "names a program that git runs"
+        }
+        _ => "is not among the settings that are known to be harmless",
+    }
+}

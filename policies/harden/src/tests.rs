@@ -1,0 +1,750 @@
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use portcullis_sdk::{
+    Expansion, Word,
+    harness::{World, configure},
+};
+use tempfile::TempDir;
+
+use super::{
+    config::{Setting, parse},
+    files::native::Grants,
+    git::{PREFIX, VARIABLES, switches},
+    harmless::allowed,
+    *,
+};
+
+fn policy(settings: &str) -> Harden {
+    configure(settings).unwrap()
+}
+
+fn no_files() -> Grants {
+    Grants::new(Vec::new())
+}
+
+/// Repositories are not looked at here, which is told apart from a refusal of the command.
+fn verdict(policy: &Harden, request: &Request) -> Verdict {
+    match policy.judge(request, no_files) {
+        Err(refusal) if refusal.code == "not-granted" => Verdict::Abstain,
+        verdict => verdict.unwrap_or_else(|refusal| Verdict::deny(refusal.code, refusal.message)),
+    }
+}
+
+fn rewritten(policy: &Harden, request: Request) -> Request {
+    match verdict(policy, &request) {
+        Verdict::Rewrite(rewrite) => World::new().apply(&request, &rewrite),
+        Verdict::Abstain => request,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn hardened(command: &[&str]) -> Request {
+    rewritten(&policy("{}"), World::new().request(command))
+}
+
+fn words(request: &Request) -> Vec<String> {
+    let args = request.nodes[0].args.iter();
+    args.map(|arg| arg.text().map_or_else(|| "?".to_owned(), str::to_owned)).collect()
+}
+
+fn behind_prefix(command: &[&str]) -> Vec<String> {
+    let words = words(&hardened(command));
+    assert_eq!(&words[..PREFIX.len()], PREFIX);
+    words[PREFIX.len()..].to_vec()
+}
+
+fn denied(settings: &str, request: &Request) -> String {
+    match verdict(&policy(settings), request) {
+        Verdict::Deny(reason) => reason.code,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn dynamic(request: &mut Request, at: usize) {
+    let expansion = Expansion { source: "\"$B\"".to_owned(), prefix: String::new(), one_word: true };
+    request.nodes[0].args[at].word = Word::Dynamic(expansion);
+    request.nodes[0].args[at].places.clear();
+}
+
+// The form.
+
+#[test]
+fn git_gets_the_prefix_and_its_switches() {
+    assert_eq!(behind_prefix(&["git", "log", "-3"]), ["log", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all", "-3"]);
+    assert_eq!(behind_prefix(&["git", "rev-parse", "HEAD"]), ["rev-parse", "HEAD"]);
+    assert_eq!(behind_prefix(&["git"]), [""; 0]);
+    assert_eq!(hardened(&["git", "status"]).nodes[0].assignments.len(), VARIABLES.len());
+}
+
+#[test]
+fn what_is_hardened_is_left_alone() {
+    for command in [
+        &["git", "log", "-3"][..],
+        &["git"],
+        &["git", "--version"],
+        &["git", "--no-pager", "log"],
+        &["git", "--no-pager", "--no-pager", "diff"],
+        &["git", "commit", "-m", "log"],
+        &["GIT_PAGER=x", "git", "show"],
+        &["cargo", "--version"],
+    ] {
+        assert_eq!(verdict(&policy("{}"), &hardened(command)), Verdict::Abstain, "{command:?}");
+    }
+}
+
+#[test]
+fn half_a_prefix_or_half_the_switches_are_not_the_form() {
+    assert_eq!(behind_prefix(&["git", "--no-pager", "log"])[..2], ["log", "--no-ext-diff"]);
+    assert_eq!(
+        behind_prefix(&["git", "log", "--no-ext-diff"])[1..],
+        ["--no-ext-diff", "--no-textconv", "--ignore-submodules=all", "--no-ext-diff"]
+    );
+    let with_prefix: Vec<_> = ["git"].iter().chain(PREFIX).chain(&["show"]).copied().collect();
+    assert_eq!(behind_prefix(&with_prefix), ["show", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all"]);
+}
+
+#[test]
+fn arguments_that_only_the_shell_can_tell_are_kept_by_index() {
+    let mut request = World::new().request(&["git", "log", "-3", "$B"]);
+    dynamic(&mut request, 2);
+    let Verdict::Rewrite(rewrite) = verdict(&policy("{}"), &request) else { panic!() };
+    let next = World::new().apply(&request, &rewrite);
+    assert_eq!(words(&next)[PREFIX.len()..], ["log", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all", "-3", "?"]);
+    assert_eq!(verdict(&policy("{}"), &next), Verdict::Abstain);
+}
+
+#[test]
+fn redirections_change_nothing() {
+    let mut request = World::new().request(&["git", "log"]);
+    request.nodes[0].redirects.push(portcullis_sdk::Redirect {
+        fd: 1,
+        mode: portcullis_sdk::RedirectMode::Write,
+        target: Word::Literal("log.txt".to_owned()),
+        place: None,
+    });
+    assert!(matches!(verdict(&policy("{}"), &request), Verdict::Rewrite(_)));
+}
+
+#[test]
+fn what_leads_git_elsewhere_is_denied() {
+    for command in [
+        &["git", "-C", "/tmp", "log"][..],
+        &["git", "-c", "core.fsmonitor=x", "status"],
+        &["git", "--git-dir=/tmp/x", "log"],
+        &["git", "--no-pager", "--work-tree", "/", "status"],
+        &["git", "--exec-path=/work", "log"],
+        &["git", "-p", "log"],
+    ] {
+        assert_eq!(denied("{}", &World::new().request(command)), "git-option", "{command:?}");
+    }
+    let with_more: Vec<_> = ["git"].iter().chain(PREFIX).chain(&["-c", "core.fsmonitor=x", "status"]).copied().collect();
+    assert_eq!(denied("{}", &World::new().request(&with_more)), "git-option");
+    for variable in
+        ["GIT_DIR=x", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_GLOBAL=x", "HOME=/work", "XDG_CONFIG_HOME=/work", "PATH=/work"]
+    {
+        assert_eq!(denied("{}", &World::new().request(&[variable, "git", "log"])), "git-variable", "{variable}");
+    }
+    assert!(matches!(
+        verdict(&policy("{}"), &World::new().request(&["GIT_AUTHOR_NAME=Ada", "git", "commit", "-m", "x"])),
+        Verdict::Rewrite(_)
+    ));
+    let mut request = World::new().request(&["git", "log"]);
+    dynamic(&mut request, 0);
+    assert_eq!(denied("{}", &request), "git-option");
+}
+
+#[test]
+fn what_leads_git_elsewhere_from_another_command_is_denied() {
+    let world = World::new();
+    let script = |words: &[&str]| {
+        let mut request = world.request(words);
+        request.nodes[0].builtin = true;
+        request.nodes[0].resolved = None;
+        request.nodes.extend(world.request(&["git", "log"]).nodes);
+        request
+    };
+    assert_eq!(denied("{}", &script(&["export", "GIT_DIR=x"])), "git-variable");
+    assert_eq!(denied("{}", &script(&["export", "HOME"])), "git-variable");
+    assert!(matches!(verdict(&policy("{}"), &script(&["export", "B=GIT_DIR"])), Verdict::Rewrite(_)));
+    let mut request = script(&["true"]);
+    request.nodes[0].program = None;
+    request.nodes[0].assignments.push(("HOME".to_owned(), Word::Literal("x".to_owned())));
+    assert_eq!(denied("{}", &request), "git-variable");
+}
+
+#[test]
+fn variables_of_the_client_are_replaced() {
+    let request = hardened(&["GIT_PAGER=touch x", "git", "log"]);
+    assert!(!request.nodes[0].assignments.iter().any(|(_, value)| *value == Word::Literal("touch x".to_owned())));
+}
+
+#[test]
+fn other_programs_are_not_touched() {
+    assert_eq!(verdict(&policy("{}"), &World::new().request(&["ls", "git"])), Verdict::Abstain);
+    assert_eq!(verdict(&policy("{}"), &World::new().request(&["npm", "ci"])), Verdict::Abstain);
+    let own = World::new().request(&["./git", "status"]);
+    assert_eq!(verdict(&policy("{}"), &own), Verdict::Abstain, "the allowlist refuses it");
+}
+
+#[test]
+fn the_packs_of_the_allowlist_want_this_very_form() {
+    const READ: &str = include_str!("../../allowlist/packs/git-read.toml");
+    const WRITE: &str = include_str!("../../allowlist/packs/git-write.toml");
+    for pack in [READ, WRITE] {
+        let pack: toml::Table = pack.parse().unwrap();
+        let git = &pack["programs"]["git"];
+        assert_eq!(git["prefix"], toml::Value::from(PREFIX.to_vec()));
+        let variables: toml::Table = VARIABLES.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+        assert_eq!(git["prefix-env"], toml::Value::from(variables));
+        for (name, command) in git["commands"].as_table().unwrap() {
+            let parts = command.get("with").into_iter().flat_map(|with| with.as_array().unwrap());
+            let rules = parts.map(|part| &pack["parts"][part.as_str().unwrap()]).chain([command]);
+            let wanted = rules
+                .filter_map(|rule| rule.get("prefix"))
+                .last()
+                .map_or(Vec::new(), |prefix| prefix.as_array().unwrap().clone());
+            assert_eq!(toml::Value::from(wanted), toml::Value::from(switches(name).to_vec()), "{name}");
+        }
+    }
+}
+
+// Settings.
+
+#[test]
+fn settings_say_what_is_hardened() {
+    assert!(configure::<Harden>(r#"{"gti":false}"#).is_err());
+    assert!(configure::<Harden>(r#"{"ignore_scripts":["bun"]}"#).is_err());
+    assert_eq!(verdict(&policy(r#"{"git":false}"#), &World::new().request(&["git", "-C", "x", "log"])), Verdict::Abstain);
+}
+
+#[test]
+fn scripts_of_packages_are_ignored_where_asked() {
+    let asked = policy(r#"{"ignore_scripts":["npm","pnpm","yarn"]}"#);
+    for (command, wanted) in [
+        (&["npm", "ci"][..], &["ci", "--ignore-scripts"][..]),
+        (&["npm", "--silent", "i", "left-pad"], &["--silent", "i", "--ignore-scripts", "left-pad"]),
+        (&["npm", "test"], &["test"]),
+        (&["pnpm", "install", "--frozen-lockfile"], &["install", "--ignore-scripts", "--frozen-lockfile"]),
+        (&["yarn"], &["--ignore-scripts"]),
+        (&["yarn", "add", "x"], &["add", "--ignore-scripts", "x"]),
+    ] {
+        let next = rewritten(&asked, World::new().request(command));
+        assert_eq!(words(&next), wanted);
+        assert_eq!(next.nodes[0].assignments.len(), 1, "{command:?}");
+        assert_eq!(verdict(&asked, &next), Verdict::Abstain, "{command:?}");
+    }
+    for command in [
+        &["npm", "ci", "--no-ignore-scripts"][..],
+        &["npm", "ci", "--ignore-scripts=false"],
+        &["npm", "ci", "--ignore-scripts", "false"],
+        &["npm", "ci", "--no-ignore-sc"],
+    ] {
+        assert_eq!(denied(r#"{"ignore_scripts":["npm"]}"#, &World::new().request(command)), "scripts-ignored", "{command:?}");
+    }
+}
+
+#[test]
+fn programs_are_kept_quiet_where_asked() {
+    let asked = policy(r#"{"quiet":true}"#);
+    let mut request = World::new().request(&["CI=0", "make"]);
+    request.env.push(("NO_COLOR".to_owned(), "1".to_owned()));
+    let next = rewritten(&asked, request);
+    let value = |name: &str| next.nodes[0].assignments.iter().find(|(known, _)| known == name).map(|(_, word)| word.clone());
+    assert_eq!(value("CI"), Some(Word::Literal("1".to_owned())));
+    assert_eq!(value("DEBIAN_FRONTEND"), Some(Word::Literal("noninteractive".to_owned())));
+    assert_eq!(value("NO_COLOR"), None, "the configuration sets it");
+    assert_eq!(verdict(&asked, &next), Verdict::Abstain);
+    let git = rewritten(&asked, World::new().request(&["git", "log"]));
+    assert_eq!(verdict(&asked, &git), Verdict::Abstain);
+}
+
+// The grammar of git's configuration.
+
+fn names(text: &str) -> Result<Vec<(String, Option<String>)>, usize> {
+    Ok(parse(text.as_bytes())?.into_iter().map(|setting| (setting.name(), setting.value)).collect())
+}
+
+#[test]
+fn settings_are_seen_as_git_sees_them() {
+    for (text, name, value) in [
+        ("[core]\n\tbare = false\n", "core.bare", Some("false")),
+        ("[Core]BARE=false", "core.bare", Some("false")),
+        ("[core] bare\n", "core.bare", None),
+        ("\u{feff}[core]bare", "core.bare", None),
+        ("[a.B]c=d", "a.b.c", Some("d")),
+        ("[a \"B.c\\\"\\d\"]e=f", "a.B.c\"d.e", Some("f")),
+        ("[a.B \"C\"]e=f", "a.b.C.e", Some("f")),
+        ("[a]\r\nb = c\r\n", "a.b", Some("c")),
+        ("[a]b=\" c \" d # e", "a.b", Some(" c  d")),
+        ("[a]b=c\\\n  d", "a.b", Some("c  d")),
+        ("[a]b=\\t\\n\\\\\\\"", "a.b", Some("\t\n\\\"")),
+        ("[a]b=\"c;d\";e", "a.b", Some("c;d")),
+        ("[a] # [b]\nc=d", "a.c", Some("d")),
+        ("[a]b=c d\t ", "a.b", Some("c d")),
+    ] {
+        assert_eq!(names(text), Ok(vec![(name.to_owned(), value.map(str::to_owned))]), "{text:?}");
+    }
+    assert_eq!(names("[x]a=1 [y]b=2\n[y]b=3").unwrap().len(), 2, "a bracket in a value is no section");
+    assert_eq!(names("[x][y]b=2\n").unwrap()[0].0, "y.b", "sections may share a line");
+    assert_eq!(names("# a\n;b\n\n").unwrap(), []);
+}
+
+#[test]
+fn what_git_can_not_parse_is_refused() {
+    for text in
+        ["[a", "[a \"b]c=d", "[a]=b", "[a]b c", "[a]b=\"c\n", "[a]b=\\x", "=", "[a \"b\"c]", "[a_b]", "[a]b=c\0d", "[a]\u{b}b=c"]
+    {
+        assert!(names(text).is_err(), "{text:?}");
+    }
+    assert_eq!(names("[a]\nb=c\n!\n"), Err(3));
+}
+
+/// What git itself sees in the text, as `git config` lists it; none if it refuses.
+fn seen_by_git(file: &Path) -> Option<Vec<(String, Option<String>)>> {
+    let mut git = std::process::Command::new("git");
+    let output = git.args(["config", "--list", "--null", "--no-includes", "--file"]).arg(file).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let entry = |entry: &str| match entry.split_once('\n') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (entry.to_owned(), None),
+    };
+    output.status.success().then(|| text.split_terminator('\0').map(entry).collect())
+}
+
+/// Texts made of what matters to the grammar, in any order: what this sees and what git sees is the same.
+#[test]
+fn git_sees_no_setting_that_is_not_seen_here() {
+    const PIECES: [&str; 30] = [
+        "[",
+        "]",
+        "[a]",
+        "[a \"b\"]",
+        "[a.b]",
+        "\"",
+        "\\",
+        "\\\n",
+        "\n",
+        "\r",
+        "\r\n",
+        " ",
+        "\t",
+        "=",
+        "#",
+        ";",
+        "k",
+        "K-1",
+        "k=v\n",
+        "v",
+        ".",
+        "\\t",
+        "\\x",
+        "\u{feff}",
+        "[A \"\\",
+        "k = \"",
+        "\nk=",
+        "\nx = a b \\\n",
+        "\nq=\"a;b\"",
+        "\n[n]y",
+    ];
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("config");
+    let (mut state, mut accepted) = (7_u64, 0);
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    for _ in 0..1500 {
+        let count = 1 + random(9);
+        let text: String = ["[s]"].into_iter().chain((0..count).map(|_| PIECES[random(PIECES.len())])).collect();
+        fs::write(&file, &text).unwrap();
+        let git = seen_by_git(&file);
+        accepted += usize::from(git.is_some());
+        assert!(git.is_none() || names(&text).ok() == git, "{text:?}: {git:?} and {:?}", names(&text));
+    }
+    assert!(accepted > 300, "{accepted} of the texts are configuration at all");
+}
+
+fn setting(name: &str) -> Setting {
+    let (text, value) = name.split_once('=').map_or((name, None), |(text, value)| (text, Some(value.to_owned())));
+    let (section, rest) = text.split_once('.').unwrap();
+    let (subsection, key) = rest.rsplit_once('.').map_or((None, rest), |(subsection, key)| (Some(subsection.to_owned()), key));
+    Setting { section: section.to_owned(), subsection, key: key.to_owned(), value }
+}
+
+/// What git 2.47 documents as naming programs or files, and what is like it.
+#[test]
+fn settings_that_run_programs_are_not_harmless() {
+    for name in [
+        "alias.st",
+        "browser.x.cmd",
+        "browser.x.path",
+        "bundle.x.uri",
+        "commit.x.template",
+        "core.alternaterefscommand",
+        "core.gitproxy",
+        "core.x.fsmonitor",
+        "credential.x.helper",
+        "credential.https://a.b.helper",
+        "diff.external",
+        "diff.orderfile",
+        "diff.submodule",
+        "diff.tool",
+        "diff.x.command",
+        "diff.x.textconv",
+        "difftool.x.cmd",
+        "difftool.x.path",
+        "extensions.x",
+        "fetch.bundleuri",
+        "filter.x.clean",
+        "filter.x.smudge",
+        "filter.x.process",
+        "filter.x.required",
+        "filter.lfs.clean=evil",
+        "filter.lfs.process",
+        "fsck.skiplist",
+        "fsmonitor.socketdir",
+        "gc.recentobjectshook",
+        "gpg.format",
+        "gpg.program",
+        "gpg.ssh.program",
+        "gpg.ssh.defaultkeycommand",
+        "gpg.ssh.allowedsignersfile",
+        "guitool.x.cmd",
+        "help.autocorrect",
+        "help.browser",
+        "hook.x.command",
+        "http.proxy",
+        "http.cookiefile",
+        "http.x.extraheader",
+        "imap.tunnel",
+        "include.path",
+        "includeif.gitdir:/.path",
+        "init.templatedir",
+        "instaweb.httpd",
+        "interactive.difffilter",
+        "lfs.customtransfer.x.path",
+        "lfs.extension.x.clean",
+        "lfs.standalonetransferagent",
+        "lfs.url",
+        "man.x.cmd",
+        "man.x.path",
+        "merge.tool",
+        "merge.x.driver",
+        "mergetool.x.cmd",
+        "mergetool.x.path",
+        "pack.packobjectshook",
+        "protocol.ext.allow",
+        "receive.procreceiverefs",
+        "remote.x.proxy",
+        "remote.x.receivepack",
+        "remote.x.uploadpack",
+        "remote.x.vcs",
+        "remote.x.serveroption",
+        "safe.x.directory",
+        "sendemail.smtpserver",
+        "sendemail.tocmd",
+        "sequence.editor",
+        "ssh.variant",
+        "submodule.x.command",
+        "tar.x.command",
+        "trailer.x.cmd",
+        "trailer.x.command",
+        "transfer.credentialsinurl",
+        "uploadpack.packobjectshook",
+        "url.x.insteadof",
+        "url.x.pushinsteadof",
+        "web.browser",
+        "unknown.key",
+        "core.unknown",
+        "remote.unknown",
+        "branch.x.mergeoptions",
+        "core.hookspath.x",
+    ] {
+        assert_eq!(allowed(&setting(name)), None, "{name}");
+    }
+}
+
+// Repositories. That git behaves as supposed here is shown by the suite `repositories`, with git itself.
+
+struct Scene(TempDir);
+
+impl Scene {
+    fn new() -> Self {
+        let scene = Self(TempDir::new().unwrap());
+        scene.repository("root/.git");
+        scene.repository("outside/.git");
+        scene
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().canonicalize().unwrap().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn repository(&self, name: &str) {
+        self.write(&format!("{name}/HEAD"), "ref: refs/heads/main\n");
+        self.write(&format!("{name}/config"), "[core]\n\tbare = false\n");
+        for directory in ["objects/pack", "objects/info", "refs", "info"] {
+            fs::create_dir_all(self.path(&format!("{name}/{directory}"))).unwrap();
+        }
+    }
+
+    fn link(&self, from: &str, to: &str) {
+        let path = self.path(from);
+        fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path)).ok();
+        symlink(to, path).unwrap();
+    }
+
+    fn judge(&self, directory: &str) -> Result<(), Refusal> {
+        repository::judge(&Grants::new(vec![self.path("root")]), &self.path(directory), Reach::Inner)
+    }
+
+    fn code(&self) -> &'static str {
+        self.judge("root").map_or_else(|refusal| refusal.code, |()| "fine")
+    }
+}
+
+#[test]
+fn ordinary_repositories_are_fine() {
+    let scene = Scene::new();
+    assert_eq!(scene.code(), "fine");
+    scene.write("root/src/main.rs", "");
+    assert_eq!(scene.judge("root/src"), Ok(()));
+    // A worktree, as `git worktree add` makes it.
+    scene.write("root/tree/.git", format!("gitdir: {}\n", scene.path("root/.git/worktrees/tree")));
+    scene.write("root/.git/worktrees/tree/commondir", "../..\n");
+    scene.write("root/.git/worktrees/tree/HEAD", "ref: refs/heads/tree\n");
+    scene.write("root/.git/worktrees/tree/config.worktree", "[core]\nsparseCheckout = true\n");
+    assert_eq!(scene.judge("root/tree"), Ok(()));
+    // A submodule, as `git submodule add` makes it.
+    scene.repository("root/.git/modules/sub");
+    scene.write("root/.git/modules/sub/config", "[core]\nworktree = ../../../sub\n");
+    scene.write("root/sub/.git", "gitdir: ../.git/modules/sub\n");
+    assert_eq!(scene.judge("root/sub"), Ok(()));
+    // A bare one, and one that borrows.
+    scene.repository("root/bare.git");
+    assert_eq!(scene.judge("root/bare.git"), Ok(()));
+    scene.write(
+        "root/.git/objects/info/alternates",
+        format!("# near\n{}\n../../bare.git/objects\n", scene.path("root/bare.git/objects")),
+    );
+    assert_eq!(scene.code(), "fine");
+    scene.link("root/.git/hooks", "../hooks");
+    scene.write(
+        "root/.git/config",
+        "[blame]ignoreRevsFile=.ignore\n[filter \"lfs\"]\nclean = git-lfs clean -- %f\n[pager]log=false\n",
+    );
+    assert_eq!(scene.code(), "fine");
+}
+
+#[test]
+fn a_place_that_is_not_granted_is_denied() {
+    let scene = Scene::new();
+    assert_eq!(scene.judge("outside").unwrap_err().code, "not-granted");
+    assert!(scene.judge("root/gone").is_err());
+    assert!(scene.judge("root/\u{fffd}").is_err());
+}
+
+#[test]
+fn hostile_repositories_are_denied() {
+    let outside = |scene: &Scene, below: &str| scene.path(&format!("outside/{below}"));
+    type Plant = fn(&Scene, &dyn Fn(&Scene, &str) -> String);
+    let cases: &[(&str, &str, Plant)] = &[
+        ("filter", "repository-config", |scene, _| scene.write("root/.git/config", "[filter \"x\"]clean=touch PWNED")),
+        ("include", "repository-config", |scene, _| scene.write("root/.git/config", "[include]path=x")),
+        ("config.worktree", "repository-config", |scene, _| scene.write("root/.git/config.worktree", "[alias]x=!y")),
+        ("worktree", "repository-config", |scene, at| {
+            scene.write("root/.git/config", format!("[core]worktree={}", at(scene, "")))
+        }),
+        ("worktree above", "repository-config", |scene, _| scene.write("root/.git/config", "[core]worktree=../..")),
+        ("worktree by a link", "repository-config", |scene, _| {
+            scene.link("root/out", "../outside");
+            scene.write("root/.git/config", "[core]worktree=../out");
+        }),
+        ("mailmap", "repository-config", |scene, _| scene.write("root/.git/config", "[mailmap]file=/etc/passwd")),
+        ("mailmap above", "repository-config", |scene, _| scene.write("root/.git/config", "[mailmap]file=a/../../x")),
+        ("mailmap by a link", "repository-config", |scene, _| {
+            scene.link("root/out", "../outside");
+            scene.write("root/.git/config", "[mailmap]file=out/x");
+        }),
+        ("update", "repository-config", |scene, _| scene.write("root/.git/config", "[submodule \"a\"]update=!x")),
+        ("pager", "repository-config", |scene, _| scene.write("root/.git/config", "[pager]log=evil")),
+        ("no configuration", "repository-unreadable", |scene, _| scene.write("root/.git/config", "[core")),
+        ("a large one", "repository-unreadable", |scene, _| scene.write("root/.git/config", "#\n".repeat(200_000))),
+        ("a directory", "repository-unreadable", |scene, _| {
+            scene.write("root/.git/config.worktree/x", "");
+        }),
+        ("config elsewhere", "repository-link", |scene, _| scene.link("root/.git/config", "../../outside/.git/config")),
+        (".git elsewhere", "repository-link", |scene, _| scene.link("root/.git", "../outside/.git")),
+        ("gitdir elsewhere", "repository-outside", |scene, at| {
+            fs::remove_dir_all(scene.path("root/.git")).unwrap();
+            scene.write("root/.git", format!("gitdir: {}\n", at(scene, ".git")));
+        }),
+        ("gitdir above", "repository-outside", |scene, _| {
+            fs::remove_dir_all(scene.path("root/.git")).unwrap();
+            scene.write("root/.git", "gitdir: ../outside/.git\n");
+        }),
+        ("gitdir nonsense", "repository-unreadable", |scene, _| {
+            fs::remove_dir_all(scene.path("root/.git")).unwrap();
+            scene.write("root/.git", "gitdir ../outside/.git\n");
+        }),
+        ("commondir", "repository-outside", |scene, _| scene.write("root/.git/commondir", "../../outside/.git\n")),
+        ("alternates", "repository-outside", |scene, at| {
+            scene.write("root/.git/objects/info/alternates", at(scene, ".git/objects\n"))
+        }),
+        ("alternates of alternates", "repository-outside", |scene, _| {
+            scene.repository("root/bare");
+            scene.write("root/.git/objects/info/alternates", "../../bare/objects\n");
+            scene.write("root/bare/objects/info/alternates", "../../../outside/.git/objects\n");
+        }),
+        ("quoted alternates", "repository-outside", |scene, _| {
+            scene.write("root/.git/objects/info/alternates", "\"../../bare/objects\"\n")
+        }),
+        ("objects elsewhere", "repository-link", |scene, _| scene.link("root/.git/objects", "../../outside/.git/objects")),
+        ("packs elsewhere", "repository-link", |scene, _| {
+            scene.link("root/.git/objects/pack", "../../../outside/.git/objects/pack")
+        }),
+        ("a pack elsewhere", "repository-link", |scene, _| scene.link("root/.git/objects/pack/a.pack", "/x")),
+        ("info elsewhere", "repository-link", |scene, _| scene.link("root/.git/info/attributes", "/etc/passwd")),
+        ("a message elsewhere", "repository-link", |scene, _| scene.link("root/.git/MERGE_MSG", "/etc/passwd")),
+        ("bare around", "repository-config", |scene, _| {
+            fs::remove_dir_all(scene.path("root/.git")).unwrap();
+            scene.repository("root");
+            scene.write("root/config", "[core]gitProxy=x");
+        }),
+    ];
+    for (name, code, plant) in cases {
+        let scene = Scene::new();
+        plant(&scene, &outside);
+        assert_eq!(scene.code(), *code, "{name}");
+    }
+}
+
+/// With git itself, in each version of the index: what `git ls-files` shows to be a repository is found.
+#[test]
+fn repositories_inside_are_found_in_every_index() {
+    for (format, version) in [("sha1", "2"), ("sha1", "4"), ("sha256", "2"), ("sha256", "4")] {
+        let folder = TempDir::new().unwrap();
+        let git = |args: &[&str]| {
+            let mut git = std::process::Command::new("git");
+            let output = git.args(args).current_dir(folder.path()).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        git(&["init", "--quiet", "--object-format", format]);
+        let id = git(&["hash-object", "-t", "tree", "--stdin"]);
+        for at in 0..20 {
+            fs::create_dir_all(folder.path().join("deep")).unwrap();
+            fs::write(folder.path().join("deep").join("x".repeat(at + 1)), "").unwrap();
+        }
+        git(&["add", "deep"]);
+        for at in ["0", "100", "150", "50"] {
+            git(&["update-index", "--add", "--cacheinfo", &format!("160000,{},deep/{at}/inner", id.trim())]);
+        }
+        git(&["update-index", "--index-version", version, "--force-write-index"]);
+        let bytes = fs::read(folder.path().join(".git/index")).unwrap();
+        let id_bytes = if format == "sha1" { 20 } else { 32 };
+        let wanted = ["deep/0/inner", "deep/100/inner", "deep/150/inner", "deep/50/inner"];
+        assert_eq!(index::gitlinks(&bytes, id_bytes).unwrap(), wanted, "{format} {version}");
+        assert_eq!(index::gitlinks(&bytes[..bytes.len() / 2], id_bytes), None);
+        assert_eq!(index::gitlinks(&bytes, 52 - id_bytes), None);
+        git(&["update-index", "--split-index"]);
+        assert_eq!(index::gitlinks(&fs::read(folder.path().join(".git/index")).unwrap(), id_bytes), None);
+    }
+}
+
+#[test]
+fn git_enters_inner_repositories_unless_it_is_known_not_to() {
+    for (command, wanted) in [
+        (&["git", "status"][..], Reach::Own),
+        (&["git", "log", "-p"], Reach::Own),
+        (&["git", "diff", "--submodule=log"], Reach::Inner),
+        (&["git", "diff", "--ignore-sub=none"], Reach::Inner),
+        (&["git", "grep", "--recurse-submodules", "x"], Reach::Inner),
+        (&["git", "blame", "x"], Reach::Own),
+        (&["git", "--version"], Reach::Own),
+        (&["git", "add", "x"], Reach::Inner),
+        (&["git", "commit", "-m", "x"], Reach::Own),
+        (&["git", "commit", "--amend", "--no-edit"], Reach::Own),
+        (&["git", "commit", "-m", "-a"], Reach::Own),
+        (&["git", "commit", "-m", "x", "-a"], Reach::Inner),
+        (&["git", "commit", "-am", "x"], Reach::Inner),
+        (&["git", "commit", "-m", "x", "file"], Reach::Inner),
+        (&["git", "commit"], Reach::Inner),
+        (&["git", "describe", "--dirty"], Reach::Inner),
+        (&["git", "unheard-of"], Reach::Inner),
+    ] {
+        assert_eq!(git::reach(&hardened(command).nodes[0]), wanted, "{command:?}");
+    }
+}
+
+#[test]
+fn a_script_does_not_change_what_was_judged() {
+    let script = |commands: &[&[&str]]| {
+        let mut request = World::new().request(&["true"]);
+        request.nodes = commands.iter().flat_map(|command| hardened(command).nodes).collect();
+        request
+    };
+    let add = &["git", "add", "--all"][..];
+    let code = |request: &Request| match policy("{}").judge(request, no_files) {
+        Err(refusal) => refusal.code,
+        Ok(_) => "fine",
+    };
+    // As far as it comes without files.
+    let judged = "not-granted";
+    assert_eq!(code(&script(&[add, &["git", "commit", "-m", "x"]])), judged);
+    assert_eq!(code(&script(&[add, &["git", "status"]])), judged);
+    assert_eq!(code(&script(&[add, &["git", "commit", "-a", "-m", "x"]])), "git-after-git");
+    let log = &["git", "log", "--submodule=log"][..];
+    assert_eq!(code(&script(&[log, log])), judged);
+    assert_eq!(code(&script(&[add, log])), "git-after-git");
+    for (one_word, wanted) in [(true, judged), (false, "git-after-git")] {
+        let mut request = script(&[add, &["git", "commit", "-m", "$(cat)"]]);
+        let message = request.nodes[1].args.last_mut().unwrap();
+        message.word = Word::Dynamic(Expansion { source: "$(cat)".to_owned(), prefix: String::new(), one_word });
+        assert_eq!(code(&request), wanted);
+    }
+    let mut looped = script(&[add, add]);
+    let around = &mut looped.nodes[0];
+    (around.kind, around.program, around.resolved) = (portcullis_sdk::NodeKind::ForLoop, None, None);
+    around.args.clear();
+    around.assignments.clear();
+    looped.nodes[1].parent = Some(0);
+    assert_eq!(code(&looped), "git-after-git");
+    for (target, wanted) in
+        [("out.txt", judged), ("/dev/null", judged), (".git/config", "git-after-write"), ("x/HEAD", "git-after-write")]
+    {
+        let mut request = script(&[&["git", "log"]]);
+        request.nodes[0].redirects.push(portcullis_sdk::Redirect {
+            fd: 1,
+            mode: portcullis_sdk::RedirectMode::Append,
+            target: Word::Literal(target.to_owned()),
+            place: None,
+        });
+        assert_eq!(code(&request), wanted, "{target}");
+    }
+}
+
+#[test]
+fn repositories_above_are_judged_too() {
+    let scene = Scene::new();
+    scene.repository("root/inner/.git");
+    scene.write("root/.git/config", "[filter \"x\"]clean=x");
+    assert_eq!(scene.judge("root/inner").unwrap_err().code, "repository-config");
+}
+
+#[test]
+fn configuration_of_the_user_is_judged_where_jobs_can_write_it() {
+    let scene = Scene::new();
+    let files = Grants::new(vec![scene.path("root")]);
+    scene.write("outside/.gitconfig", "[alias]x=!y");
+    assert_eq!(repository::judge_own(&files, &scene.path("outside/.gitconfig")), Ok(()));
+    assert_eq!(repository::judge_own(&files, &scene.path("root/.gitconfig")), Ok(()));
+    scene.write("root/.gitconfig", "[alias]x=!y");
+    assert_eq!(repository::judge_own(&files, &scene.path("root/.gitconfig")).unwrap_err().code, "repository-config");
+}

@@ -1,0 +1,461 @@
+//! Hostile repositories: each trick is shown to work with git alone, and to work no more through portcullis. And ordinary ones, which
+//! look through portcullis as they do without.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use rstest::rstest;
+
+use crate::support::scene::{Done, Running, Scene};
+
+/// Everything is allowed that `harden` does not deny, so that it stands alone.
+const HARDENED: &str = r#"
+[jobs]
+roots = [ROOT]
+
+[decision]
+default = "allow"
+
+[[policies]]
+name = "harden"
+component = "builtin:harden"
+may_rewrite = true
+grants = { read = ["roots"] }
+
+[[policies]]
+name = "redact"
+component = "builtin:redact"
+"#;
+
+/// What lies outside and must not be seen.
+const HIDDEN: &str = "hidden-from-agents";
+
+fn scene() -> Scene {
+    let scene = Scene::new();
+    scene.configure(&HARDENED.replace("ROOT", &format!("{:?}", scene.root())));
+    scene
+}
+
+/// A scene with git alone in it.
+struct Repository<'a>(&'a Scene);
+
+impl Repository<'_> {
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.root().join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn executable(&self, name: &str, content: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        self.write(name, content);
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Adds to the repository's configuration; `PWN` there is what leaves a trace.
+    fn config(&self, text: &str) {
+        let path = self.path(".git/config");
+        let before = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("{before}\n{}\n", self.filled(text))).unwrap();
+    }
+
+    fn filled(&self, text: &str) -> String {
+        let outside = self.0.base().join("outside");
+        let texts =
+            [("PWN", self.pwn()), ("ROOT", self.path("").display().to_string()), ("OUTSIDE", outside.display().to_string())];
+        texts.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value.trim_end_matches('/')))
+    }
+
+    fn pwn(&self) -> String {
+        format!("touch {}", self.trace().display())
+    }
+
+    fn trace(&self) -> PathBuf {
+        self.0.base().join("home/trace")
+    }
+
+    /// git alone, as a developer would call it.
+    fn git(&self, directory: &str, args: &[&str]) -> Output {
+        let mut git = Command::new("git");
+        git.args(args).current_dir(self.path(directory)).env_clear();
+        git.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.0.base().join("home"));
+        git.envs(WHO).output().unwrap()
+    }
+
+    #[track_caller]
+    fn done(&self, args: &[&str]) {
+        let output = self.git("", args);
+        assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The same command through portcullis.
+    fn gated(&self, directory: &str, args: &[&str]) -> Done {
+        let mut command = self.0.command(["run", "--", "git"].iter().chain(args));
+        command.current_dir(self.path(directory));
+        Running::start(&mut command).done()
+    }
+}
+
+const WHO: [(&str, &str); 6] = [
+    ("GIT_AUTHOR_NAME", "Ada"),
+    ("GIT_AUTHOR_EMAIL", "ada@example.invalid"),
+    ("GIT_AUTHOR_DATE", "2026-01-02T03:04:05Z"),
+    ("GIT_COMMITTER_NAME", "Ada"),
+    ("GIT_COMMITTER_EMAIL", "ada@example.invalid"),
+    ("GIT_COMMITTER_DATE", "2026-01-02T03:04:05Z"),
+];
+
+/// Changes a tracked file, so that git has to look at its content.
+fn changed(repository: &Repository) {
+    repository.write("notes.txt", "one\nTWO\nthree\n");
+}
+
+fn filter(repository: &Repository, config: &str) {
+    repository.write(".git/info/attributes", "*.txt filter=x\n");
+    repository.config(config);
+    changed(repository);
+}
+
+fn driver(repository: &Repository, config: &str) {
+    repository.write(".gitattributes", "*.txt diff=x merge=x\n");
+    repository.config(config);
+    changed(repository);
+}
+
+/// A commit that claims to be signed.
+fn signed(repository: &Repository) {
+    let tree = repository.git("", &["rev-parse", "HEAD^{tree}"]).stdout;
+    let who = "Ada <ada@example.invalid> 1767323045 +0000";
+    let signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n aGVsbG8=\n -----END PGP SIGNATURE-----";
+    let tree = String::from_utf8(tree).unwrap();
+    let commit = format!("tree {}\nauthor {who}\ncommitter {who}\n{signature}\n\nsigned\n", tree.trim());
+    repository.write("commit", &commit);
+    let id = repository.git("", &["hash-object", "-t", "commit", "-w", "commit"]).stdout;
+    repository.done(&["reset", "--quiet", "--soft", String::from_utf8(id).unwrap().trim()]);
+}
+
+/// Two branches that change the same line.
+fn diverged(repository: &Repository) {
+    repository.done(&["checkout", "--quiet", "-b", "other"]);
+    repository.write("notes.txt", "one\n2\nthree\n");
+    repository.done(&["commit", "--quiet", "--all", "--message", "2"]);
+    repository.done(&["checkout", "--quiet", "main"]);
+    changed(repository);
+    repository.done(&["commit", "--quiet", "--all", "--message", "TWO"]);
+}
+
+/// A second repository inside the root, whose own files are as hostile as can be.
+fn second(repository: &Repository, name: &str) {
+    repository.done(&["init", "--quiet", name]);
+    repository.write(&format!("{name}/.git/info/attributes"), "* filter=x\n");
+    repository.write(&format!("{name}/a"), "a");
+    repository.done(&["-C", name, "add", "a"]);
+    let config =
+        format!("[core]\nrepositoryformatversion = 0\nbare = false\n{}", repository.filled("[filter \"x\"]\nclean = PWN; cat\n"));
+    repository.write(&format!("{name}/.git/config"), &config);
+    repository.write(&format!("{name}/a"), "b");
+}
+
+/// A second repository that the first one tracks, so that git asks it for its changes.
+fn inner(repository: &Repository) {
+    repository.done(&["init", "--quiet", "two"]);
+    repository.write("two/a", "a");
+    repository.done(&["-C", "two", "add", "a"]);
+    repository.done(&["-C", "two", "commit", "--quiet", "--message", "a"]);
+    repository.done(&["add", "two"]);
+    repository.done(&["commit", "--quiet", "--message", "two"]);
+    repository.write("two/.git/info/attributes", "* filter=x\n");
+    let config = fs::read_to_string(repository.path("two/.git/config")).unwrap();
+    repository.write("two/.git/config", &repository.filled(&format!("{config}[filter \"x\"]\nclean = PWN\n")));
+    repository.write("two/a", "b");
+    changed(repository);
+}
+
+// A trick: how it is planted, where git is called, what with, and how portcullis meets it: with this code of a denial, or "" where it
+// runs without the effect.
+#[rstest]
+#[case::fsmonitor(|r: &Repository| r.config("[core]\nfsmonitor = PWN; false"), "", &["status"], "")]
+#[case::hook(|r: &Repository| r.executable(".git/hooks/pre-commit", &r.filled("#!/bin/sh\nPWN\n")), "", &["commit", "--allow-empty", "-m", "x"], "")]
+#[case::hooks_path(|r: &Repository| { r.config("[core]\nhooksPath = .husky"); r.executable(".husky/pre-commit", &r.filled("#!/bin/sh\nPWN\n")) }, "", &["commit", "--allow-empty", "-m", "x"], "")]
+#[case::editor(|r: &Repository| r.config("[core]\neditor = PWN;:"), "", &["commit", "--allow-empty"], "")]
+#[case::ssh(|r: &Repository| r.config("[core]\nsshCommand = PWN;:"), "", &["ls-remote", "ssh://example.invalid/x"], "")]
+#[case::external_diff(|r: &Repository| { r.config("[diff]\nexternal = PWN;:"); changed(r) }, "", &["diff"], "repository-config")]
+#[case::diff_command(|r: &Repository| driver(r, "[diff \"x\"]\ncommand = PWN;:"), "", &["diff"], "repository-config")]
+#[case::textconv(|r: &Repository| driver(r, "[diff \"x\"]\ntextconv = PWN;cat"), "", &["diff"], "repository-config")]
+#[case::textconv_blame(|r: &Repository| driver(r, "[diff \"x\"]\ntextconv = PWN;cat"), "", &["blame", "notes.txt"], "repository-config")]
+#[case::signature(|r: &Repository| { signed(r); r.executable("gpg", &r.filled("#!/bin/sh\nPWN\n")); r.config("[log]\nshowSignature = true\n[gpg]\nprogram = ROOT/gpg") }, "", &["log"], "repository-config")]
+#[case::signing(|r: &Repository| { r.executable("gpg", &r.filled("#!/bin/sh\nPWN\n")); r.config("[gpg \"ssh\"]\nprogram = ROOT/gpg\n[gpg]\nformat = ssh\n[user]\nsigningKey = x\n[commit]\ngpgSign = true") }, "", &["commit", "--allow-empty", "-m", "x"], "repository-config")]
+#[case::clean(|r: &Repository| filter(r, "[filter \"x\"]\nclean = PWN;cat"), "", &["status"], "repository-config")]
+#[case::clean_diff(|r: &Repository| filter(r, "[filter \"x\"]\nclean = PWN;cat"), "", &["diff"], "repository-config")]
+#[case::clean_blame(|r: &Repository| filter(r, "[filter \"x\"]\nclean = PWN;cat"), "", &["blame", "notes.txt"], "repository-config")]
+#[case::clean_modified(|r: &Repository| filter(r, "[filter \"x\"]\nclean = PWN;cat"), "", &["ls-files", "-m"], "repository-config")]
+#[case::clean_add(|r: &Repository| filter(r, "[filter \"x\"]\nclean = PWN;cat"), "", &["add", "notes.txt"], "repository-config")]
+#[case::process(|r: &Repository| filter(r, "[filter \"x\"]\nprocess = PWN"), "", &["status"], "repository-config")]
+#[case::smudge(|r: &Repository| filter(r, "[filter \"x\"]\nsmudge = PWN;cat"), "", &["checkout", "--", "notes.txt"], "repository-config")]
+#[case::clean_attributes(|r: &Repository| { r.write(".gitattributes", "* filter=x"); r.config("[filter \"x\"]\nclean = PWN;cat"); changed(r) }, "", &["status"], "repository-config")]
+#[case::not_quite_lfs(|r: &Repository| { r.write(".gitattributes", "* filter=lfs"); r.config("[filter \"lfs\"]\nclean = PWN;cat"); changed(r) }, "", &["status"], "repository-config")]
+#[case::include(|r: &Repository| { r.write("more", &r.filled("[filter \"x\"]\nclean = PWN;cat")); filter(r, "[include]\npath = ../more") }, "", &["status"], "repository-config")]
+#[case::include_if(|r: &Repository| { r.write("more", &r.filled("[filter \"x\"]\nclean = PWN;cat")); filter(r, "[includeIf \"gitdir:**\"]\npath = ../more") }, "", &["status"], "repository-config")]
+#[case::config_worktree(|r: &Repository| { r.write(".git/config.worktree", &r.filled("[filter \"x\"]\nclean = PWN;cat")); filter(r, "[extensions]\nworktreeConfig = true") }, "", &["status"], "repository-config")]
+#[case::odd_spelling(|r: &Repository| filter(r, "[FILTER.x] ; [core]\n CLEAN=\"PWN;\"\\\n cat # bare"), "", &["status"], "repository-config")]
+#[case::behind_a_comment(|r: &Repository| filter(r, "# \\\n[filter \"x\"] clean=PWN;cat"), "", &["status"], "repository-config")]
+#[case::carriage_return(|r: &Repository| filter(r, "# \r[core]\r\n[filter \"x\"]\rclean=PWN;cat"), "", &["status"], "repository-config")]
+#[case::alias(|r: &Repository| r.config("[alias]\nst = !PWN"), "", &["st"], "repository-config")]
+#[case::merge_driver(|r: &Repository| { diverged(r); driver(r, "[merge \"x\"]\ndriver = PWN"); r.done(&["checkout", "--quiet", "notes.txt"]) }, "", &["merge", "other"], "repository-config")]
+#[case::trailer(|r: &Repository| r.config("[trailer \"x\"]\ncmd = PWN"), "", &["commit", "--allow-empty", "-m", "x", "--trailer", "x: 1"], "repository-config")]
+#[case::sequence_editor(|r: &Repository| r.config("[sequence]\neditor = PWN;:"), "", &["rebase", "-i", "--root"], "repository-config")]
+#[case::ext(|r: &Repository| r.config("[protocol \"ext\"]\nallow = always"), "", &["ls-remote", "ext::PWN"], "repository-config")]
+#[case::ext_remote(|r: &Repository| r.config("[protocol \"ext\"]\nallow = always\n[remote \"x\"]\nurl = ext::PWN"), "", &["ls-remote", "x"], "repository-config")]
+#[case::instead_of(|r: &Repository| r.config("[protocol]\nallow = always\n[url \"ext::PWN x\"]\ninsteadOf = https:"), "", &["ls-remote", "https:"], "repository-config")]
+#[case::upload_pack(|r: &Repository| r.config("[remote \"x\"]\nurl = ROOT\nuploadpack = PWN;:"), "", &["ls-remote", "x"], "repository-config")]
+#[case::git_proxy(|r: &Repository| { r.executable("proxy", &r.filled("#!/bin/sh\nPWN\n")); r.config("[core]\ngitProxy = ROOT/proxy") }, "", &["ls-remote", "git://example.invalid/x"], "repository-config")]
+#[case::git_file(|r: &Repository| { second(r, "two"); r.write("sub/.git", "gitdir: ../two/.git\n"); r.write("sub/a", "b") }, "sub", &["status"], "repository-config")]
+#[case::common_directory(|r: &Repository| { second(r, "two"); r.write(".git/commondir", "../two/.git\n"); r.write(".gitattributes", "* filter=x"); changed(r) }, "", &["status"], "repository-config")]
+#[case::link(|r: &Repository| { second(r, "two"); fs::create_dir(r.path("sub")).unwrap(); symlink("../two/.git", r.path("sub/.git")).unwrap(); r.write("sub/a", "b") }, "sub", &["status"], "repository-link")]
+#[case::bare(|r: &Repository| { second(r, "two"); fs::rename(r.path("two/.git"), r.path("bare")).unwrap(); let text = fs::read_to_string(r.path("bare/config")).unwrap(); r.write("bare/config", &format!("{text}[core]\nworktree = .\n")); r.write("bare/a", "b") }, "bare", &["status"], "repository-config")]
+#[case::inner_add(|r: &Repository| inner(r), "", &["add", "--update"], "repository-config")]
+#[case::inner_commit(|r: &Repository| inner(r), "", &["commit", "--all", "-m", "x"], "repository-config")]
+#[case::inner_stash(|r: &Repository| inner(r), "", &["stash"], "repository-config")]
+#[case::inner_diff_files(|r: &Repository| inner(r), "", &["diff-files"], "")]
+#[case::inner_status(|r: &Repository| inner(r), "", &["status"], "")]
+#[case::inner_diff(|r: &Repository| inner(r), "", &["diff"], "")]
+#[case::nested(|r: &Repository| second(r, "two"), "two", &["status"], "repository-config")]
+#[case::config_link(|r: &Repository| { filter(r, "[filter \"x\"]\nclean = PWN;cat"); fs::rename(r.path(".git/config"), r.path("config")).unwrap(); symlink("../config", r.path(".git/config")).unwrap() }, "", &["status"], "repository-link")]
+#[case::option(|_: &Repository| (), "", &["-c", "alias.st=!PWN", "st"], "git-option")]
+#[case::exec_path(|r: &Repository| r.executable("git-x", &r.filled("#!/bin/sh\nPWN\n")), "", &["--exec-path=.", "x"], "git-option")]
+fn a_repository_runs_nothing(#[case] plant: fn(&Repository), #[case] directory: &str, #[case] args: &[&str], #[case] code: &str) {
+    let (alone, gated) = (scene(), scene());
+    let (alone, gated) = (Repository(&alone), Repository(&gated));
+    plant(&alone);
+    let args_of = |repository: &Repository| args.iter().map(|arg| repository.filled(arg)).collect::<Vec<_>>();
+    let said = alone.git(directory, &args_of(&alone).iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(alone.trace().exists(), "the trick does not work with git alone: {}", String::from_utf8_lossy(&said.stderr));
+
+    plant(&gated);
+    // What git did while the trap was set counts for nothing.
+    fs::remove_file(gated.trace()).ok();
+    let done = gated.gated(directory, &args_of(&gated).iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(!gated.trace().exists(), "{}", done.stderr);
+    if code.is_empty() {
+        assert!(done.code() != 126, "{}", done.stderr);
+    } else {
+        assert!(done.stderr.contains(&format!("\"harden\" [{code}]")), "{}", done.stderr);
+        done.expect(126);
+    }
+}
+
+/// A repository outside with something to hide, and the id of its commit.
+fn hiding(repository: &Repository) -> String {
+    let outside = repository.0.base().join("outside");
+    fs::write(outside.join(HIDDEN), format!("{HIDDEN}\n")).unwrap();
+    let git = |args: &[&str]| {
+        let mut all = vec!["-C", outside.to_str().unwrap()];
+        all.extend(args);
+        repository.git("", &all)
+    };
+    git(&["init", "--quiet", "--initial-branch=main"]);
+    git(&["add", HIDDEN]);
+    git(&["commit", "--quiet", "--message", HIDDEN]);
+    String::from_utf8(git(&["rev-parse", "HEAD"]).stdout).unwrap()
+}
+
+fn replaced(repository: &Repository, name: &str, target: &str) {
+    let path = repository.path(name);
+    fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)).ok();
+    symlink(repository.filled(target), path).unwrap();
+}
+
+#[rstest]
+#[case::worktree(|r: &Repository| r.config("[core]\nworktree = OUTSIDE"), &["status"], "repository-config")]
+#[case::git_file(|r: &Repository| { fs::remove_dir_all(r.path(".git")).unwrap(); r.write(".git", &r.filled("gitdir: OUTSIDE/.git\n")) }, &["log"], "repository-outside")]
+#[case::git_link(|r: &Repository| replaced(r, ".git", "OUTSIDE/.git"), &["log"], "repository-link")]
+#[case::common_directory(|r: &Repository| r.write(".git/commondir", "../../outside/.git"), &["log", "main"], "repository-outside")]
+#[case::alternates(|r: &Repository| { let id = hiding(r); r.write(".git/objects/info/alternates", &r.filled("OUTSIDE/.git/objects\n")); r.write(".git/refs/heads/x", &id) }, &["log", "x"], "repository-outside")]
+#[case::objects(|r: &Repository| { let id = hiding(r); replaced(r, ".git/objects", "OUTSIDE/.git/objects"); r.write(".git/refs/heads/x", &id) }, &["log", "x"], "repository-link")]
+#[case::object_directory(|r: &Repository| { let id = hiding(r); let two = &id[..2]; replaced(r, &format!(".git/objects/{two}"), &format!("OUTSIDE/.git/objects/{two}")); r.write(".git/refs/heads/x", &id) }, &["log", "x"], "repository-link")]
+#[case::ignored_revisions(|r: &Repository| r.config(&format!("[blame]\nignoreRevsFile = OUTSIDE/{HIDDEN}")), &["blame", "notes.txt"], "repository-config")]
+#[case::message(|r: &Repository| replaced(r, ".git/MERGE_MSG", &format!("OUTSIDE/{HIDDEN}")), &["commit", "--allow-empty", "--no-edit"], "repository-link")]
+#[case::excludes(|r: &Repository| r.config(&format!("[core]\nexcludesFile = OUTSIDE/{HIDDEN}")), &["check-ignore", "-v", "hidden-from-agents"], "repository-config")]
+#[case::attributes(|r: &Repository| { fs::write(r.0.base().join("outside/attributes"), format!("* {HIDDEN}\n")).unwrap(); replaced(r, ".git/info/attributes", "OUTSIDE/attributes") }, &["check-attr", "-a", "notes.txt"], "repository-link")]
+fn a_repository_shows_nothing_from_outside(#[case] plant: fn(&Repository), #[case] args: &[&str], #[case] code: &str) {
+    let (alone, gated) = (scene(), scene());
+    let (alone, gated) = (Repository(&alone), Repository(&gated));
+    for repository in [&alone, &gated] {
+        hiding(repository);
+        plant(repository);
+    }
+    let Output { stdout, stderr, .. } = alone.git("", args);
+    let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(said.contains(HIDDEN), "the trick does not work with git alone: {said}");
+    let done = gated.gated("", args);
+    assert!(done.stderr.contains(&format!("\"harden\" [{code}]")), "{}", done.stderr);
+    assert!(!done.stdout().contains(HIDDEN));
+    done.expect(126);
+}
+
+/// The built-in configuration meets a filter, which is what it could not before.
+#[test]
+fn the_default_configuration_denies_a_filter() {
+    let scene = Scene::new();
+    let repository = Repository(&scene);
+    filter(&repository, "[filter \"x\"]\nclean = PWN;cat");
+    for args in [&["status"][..], &["diff"], &["ls-files", "-m"], &["log", "-1"]] {
+        let done = repository.gated("", args).expect(126);
+        assert!(done.stderr.contains("sets `filter.x.clean`, which names a program"), "{}", done.stderr);
+    }
+    assert!(!repository.trace().exists());
+}
+
+/// In scripts every call is hardened, and judged where it stands.
+#[rstest]
+#[case::from_below("cd two && git status", "repository-config")]
+#[case::in_a_substitution("echo \"$(cd two; git status)\"", "repository-config")]
+#[case::in_a_loop("for i in 1 2; do git add --update; done", "git-after-git")]
+#[case::one_adds_and_one_enters("git add two && git commit -a -m x", "git-after-git")]
+#[case::by_a_variable("export GIT_DIR=two/.git; git status", "git-variable")]
+#[case::by_a_shell_variable("HOME=two; git status", "git-variable")]
+#[case::without_the_ceiling("unset GIT_CEILING_DIRECTORIES; git status", "git-variable")]
+#[case::written_first("echo '[core]' > .git/config; git status", "git-after-write")]
+#[case::written_through_a_link("echo '[core]' > innocent; git status", "git-after-write")]
+#[case::by_an_unknown_word("x=-C; git $x two status", "git-option")]
+fn a_script_runs_nothing(#[case] script: &str, #[case] code: &str) {
+    let scene = scene();
+    let repository = Repository(&scene);
+    second(&repository, "two");
+    symlink(".git/config", repository.path("innocent")).unwrap();
+    fs::remove_file(repository.trace()).ok();
+    let done = scene.portcullis(["run", "-c", script]);
+    assert!(done.stderr.contains(&format!("\"harden\" [{code}]")), "{}", done.stderr);
+    done.expect(126);
+    assert!(!repository.trace().exists());
+}
+
+#[rstest]
+#[case("B=HEAD; git log --oneline \"$B\" | wc -l", "1\n")]
+#[case("for i in HEAD main; do git rev-parse --abbrev-ref \"$i\"; done", "main\nmain\n")]
+#[case(
+    "git add notes.txt && git commit --quiet -m \"$(printf 'a b')\" && git log -1 --format=%s > out.txt; cat out.txt",
+    "a b\n"
+)]
+fn a_script_with_git_does_what_it_says(#[case] script: &str, #[case] output: &str) {
+    let scene = scene();
+    let repository = Repository(&scene);
+    changed(&repository);
+    fs::write(scene.base().join("home/.gitconfig"), "[user]\nname = Ada\nemail = ada@example.invalid\n").unwrap();
+    let done = scene.portcullis(["run", "-c", script]).expect(0);
+    assert_eq!(done.stdout(), output, "{}", done.stderr);
+}
+
+/// A pipe where a file is expected: looked at, never opened.
+#[test]
+fn a_pipe_in_the_repository_is_not_waited_for() {
+    let scene = scene();
+    let repository = Repository(&scene);
+    fs::remove_file(repository.path(".git/config")).unwrap();
+    assert!(Command::new("mkfifo").arg(repository.path(".git/config")).status().unwrap().success());
+    let done = repository.gated("", &["status"]).expect(126);
+    assert!(done.stderr.contains("\"harden\" [repository-unreadable]"), "{}", done.stderr);
+}
+
+#[test]
+fn a_policy_without_its_grant_denies_git_and_says_so() {
+    let scene = scene();
+    scene.configure(&fs::read_to_string(scene.config_file()).unwrap().replace("grants = { read = [\"roots\"] }\n", ""));
+    let done = Repository(&scene).gated("", &["status"]).expect(126);
+    assert!(done.stderr.contains("[not-granted]") && done.stderr.contains("grants = { read"), "{}", done.stderr);
+}
+
+/// A filter as git-lfs has one, in the user's own configuration.
+fn own_filter(r: &Repository) {
+    let config = "[filter \"lfs\"]\nclean = tr a-z A-Z\nsmudge = tr A-Z a-z\nrequired = true\n[alias]\nst = status\n[core]\npager = less\n";
+    fs::write(r.0.base().join("home/.gitconfig"), config).unwrap();
+    r.write(".gitattributes", "*.big filter=lfs\n");
+    r.write("a.big", "content\n");
+    r.done(&["add", "a.big", ".gitattributes"]);
+    r.done(&["commit", "--quiet", "--message", "large"]);
+    r.write("a.big", "changed\n");
+}
+
+fn submodule(r: &Repository) {
+    let from = r.path("").display().to_string();
+    r.done(&["clone", "--quiet", "--bare", &from, "library.git"]);
+    r.done(&["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "./library.git", "library"]);
+    r.done(&["commit", "--quiet", "--message", "library", "library", ".gitmodules"]);
+}
+
+fn configured_daily(r: &Repository) {
+    for setting in [
+        ["core.autocrlf", "input"],
+        ["core.hooksPath", ".husky/_"],
+        ["core.fsmonitor", "true"],
+        ["remote.origin.url", "git@example.invalid:a/b.git"],
+        ["remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"],
+        ["remote.origin.gh-resolved", "base"],
+        ["branch.main.remote", "origin"],
+        ["branch.main.merge", "refs/heads/main"],
+        ["branch.main.vscode-merge-base", "origin/main"],
+        ["user.email", "ada@example.invalid"],
+        ["pull.rebase", "true"],
+        ["rerere.enabled", "true"],
+        ["blame.ignoreRevsFile", ".git-blame-ignore-revs"],
+        ["filter.lfs.clean", "git-lfs clean -- %f"],
+        ["filter.lfs.process", "git-lfs filter-process"],
+        ["lfs.repositoryformatversion", "0"],
+        ["commit.gpgSign", "false"],
+        ["color.diff.meta", "yellow bold"],
+    ] {
+        r.done(&["config", setting[0], setting[1]]);
+    }
+    r.write(".git-blame-ignore-revs", "");
+    r.executable(".git/hooks/pre-commit", "#!/bin/sh\nexit 1\n");
+    changed(r);
+}
+
+#[rstest]
+#[case::plain(|r: &Repository| changed(r), "")]
+#[case::below(|r: &Repository| { r.write("src/deep/file", "x"); changed(r) }, "src/deep")]
+#[case::configured_daily(configured_daily, "")]
+#[case::worktree(|r: &Repository| { r.done(&["worktree", "add", "--quiet", "tree"]); r.write("tree/notes.txt", "other\n") }, "tree")]
+#[case::with_worktrees(|r: &Repository| { r.done(&["config", "extensions.worktreeConfig", "true"]); r.done(&["worktree", "add", "--quiet", "tree"]); r.done(&["config", "--worktree", "core.sparseCheckout", "false"]); changed(r) }, "")]
+#[case::submodule(|r: &Repository| { submodule(r); r.write("library/notes.txt", "other\n") }, "library")]
+#[case::own_filter(own_filter, "")]
+#[case::borrowed_objects(|r: &Repository| { r.done(&["clone", "--quiet", "--shared", ".", "copy"]); r.write("copy/notes.txt", "other\n") }, "copy")]
+#[case::bare(|r: &Repository| r.done(&["clone", "--quiet", "--bare", ".", "bare.git"]), "bare.git")]
+#[case::packed(|r: &Repository| { r.done(&["gc", "--quiet"]); changed(r) }, "")]
+fn an_ordinary_repository_looks_as_it_does_without(#[case] plant: fn(&Repository), #[case] directory: &str) {
+    let scene = scene();
+    let repository = Repository(&scene);
+    plant(&repository);
+    let commands = [
+        &["log", "--stat"][..],
+        &["status", "--short"],
+        &["diff"],
+        &["show", "HEAD"],
+        &["blame", "HEAD", "--", "notes.txt"],
+        &["branch", "-a"],
+    ];
+    for args in commands {
+        let alone = repository.git(directory, args);
+        let done = repository.gated(directory, args).expect(alone.status.code().unwrap());
+        assert_eq!(done.stdout(), String::from_utf8_lossy(&alone.stdout), "git {args:?}");
+    }
+}
+
+/// Where there is no repository there is nothing to judge, and git says so itself.
+#[test]
+fn no_repository_is_no_reason_to_deny() {
+    let scene = scene();
+    let repository = Repository(&scene);
+    fs::remove_dir_all(repository.path(".git")).unwrap();
+    let done = repository.gated("", &["status"]).expect(128);
+    assert!(done.stderr.contains("not a git repository"), "{}", done.stderr);
+    assert!(Path::new(&repository.path("notes.txt")).exists());
+}
