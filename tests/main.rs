@@ -6,6 +6,8 @@ mod support;
 mod suites {
     // The command line: exit codes, streams, the audit log, signals, help.
     mod cli;
+    // Commands that must not do what they would, executed for real, and commands that must just work.
+    mod corpora;
     // Configurations that must not start anything, and what is said about them.
     mod config;
     // Output on its way through real filters.

@@ -37,7 +37,9 @@ pub fn refuse_double_reading(tree: &Tree) -> Result<(), Refusal> {
     for node in &tree.nodes {
         match &node.kind {
             Kind::Command { assignments, words } => {
-                assignments.iter().try_for_each(|one| numbers.assigned(one))?;
+                // What `read` splits a line at concerns nothing else.
+                let reads = words.first().and_then(Word::text) == Some("read");
+                assignments.iter().filter(|one| !reads || one.name != "IFS").try_for_each(|one| numbers.assigned(one))?;
                 command(words, &mut numbers)?;
             }
             Kind::For { name, words, .. } => {

@@ -127,6 +127,9 @@ fn scripts_have_one_canonical_text(#[case] source: &str, #[case] expected: &str)
 #[case("SECONDS='a[$(ls)]'", "never-allowed")]
 #[case("for IFS in a; do ls; done", "never-allowed")]
 #[case("export BASH_ENV=x", "never-allowed")]
+#[case("IFS=: ls", "never-allowed")]
+#[case("IFS=:", "never-allowed")]
+#[case("PS4=x read y", "never-allowed")]
 #[case("read PATH IFS", "never-allowed")]
 #[case("set -x", "construct-not-supported")]
 #[case("set -- a", "construct-not-supported")]
@@ -206,6 +209,7 @@ const SCRIPTS: &[&str] = &[
     "x=5; unset x; printf '<%s>' ${x-unset}; readonly y=3; printf $y",
     "printf '%s\\n' a b c | while read -r line; do printf '[%s]' \"$line\"; done",
     "printf '<%s>' ~/x ~ \"~\" a~ '~'/x",
+    "printf 'a:b c\n' | while IFS=: read -r x y; do printf '<%s>' \"$x\" \"$y\"; done; printf '%s ' $? $# $((1+1))",
     "printf '<%s>' \"\" '' \"\"'' a\"\" $nothing \"$nothing\" $nothing\"\"",
     "printf '<%s>' [a [ ] a] '[a]' \\[a\\]",
     "for x in a b; do for y in 1 2; do [[ $y == 2 ]] && continue; printf $x$y; done; done",

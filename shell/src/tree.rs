@@ -454,8 +454,11 @@ impl Piece {
         match self {
             Self::Literal(_) | Self::Tilde(_) | Self::Process(_) => true,
             Self::Pattern(_) => false,
+            // Numbers: the script can not change what words are split at.
+            Self::Arithmetic { .. } | Self::Parameter { operation: Operation::Length, .. } => true,
+            Self::Parameter { name, operation: Operation::Value, .. } if matches!(name.as_str(), "?" | "#" | "$") => true,
             Self::Parameter { quoted, name, .. } => *quoted && name != "@" && !name.ends_with("[@]"),
-            Self::Command { quoted, .. } | Self::Arithmetic { quoted, .. } => *quoted,
+            Self::Command { quoted, .. } => *quoted,
         }
     }
 

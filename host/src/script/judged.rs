@@ -26,7 +26,12 @@ impl<'a, R: Fn(portcullis_shell::Id) -> Resolved<'a>> Table<'a, R> {
     fn node(&mut self, node: &Syntax, lead: &Lead) -> Node {
         let (kind, constructs) = kind(&node.kind);
         self.constructs |= constructs;
+        let before = self.constructs;
         let (program, args, assignments) = self.words(&node.kind, lead);
+        if matches!(node.kind, Kind::Case { .. } | Kind::Test(_)) {
+            // Patterns there are compared with words and find no files.
+            self.constructs &= before | !Constructs::GLOB;
+        }
         let redirects = node.redirects.iter().map(|redirect| self.redirect(redirect, lead)).collect();
         Node {
             parent: node.parent,
