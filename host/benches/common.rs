@@ -31,6 +31,14 @@ pub fn config(folder: &Path) -> Config {
     config::load(None, &surroundings).expect("the embedded configuration")
 }
 
+/// With one more pack of the allowlist.
+pub fn with_pack(mut config: Config, pack: &str) -> Config {
+    let allowlist = config.policies.iter_mut().find(|entry| entry.name == "allowlist").expect("the allowlist");
+    let packs = allowlist.settings["include"].as_array_mut().expect("packs");
+    packs.push(pack.into());
+    config
+}
+
 /// What names are resolved against.
 pub fn site(config: &Config) -> Site {
     Site { roots: config.jobs.roots.clone(), path: config.jobs.path.clone() }

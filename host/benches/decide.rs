@@ -5,14 +5,28 @@
 //! - `denied`: `rm -rf x`.
 //! - `two at once`: two decisions on `ls -la` side by side.
 //! - `parse`: shell text to judged tree, without deciding.
+//! - `script`: `cd web && npm test 2>&1 | tail -20` with the npm pack: parsed, decided, rendered.
+//! - `scripts/BYTES`: scripts of many short commands up to the limit of 64 KiB: parsed, decided, rendered.
 
 mod common;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use portcullis::{
-    script::{Script, Site},
+    config::Config,
+    policy::{Chain, Decision},
     service::load_chain,
 };
+
+/// What an agent writes all day.
+const SCRIPT: &str = "cd web && npm test 2>&1 | tail -20";
+/// One line of the long scripts.
+const LINE: &str = "echo \"step $?\" && ls -la src | grep -c main; cat a.txt\n";
+
+async fn judged(chain: &Chain, config: &Config, script: &str) -> String {
+    let judgement = chain.decide(common::request(chain, config, script).await).await;
+    let Decision::Approved(approved) = judgement.decision else { panic!("it is allowed: {}", judgement.shown) };
+    approved.request().script.canonical()
+}
 
 fn decide(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -21,17 +35,36 @@ fn decide(criterion: &mut Criterion) {
     let chain = runtime.block_on(load_chain(&config)).expect("the default policies");
     let mut group = criterion.benchmark_group("decide");
     for (name, command) in [("allowed", "ls -la"), ("rewritten", "git log -3"), ("denied", "rm -rf x")] {
-        let request = common::request(&config, command);
+        let request = runtime.block_on(common::request(&chain, &config, command));
         group.bench_function(name, |bencher| bencher.to_async(&runtime).iter(|| chain.decide(request.clone())));
     }
-    let request = common::request(&config, "ls -la");
+    let request = runtime.block_on(common::request(&chain, &config, "ls -la"));
     group.bench_function("two at once", |bencher| {
         bencher.to_async(&runtime).iter(|| async { tokio::join!(chain.decide(request.clone()), chain.decide(request.clone())) });
     });
-    let site = Site { roots: config.jobs.roots.clone(), path: config.jobs.path.clone() };
-    group.bench_function("parse", |bencher| bencher.iter(|| Script::parse("git log -3", &site, &config.jobs.cwd)));
+    group.bench_function("parse", |bencher| {
+        bencher.to_async(&runtime).iter(|| common::request(&chain, &config, "git log -3"));
+    });
     group.finish();
 }
 
-criterion_group!(benches, decide);
+fn scripts(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let runtime = common::runtime();
+    let config = common::with_pack(common::config(folder.path()), "npm");
+    let chain = runtime.block_on(load_chain(&config)).expect("the default policies and the npm pack");
+    criterion.bench_function("script", |bencher| bencher.to_async(&runtime).iter(|| judged(&chain, &config, SCRIPT)));
+    let mut group = criterion.benchmark_group("scripts");
+    group.sample_size(20);
+    for kib in [4, 8, 16, 32, 64] {
+        let text = LINE.repeat(kib * 1024 / LINE.len());
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_with_input(BenchmarkId::from_parameter(text.len()), &text, |bencher, text| {
+            bencher.to_async(&runtime).iter(|| judged(&chain, &config, text));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decide, scripts);
 criterion_main!(benches);
