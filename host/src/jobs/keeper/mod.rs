@@ -151,8 +151,8 @@ async fn watch(socket: Arc<UnixStream>, mut process: Process, lost: Cancellation
     while socket.readable().await.is_ok()
         && socket.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     {}
-    lost.cancel();
     tracing::error!("the process that starts jobs is gone: all jobs are stopped, and nothing is started any more");
+    lost.cancel();
     let clearing = tokio::task::spawn_blocking(move || {
         // It may be but stopped, or deaf.
         process.kill()?;
