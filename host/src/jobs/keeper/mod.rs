@@ -137,7 +137,8 @@ impl Keeper {
         ours.set_nonblocking(true)?;
         // The handles go with the first bytes, for which there is room, since nothing was sent yet.
         let sent = send(&ours, &order, handles)?;
-        self.socket.async_io(Interest::WRITABLE, || send(&*self.socket, &[0], &[its.as_fd()])).await?;
+        let handed_over = self.socket.async_io(Interest::WRITABLE, || send(&*self.socket, &[0], &[its.as_fd()])).await;
+        handed_over.map_err(|_| StartError::KeeperLost)?;
         drop(its);
         let mut socket = UnixStream::from_std(ours)?;
         socket.write_all(&order[sent..]).await?;
