@@ -157,7 +157,10 @@ fn without_a_keeper_nothing_starts_and_it_is_said() {
     }
     let said = wire.refused("execute_command", json!({ "command": "true" }));
     assert!(said.contains("the process that starts jobs is gone"), "{said}");
-    assert!(wire.stderr().contains("the process that starts jobs is gone: all jobs are stopped"), "{}", wire.stderr());
+    // A thread of its own writes the log.
+    eventually("it is logged", || {
+        wire.stderr().contains("the process that starts jobs is gone: all jobs are stopped").then_some(())
+    });
     scene.deserted();
     assert!(scene.audit().iter().any(|line| line.to_string().contains("the process that starts jobs is gone")));
 }

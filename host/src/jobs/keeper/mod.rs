@@ -137,7 +137,8 @@ impl Keeper {
         ours.set_nonblocking(true)?;
         // The handles go with the first bytes, for which there is room, since nothing was sent yet.
         let sent = send(&ours, &order, handles)?;
-        self.socket.async_io(Interest::WRITABLE, || send(&*self.socket, &[0], &[its.as_fd()])).await?;
+        let handed_over = self.socket.async_io(Interest::WRITABLE, || send(&*self.socket, &[0], &[its.as_fd()])).await;
+        handed_over.map_err(|_| StartError::KeeperLost)?;
         drop(its);
         let mut socket = UnixStream::from_std(ours)?;
         socket.write_all(&order[sent..]).await?;
@@ -151,8 +152,8 @@ async fn watch(socket: Arc<UnixStream>, mut process: Process, lost: Cancellation
     while socket.readable().await.is_ok()
         && socket.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     {}
-    lost.cancel();
     tracing::error!("the process that starts jobs is gone: all jobs are stopped, and nothing is started any more");
+    lost.cancel();
     let clearing = tokio::task::spawn_blocking(move || {
         // It may be but stopped, or deaf.
         process.kill()?;
