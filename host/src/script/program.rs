@@ -108,11 +108,10 @@ fn describe(candidate: &Path, site: &Site) -> Option<Found> {
     let Opened { handle, path, identity, kind, head } = open(candidate).ok()?;
     let interpreter = interpreter(&head);
     // An interpreter that an agent could write is as good as a program that it could write.
-    let files = [Some(&*path), Some(candidate), interpreter.as_deref().map(Path::new)];
-    let is_inside = |file: &Path| site.contains(file) || file.canonicalize().is_ok_and(|file| site.contains(&file));
+    let is_inside = |file: &str| Path::new(file).canonicalize().is_ok_and(|file| site.contains(&file));
     let program = Program {
-        inside_roots: files.into_iter().flatten().any(is_inside),
-        interpreter: interpreter.clone(),
+        inside_roots: site.contains(&path) || site.contains(candidate) || interpreter.as_deref().is_some_and(is_inside),
+        interpreter,
         path: path.to_str()?.to_owned(),
         name: candidate.to_str()?.to_owned(),
         looked_up: false,

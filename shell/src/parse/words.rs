@@ -71,6 +71,9 @@ impl Builder {
 
     pub(super) fn word(&mut self, source: &str, usage: Use, id: Id) -> Result<Word, Refusal> {
         self.count_words(1)?;
+        if is_plain(source) {
+            return Ok(Word::literal(source));
+        }
         let parsed = match usage {
             Use::Document => brush_parser::word::parse_heredoc(source, &options()),
             _ => brush_parser::word::parse(source, &word_options()),
@@ -355,6 +358,12 @@ impl Pieces {
         }
         Ok(())
     }
+}
+
+/// Whether nothing in a word means anything to the shell, as in most words: the word parser takes microseconds for each.
+fn is_plain(source: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+:,./-".contains(&byte);
+    !source.is_empty() && source.bytes().all(is_plain)
 }
 
 /// Whether a piece makes a word even if it becomes nothing.
