@@ -6,6 +6,15 @@ pub fn quote(text: &str) -> String {
     if !text.is_empty() && text.bytes().all(is_plain) { text.to_owned() } else { single(text) }
 }
 
+/// As the first word of a command, where some words are reserved and others would assign.
+pub(crate) fn quote_program(text: &str) -> String {
+    const RESERVED: [&str; 17] = [
+        "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in", "select", "then", "time",
+        "until", "while",
+    ];
+    if RESERVED.contains(&text) || text.contains('=') { single(text) } else { quote(text) }
+}
+
 /// In single quotes, whatever it is.
 pub(crate) fn single(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
@@ -18,7 +27,7 @@ pub(crate) fn in_double_quotes(text: &str) -> String {
 
 /// As it must stand in a pattern, to mean itself.
 pub(crate) fn in_pattern(text: &str) -> String {
-    escaped(text, |c| c.is_ascii() && !c.is_ascii_alphanumeric() && !"_.,:@%+=-".contains(c))
+    escaped(text, |c| c.is_ascii() && !c.is_ascii_alphanumeric() && !"_.".contains(c))
 }
 
 fn escaped(text: &str, must_be: impl Fn(char) -> bool) -> String {

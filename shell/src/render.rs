@@ -2,7 +2,7 @@
 
 use crate::{
     Arm, Direction, Id, Kind, Mode, Operation, Piece, Redirect, TestPart, Tree, Word,
-    quote::{in_double_quotes, in_pattern, quote, single},
+    quote::{in_double_quotes, in_pattern, quote, quote_program, single},
 };
 
 /// What a command's words lead to, to be written in their place.
@@ -79,7 +79,7 @@ impl<'a, R: Fn(Id) -> Resolved<'a>> Renderer<'a, R> {
             Kind::Negation(item) => format!("! {}", self.node(*item)),
             Kind::Timing { item, posix } => format!("time {}{}", if *posix { "-p " } else { "" }, self.node(*item)),
             Kind::Group(item) => format!("{{ {} }}", self.terminated(*item)),
-            Kind::Subshell(item) => format!("( {} )", self.node(*item)),
+            Kind::Subshell(item) => format!("( {} )", self.enclosed(*item)),
             Kind::Conditional { condition, body, alternative } => self.conditional(*condition, *body, *alternative),
             Kind::Loop { condition, body, until } => {
                 let word = if *until { "until" } else { "while" };
@@ -92,23 +92,26 @@ impl<'a, R: Fn(Id) -> Resolved<'a>> Renderer<'a, R> {
             Kind::Case { subject, arms } => self.case(subject, arms),
             Kind::Test(parts) => self.test(parts),
             Kind::Arithmetic(expression) => format!("(( {expression} ))"),
-            Kind::CommandSubstitution(item) => format!("$( {} )", self.node(*item)),
+            Kind::CommandSubstitution(item) => format!("$( {} )", self.enclosed(*item)),
             Kind::ProcessSubstitution { item, direction } => {
                 let sign = match direction {
                     Direction::Read => '<',
                     Direction::Write => '>',
                 };
-                format!("{sign}( {} )", self.node(*item))
+                format!("{sign}( {} )", self.enclosed(*item))
             }
         }
     }
 
     fn words(&self, id: Id, words: &[Word]) -> Vec<String> {
         let written = |words: &[Word]| words.iter().map(|word| self.word(word)).collect::<Vec<_>>();
-        let Some((_, args)) = words.split_first() else { return Vec::new() };
+        let Some((program, args)) = words.split_first() else { return Vec::new() };
         match (self.resolved)(id) {
-            Resolved::AsWritten => written(words),
-            Resolved::Program(path) => [vec![quote(path)], written(args)].concat(),
+            Resolved::AsWritten => {
+                let program = program.text().map_or_else(|| self.word(program), quote_program);
+                [vec![program], written(args)].concat()
+            }
+            Resolved::Program(path) => [vec![quote_program(path)], written(args)].concat(),
             Resolved::Directory(path) => vec!["cd".to_owned(), quote(path)],
         }
     }
@@ -127,6 +130,12 @@ impl<'a, R: Fn(Id) -> Resolved<'a>> Renderer<'a, R> {
     fn terminated(&self, id: Id) -> String {
         let text = self.node(id);
         if self.ends_in_background(id) { text } else { text + ";" }
+    }
+
+    /// Inside round brackets, where the parser wants something between `esac` and the bracket.
+    fn enclosed(&self, id: Id) -> String {
+        let text = self.node(id);
+        if text.ends_with("esac") { text + ";" } else { text }
     }
 
     fn ends_in_background(&self, id: Id) -> bool {

@@ -49,6 +49,7 @@ fn canonical(source: &str) -> String {
 #[case("until a\ndo b\ndone", "until a; do b; done")]
 #[case("for x in 1 'a b' *.c; do echo \"$x\"; done", "for x in 1 'a b' *.c; do echo \"${x}\"; done")]
 #[case("case \"$1\" in a|b*) x;; *) y;; esac", "case \"${1}\" in ('a' | 'b'*) x;; (*) y;; esac")]
+#[case("(case x in a) b;; esac;)", "( case x in ('a') b;; esac; )")]
 #[case("[[ -f a && $x == b* ]]", "[[ -f 'a' && \"${x}\" == 'b'* ]]")]
 #[case("[[ ! ( a == b || -z $c ) ]]", "[[ ! ( 'a' == 'b' || -z \"${c}\" ) ]]")]
 #[case("echo $(ls) `ls`", "echo $( ls ) $( ls )")]
@@ -177,6 +178,7 @@ const SCRIPTS: &[&str] = &[
     "x='a  b'; printf '<%s>' $x \"$x\" a$x\"$x\"b ''$x ${x} \"${x}\" ${#x}",
     "x=/a/b.c.d; printf '<%s>' ${x%.*} ${x%%.*} ${x#*/} ${x##*/} ${x/b/X} ${x//./_} ${x/#\\//r} \"${x%.d}\" ${x:1:3} ${x: -2} ${x^^} ${x@Q}",
     "x='a b*'; printf '<%s>' \"${x%\\*}\" \"${x% b*}\" \"${x#a?}\" \"${x#'a '}\" ${x%\"*\"}",
+    "x=a%%; printf '<%s>' ${x%\"%\"} ${x%%%} \"${x%'%'}\"; x='#a/b'; printf '<%s>' ${x#\"#\"} ${x/\"#\"/r} ${x//'/'/s}",
     "printf '<%s>' ${u:-d} \"${u:-d e}\" ${u-x} ${u:+y} \"${u:-$v$w}\" \"${u:-}\" ${u:-'a b'}",
     "set -e; false || printf x; true && printf y",
     "printf '<%s>' \"$@\" a\"$@\"b \"$*\" $# $?",

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::OnceLock};
 
+use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
@@ -254,4 +255,72 @@ fn places_follow_links() {
     assert_eq!(inside("--file=../x"), [(0, true), (7, false)]);
     assert_eq!(inside("-f/etc/passwd"), [(0, true), (2, false)]);
     assert_eq!(inside(""), []);
+}
+
+/// What a script's commands are given, by the table that policies judge.
+fn judged_words(script: &Script) -> Vec<Vec<String>> {
+    let text = |word: &types::Word| match word {
+        types::Word::Literal(text) => text.clone(),
+        types::Word::Dynamic(expansion) => panic!("{} is not literal", expansion.source),
+    };
+    let probes = script.nodes().iter().filter(|node| node.resolved.is_some());
+    probes.map(|node| node.args.iter().map(|arg| text(&arg.word)).collect()).collect()
+}
+
+/// What the commands of a text are given, by bash: each writes its arguments to standard output.
+fn run_words(text: &str) -> Vec<Vec<String>> {
+    let output = std::process::Command::new("bash").args(["-p", "-c", text]).env_clear().output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{text}");
+    let all = String::from_utf8(output.stdout).unwrap();
+    let calls = all.split_terminator("\u{1}");
+    calls.map(|call| call.split_terminator('\0').map(str::to_owned).collect()).collect()
+}
+
+/// Literal scripts in which every command runs, once and in its order.
+fn literal_script() -> impl Strategy<Value = String> {
+    let quoted = "[ -~é]{0,8}".prop_map(|text| format!("'{}'", text.replace('\'', r"'\''")));
+    let double = "[ #%&()*+,./:;<=>?@\\[\\]^_{|}~a-z0-9'-]{0,8}".prop_map(|text| format!("\"{text}\""));
+    let escaped = "[ -~]{1,4}".prop_map(|text| text.chars().map(|c| format!("\\{c}")).collect::<String>());
+    let piece = prop_oneof![
+        quoted,
+        double,
+        escaped,
+        "[a-zA-Z0-9_@%+:,./-]{1,6}",
+        Just("$'a\\tb\\x41'".to_owned()),
+        Just("{a,b}".to_owned())
+    ];
+    let word = prop::collection::vec(piece, 1..4).prop_map(|pieces| pieces.concat());
+    let command = prop::collection::vec(word, 0..4).prop_map(|words| format!("probe {}", words.join(" ")));
+    command.prop_recursive(4, 16, 3, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(left, right)| format!("{left}; {right}")),
+            (inner.clone(), inner.clone()).prop_map(|(left, right)| format!("{{ {left}\n}} && {{ {right}; }}")),
+            inner.clone().prop_map(|inner| format!("( {inner} )")),
+            inner.clone().prop_map(|inner| format!("if {inner}; then {inner}; fi")),
+            inner.clone().prop_map(|inner| format!("for x in 1; do {inner}; done")),
+            inner.clone().prop_map(|inner| format!("{{ case a in b) probe no;; a) {inner};; esac; }}")),
+            inner.prop_map(|inner| format!("! {{ {inner}; }} || probe 'not so'")),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What bash executes under the canonical text is what the tree says, argument by argument.
+    #[test]
+    fn bash_runs_the_words_that_were_judged(source in literal_script()) {
+        let scene = scene();
+        let probe = scene.folder.path().join("probe");
+        std::fs::write(&probe, "#!/bin/sh\n[ $# = 0 ] || printf '%s\\0' \"$@\"\nprintf '\\1'\n").unwrap();
+        std::fs::set_permissions(&probe, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let site = Site { path: vec![scene.folder.path().to_owned()], ..scene.site.clone() };
+        // The grammar takes two brackets for arithmetic, whatever stands between them.
+        prop_assume!(!source.contains("( ("));
+        let tree = tree(&source).map_err(|refusal| TestCaseError::fail(format!("{source:?}: {}", refusal.message)))?;
+        let script = Script::new(source.clone(), tree, &site, &scene.root).unwrap();
+        let mut judged = judged_words(&script);
+        judged.retain(|words| *words != ["no"]);
+        prop_assert_eq!(run_words(&script.canonical()), judged, "{}", source);
+    }
 }

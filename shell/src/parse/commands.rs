@@ -109,13 +109,15 @@ impl Builder {
         }
         if let Some(program) = command.word_or_name {
             self.words(&program.value, id, &mut words)?;
+            if words.is_empty() {
+                return Err(unsupported("a command whose first word is nothing"));
+            }
         }
         let declares = words.first().and_then(Word::text).is_some_and(|program| DECLARING.contains(&program));
         for item in command.suffix.into_iter().flat_map(|suffix| suffix.0) {
             match item {
                 Item::AssignmentWord(assignment, _) if declares => words.push(self.declaration(assignment, id)?),
-                Item::AssignmentWord(_, word) => self.argument_like_assignment(&word.value, id, &mut words)?,
-                Item::Word(word) => self.words(&word.value, id, &mut words)?,
+                Item::AssignmentWord(_, word) | Item::Word(word) => self.words(&word.value, id, &mut words)?,
                 Item::IoRedirect(redirect) => self.redirect(redirect, id, &mut redirects)?,
                 Item::ProcessSubstitution(kind, commands) => words.push(self.process(kind, commands, id)?),
             }
@@ -149,20 +151,19 @@ impl Builder {
         Ok(Word(pieces))
     }
 
-    /// An argument such as `if=x`, in which the shell would expand tildes behind `=` and `:`.
-    fn argument_like_assignment(&mut self, source: &str, id: Id, words: &mut Vec<Word>) -> Result<(), Refusal> {
-        if source.contains("=~") || source.contains(":~") {
-            return Err(unsupported("a tilde behind `=` or `:`"));
-        }
-        self.words(source, id, words)
-    }
-
     fn compound(&mut self, command: ast::CompoundCommand, id: Id) -> Result<Kind, Refusal> {
         let parent = Some(id);
         Ok(match command {
             ast::CompoundCommand::Arithmetic(command) => Kind::Arithmetic(arithmetic::canonical(&command.expr.value)?),
             ast::CompoundCommand::BraceGroup(group) => Kind::Group(self.list(group.list.0, parent, Role::Item)?),
-            ast::CompoundCommand::Subshell(group) => Kind::Subshell(self.list(group.list.0, parent, Role::Item)?),
+            ast::CompoundCommand::Subshell(group) => {
+                let item = self.list(group.list.0, parent, Role::Item)?;
+                // Its canonical text could be read as arithmetic.
+                if matches!(self.nodes[item as usize].kind, Kind::Subshell(_)) {
+                    return Err(unsupported("a subshell that is nothing but a subshell"));
+                }
+                Kind::Subshell(item)
+            }
             ast::CompoundCommand::ForClause(clause) => self.for_clause(clause, id)?,
             ast::CompoundCommand::CaseClause(clause) => self.case_clause(clause, id)?,
             ast::CompoundCommand::IfClause(clause) => {

@@ -49,6 +49,8 @@ struct Pieces {
     has_lone_dollar: bool,
     /// Whether it goes over an escaped newline.
     has_joined_lines: bool,
+    /// Whether the piece before ended with an unescaped `$` that begins nothing.
+    is_after_dollar: bool,
 }
 
 impl Builder {
@@ -85,6 +87,7 @@ impl Builder {
             has_pattern: has_pattern(&parsed, usage)?,
             has_lone_dollar: false,
             has_joined_lines: source.contains("\\\n"),
+            is_after_dollar: false,
         };
         self.pieces(parsed, usage == Use::Document, id, &mut pieces)?;
         pieces.finish()
@@ -99,6 +102,7 @@ impl Builder {
 
     fn piece(&mut self, piece: WordPiece, quoted: bool, id: Id, out: &mut Pieces) -> Result<(), Refusal> {
         let stays_one = quoted || out.usage.stays_one();
+        out.take_dollar(&piece)?;
         match piece {
             WordPiece::Text(text) if quoted => out.literal(&quoted_text(&text)?),
             WordPiece::Text(text) => out.unquoted(&text)?,
@@ -224,7 +228,11 @@ impl Builder {
             true => self.word(&format!("\"{source}\""), Use::Value, id)?,
             false => self.word(source, Use::Default, id)?,
         };
-        let is_plain = |piece: &Piece| matches!(piece, Piece::Literal(_) | Piece::Parameter { operation: Operation::Value, .. });
+        let is_plain = |piece: &Piece| match piece {
+            Piece::Literal(text) => !quoted || !text.contains(['$', '`', '}']),
+            Piece::Parameter { operation: Operation::Value, .. } => true,
+            _ => false,
+        };
         if !word.0.iter().all(is_plain) {
             return Err(unsupported("more than text and plain variables inside `${x:-…}`"));
         }
@@ -291,6 +299,18 @@ impl Pieces {
         Ok(Word(self.list))
     }
 
+    /// A `$` that begins nothing is text, but not in front of a bracket: there it begins something the parser did not understand.
+    fn take_dollar(&mut self, piece: &WordPiece) -> Result<(), Refusal> {
+        let follows = std::mem::take(&mut self.is_after_dollar);
+        if let WordPiece::Text(text) = piece {
+            if follows && text.starts_with(['{', '(', '[']) {
+                return Err(syntax_error("an expansion that begins with `$` can not be understood"));
+            }
+            self.is_after_dollar = text.ends_with('$');
+        }
+        Ok(())
+    }
+
     fn push(&mut self, piece: Piece) {
         // The empty text of opened quotes means nothing beside something else.
         if matches!(self.list.last(), Some(Piece::Literal(text)) if text.is_empty()) && is_kept(&piece) {
@@ -310,9 +330,8 @@ impl Pieces {
     fn unquoted(&mut self, text: &str) -> Result<(), Refusal> {
         let is_meta = |c: char| matches!(c, ' ' | '\t' | '\n' | '|' | '&' | ';' | '(' | ')' | '<' | '>' | '`');
         let splits = self.usage == Use::Default;
-        let follows_dollar = matches!(self.list.last(), Some(Piece::Literal(before)) if before.ends_with('$'));
         let is_inner = splits || self.usage == Use::InnerPattern;
-        if (text.contains(is_meta) && !is_inner) || (follows_dollar && text.starts_with(['{', '(', '['])) || text.contains("${") {
+        if (text.contains(is_meta) && !is_inner) || text.contains("${") {
             return Err(syntax_error(&format!("`{text}` can not stand there unquoted")));
         }
         if text.starts_with('~') && self.list.is_empty() || text.contains("=~") || text.contains(":~") {
