@@ -1,7 +1,7 @@
 //! portcullis: the gate between AI agents and an organisation's machines.
 //!
 //! ```text
-//! command   mcp::tools ─▶ service ─▶ script::parse ─▶ policy::Chain::decide ─▶ jobs::Registry::spawn ─▶ keeper ─▶ process
+//! command   mcp::tools ─▶ service ─▶ policy::Parser ─▶ script ─▶ policy::Chain::decide ─▶ jobs::Registry::spawn ─▶ keeper ─▶ process
 //! output    mcp::tools ◀─ service ◀─ jobs::Buffer ◀─ pump task: read ≤ 64 KiB ─▶ OutputFilter ⇒ Chunk
 //! input     mcp::tools ─▶ service ─▶ policy::Chain::decide_input ─▶ jobs: stdin
 //! ```
