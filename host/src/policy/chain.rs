@@ -26,13 +26,15 @@ use super::{
 };
 use crate::{
     config::{DefaultVerdict, PolicyEntry},
-    script::{Edit, Edited, Site},
+    script::{Edit, Edited, MOST_SHELL_BYTES, Site},
 };
 
 /// Rounds after which a command that is still being rewritten is denied.
 const MOST_ROUNDS: usize = 4;
 /// Longest message of a reason that is shown, in bytes.
 const MOST_MESSAGE_BYTES: usize = 4096;
+/// Longest final form of a script, in bytes: what is put in front of it for its start has room beside it.
+const MOST_CANONICAL_BYTES: usize = MOST_SHELL_BYTES - 1024;
 /// Most edits of one rewrite.
 const MOST_EDITS: usize = 256;
 /// Most bytes of one input, before and after rewriting.
@@ -124,7 +126,9 @@ impl Chain {
             Ok(Settled::Asks(denial)) => Some(Decision::Asks(self.clean(denial).await)),
             Err(denial) => Some(Decision::Denied(self.clean(denial).await)),
         };
-        let shown = self.scrub(&request.script.canonical()).await;
+        let canonical = request.script.canonical();
+        let shown = self.scrub(&canonical).await;
+        let decision = decision.or_else(|| too_long(&request, &canonical));
         let decision = decision.unwrap_or_else(|| Decision::Approved(Box::new(self.approve(request, shown.clone()))));
         Judgement { decision, shown, trail }
     }
@@ -478,6 +482,18 @@ fn denial_by_fault(policy: &Policy, fault: &Fault) -> Denial {
         code: fault.code().to_owned(),
         message: format!("the policy {fault}, so nothing was approved; an operator should look at it"),
     }
+}
+
+/// What the shell could not be given is denied now and not at its start.
+fn too_long(request: &Request, canonical: &str) -> Option<Decision> {
+    let is_for_shell = request.script.launch() == types::Launch::Shell;
+    (is_for_shell && canonical.len() > MOST_CANONICAL_BYTES).then(|| {
+        let message = format!(
+            "in its final form the script has {} bytes, and the shell takes at most {MOST_CANONICAL_BYTES}; send it in parts",
+            canonical.len()
+        );
+        Decision::Denied(Denial::by_host("too-long", message))
+    })
 }
 
 fn nobody_spoke() -> Denial {
