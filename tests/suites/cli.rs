@@ -491,6 +491,8 @@ fn a_result_that_can_not_be_written_is_a_failure_of_portcullis(#[case] args: &[&
 #[case::check("help/check.txt", &["check"])]
 #[case::config("help/config.txt", &["config"])]
 #[case::config_check("help/config-check.txt", &["config", "check"])]
+#[case::policy("help/policy.txt", &["policy"])]
+#[case::policy_import("help/policy-import.txt", &["policy", "import"])]
 fn help_teaches(#[case] golden: &str, #[case] verb: &[&str]) {
     // Broken, since help must be had where it is needed.
     let done = Scene::configured(BROKEN).portcullis(verb.iter().chain(&["--help"])).expect(0);

@@ -3,6 +3,7 @@
 mod check;
 mod config_check;
 mod explain;
+mod policy;
 mod run;
 mod serve;
 
@@ -12,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     config::{self, Surroundings},
-    policy::{self, ChainError, LoadError, types::Client},
+    policy::{self as policies, ChainError, LoadError, types::Client},
     service::StartError,
 };
 
@@ -70,6 +71,7 @@ enum Verb {
     Check(check::Check),
     /// Looks at the configuration.
     Config(ConfigVerbs),
+    Policy(policy::PolicyVerbs),
 }
 
 #[derive(Debug, Args)]
@@ -89,6 +91,9 @@ pub enum CliError {
     /// The configuration is wrong; every mistake, one a line.
     #[error("{0}\nnothing was started; mend the configuration and try again")]
     Config(String),
+    /// Files can not be imported; every mistake, one a line.
+    #[error("{0}\nnothing was imported; mend the files, or take out of them what can not be imported")]
+    Import(String),
     /// portcullis failed.
     #[error("{0}")]
     Failed(String),
@@ -98,7 +103,7 @@ impl CliError {
     /// The exit code that says so.
     pub fn code(&self) -> u8 {
         match self {
-            Self::Config(_) => exit::USAGE,
+            Self::Config(_) | Self::Import(_) => exit::USAGE,
             Self::Failed(_) => exit::FAILED,
         }
     }
@@ -112,17 +117,23 @@ impl Cli {
 
     /// Does what was asked and gives the exit code.
     pub async fn execute(self) -> Result<u8, CliError> {
+        // Also where the configuration is what is yet to be written.
+        let verb = match self.verb {
+            Verb::Policy(verb) => return verb.execute(),
+            verb => verb,
+        };
         let explicit = self.config.as_deref();
-        let config = config::load(explicit, &Surroundings::from_process(policy::builtins()))
+        let config = config::load(explicit, &Surroundings::from_process(policies::builtins()))
             .map_err(|mistakes| CliError::Config(mistakes.to_string()))?;
         for what in &config.overridden {
             tracing::warn!("{what} does not count, since {} does", config.origin);
         }
-        match self.verb {
+        match verb {
             Verb::Serve(verb) => verb.execute(&config).await,
             Verb::Run(verb) => verb.execute(&config).await,
             Verb::Check(verb) => verb.execute(&config).await,
             Verb::Config(ConfigVerbs { verb: ConfigVerb::Check(verb) }) => verb.execute(&config).await,
+            Verb::Policy(verb) => verb.execute(),
         }
     }
 }
@@ -166,9 +177,9 @@ fn entry_lines(place: &str, error: &LoadError) -> Vec<String> {
     }
 }
 
-fn settings_line(place: &str, error: &policy::SettingsError) -> String {
+fn settings_line(place: &str, error: &policies::SettingsError) -> String {
     let dot = if error.path.is_empty() { "" } else { "." };
-    policy::printable(&format!("{place}.settings{dot}{}: {}", error.path, error.message))
+    policies::printable(&format!("{place}.settings{dot}{}: {}", error.path, error.message))
 }
 
 /// An error and what caused it, on one line. Texts that hold their cause already are not followed by it again.

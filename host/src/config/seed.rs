@@ -67,7 +67,7 @@ fn refuse_patterns(report: &mut Report, surroundings: &Surroundings) {
             ALLOWED_COMMANDS,
             Fault::new(
                 "is set, and a regular expression that is searched in a command is no allowlist: `echo` passes `rm -r x # echo`",
-                "unset it and write the settings of the `allowlist` policy in a file; policies/allowlist/README.md shows how (`portcullis policy import`, which is to draft them from the patterns, is yet to come)",
+                "unset it and write the settings of the `allowlist` policy in a file: `portcullis policy import --from seed -` drafts them from the patterns, and policies/allowlist/README.md says what they mean",
             ),
         );
     }
