@@ -38,6 +38,7 @@ pub fn refuse_double_reading(tree: &Tree) -> Result<(), Refusal> {
         match &node.kind {
             Kind::Command { assignments, words } => {
                 // What `read` splits a line at concerns nothing else.
+                state_alone(assignments, words)?;
                 let reads = words.first().and_then(Word::text) == Some("read");
                 assignments.iter().filter(|one| !reads || one.name != "IFS").try_for_each(|one| numbers.assigned(one))?;
                 command(words, &mut numbers)?;
@@ -64,6 +65,7 @@ fn command(words: &[Word], numbers: &mut Numbers) -> Result<(), Refusal> {
         "export" | "readonly" => args.iter().try_for_each(|arg| declared(name, arg, numbers)),
         "read" | "unset" => args.iter().try_for_each(|arg| named(name, arg, numbers)),
         "set" => set(args),
+        "exit" | "break" | "continue" => counted(name, args),
         "wait" | "command" | "umask" | "ulimit" | "shift" | "break" | "continue"
             if args.iter().any(|arg| arg.text().is_none()) =>
         {
@@ -91,9 +93,31 @@ fn declared(builtin: &str, arg: &Word, numbers: &mut Numbers) -> Result<(), Refu
 fn named(builtin: &str, arg: &Word, numbers: &mut Numbers) -> Result<(), Refusal> {
     match arg.text() {
         Some("-r" | "-s" | "-v") => Ok(()),
+        // Without a variable of that name the function would go that keeps `cd` where it was judged.
+        Some("cd") => Err(never(&format!("`{builtin} cd`"))),
         Some(name) if is_variable_name(name) => numbers.set(name, false),
         _ => Err(unsupported(&format!("`{builtin}` with anything but names of variables and -r, -s or -v"))),
     }
+}
+
+/// `exit`, `exit 1`, `exit $?`: with any other argument it might not happen.
+fn counted(builtin: &str, args: &[Word]) -> Result<(), Refusal> {
+    let is_status = |word: &Word| matches!(word.0.as_slice(), [Piece::Parameter { name, operation: Operation::Value, .. }] if name == "?" && builtin == "exit");
+    let is_count = |word: &Word| word.text().is_some_and(|text| is_decimal(text) && text.len() <= 3 && !text.starts_with('-'));
+    match args {
+        [] => Ok(()),
+        [arg] if is_count(arg) || is_status(arg) => Ok(()),
+        _ => Err(unsupported(&format!("`{builtin}` with anything but a number"))),
+    }
+}
+
+/// An assignment that fails could keep these from happening.
+fn state_alone(assignments: &[Assignment], words: &[Word]) -> Result<(), Refusal> {
+    let name = words.first().and_then(Word::text).unwrap_or_default();
+    if !assignments.is_empty() && matches!(name, "cd" | "exit" | "break" | "continue") {
+        return Err(unsupported(&format!("an assignment in front of `{name}`")));
+    }
+    Ok(())
 }
 
 fn set(args: &[Word]) -> Result<(), Refusal> {
@@ -119,6 +143,34 @@ fn is_number(word: &Word) -> bool {
     }
 }
 
+/// What may stand inside `${x:-…}`: plain variables and text of few characters. In double quotes the shell looks for quotes and
+/// substitutions in there by rules of its own, which no escape takes away without staying in the value.
+fn plain_default(word: &Word) -> Result<(), Refusal> {
+    let is_plain = |c: char| c.is_alphanumeric() || " _.,:@%+=/-".contains(c);
+    let is_known = |piece: &Piece| match piece {
+        Piece::Literal(text) => text.chars().all(is_plain),
+        Piece::Parameter { operation: Operation::Value, name, .. } => name != "$",
+        _ => false,
+    };
+    if word.0.iter().all(is_known) { Ok(()) } else { Err(unsupported("more than plain text and variables inside `${x:-…}`")) }
+}
+
+/// What may stand in a pattern inside `${x…}`: the same, for the same reason, and what means something in patterns.
+fn plain_pattern(word: &Word) -> Result<(), Refusal> {
+    let is_plain = |c: char| c.is_alphanumeric() || " _.,:@%+=/#*?![]^~-".contains(c);
+    let is_known = |piece: &Piece| match piece {
+        Piece::Literal(text) | Piece::Pattern(text) => text.chars().all(is_plain),
+        _ => false,
+    };
+    let has_bracket = word.0.iter().any(|piece| matches!(piece, Piece::Pattern(text) if text.contains('[')));
+    // Quoted text inside a bracket expression is read differently in different places.
+    if word.0.iter().all(is_known) && !(has_bracket && word.0.len() > 2) {
+        Ok(())
+    } else {
+        Err(unsupported("a pattern of more than plain text, `*`, `?` and one `[…]` inside `${x…}`"))
+    }
+}
+
 fn shells_own(name: &str) -> Result<(), Refusal> {
     if is_shells_own(name) { Err(never(&format!("setting the shell's own variable {name}"))) } else { Ok(()) }
 }
@@ -134,6 +186,9 @@ struct Numbers {
 
 impl Numbers {
     fn set(&mut self, name: &str, is_number: bool) -> Result<(), Refusal> {
+        if !is_variable_name(name) {
+            return Err(unsupported(&format!("a variable of the name {name:?}")));
+        }
         shells_own(name)?;
         if is_number {
             self.numeric.insert(name.to_owned())
@@ -159,8 +214,9 @@ impl Numbers {
     fn piece(&mut self, piece: &Piece) -> Result<(), Refusal> {
         match piece {
             Piece::Arithmetic { expression, .. } => self.used_by(expression),
-            Piece::Parameter { operation: Operation::Default(_, word), .. } => {
-                word.0.iter().try_for_each(|piece| self.piece(piece))
+            Piece::Parameter { operation: Operation::Default(_, word), .. } => plain_default(word),
+            Piece::Parameter { operation: Operation::Trim(_, pattern) | Operation::Replace(_, pattern, _), .. } => {
+                plain_pattern(pattern)
             }
             _ => Ok(()),
         }

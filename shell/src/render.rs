@@ -36,7 +36,10 @@ impl<'a, R: Fn(Id) -> Resolved<'a>> Renderer<'a, R> {
     /// One word, as an argument.
     pub fn word(&self, word: &Word) -> String {
         let has_pattern = word.0.iter().any(|piece| matches!(piece, Piece::Pattern(_)));
-        let literal = |text: &str| if has_pattern || text.is_empty() { single(text) } else { quote(text) };
+        self.written(word, |text| if has_pattern || text.is_empty() { single(text) } else { quote(text) })
+    }
+
+    fn written(&self, word: &Word, literal: impl Fn(&str) -> String) -> String {
         let mut out = String::new();
         let mut after_tilde = false;
         for piece in &word.0 {
@@ -187,11 +190,7 @@ impl<'a, R: Fn(Id) -> Resolved<'a>> Renderer<'a, R> {
 
     /// A word whose literals must not be taken for patterns or reserved words.
     fn pattern(&self, word: &Word) -> String {
-        let piece = |piece: &Piece| match piece {
-            Piece::Literal(text) => single(text),
-            piece => self.piece(piece),
-        };
-        word.0.iter().map(piece).collect()
+        self.written(word, single)
     }
 
     fn piece(&self, piece: &Piece) -> String {

@@ -138,6 +138,15 @@ fn scripts_have_one_canonical_text(#[case] source: &str, #[case] expected: &str)
 #[case("unset 'a[$(ls)]'", "construct-not-supported")]
 #[case("export 'a[$(ls)]=1'", "construct-not-supported")]
 #[case("command ls", "construct-not-supported")]
+#[case("y=${x:-\"'\"}", "construct-not-supported")]
+#[case("echo \"${x:->(}\"", "construct-not-supported")]
+#[case("echo ${x:-'<('}", "construct-not-supported")]
+#[case("echo \"${x:-$$(}\"", "syntax-error")]
+#[case("echo ${x%\"'\"}", "construct-not-supported")]
+#[case("echo ${x//}", "construct-not-supported")]
+#[case("for x$(ls) in c; do ls; done", "construct-not-supported")]
+#[case("exit $x", "construct-not-supported")]
+#[case("unset cd", "never-allowed")]
 #[case("a=(1 2)", "construct-not-supported")]
 #[case("a[0]=1", "construct-not-supported")]
 #[case("a+=1", "construct-not-supported")]
@@ -210,6 +219,7 @@ const SCRIPTS: &[&str] = &[
     "true && { printf 1; false; } || printf 2; true; true & wait",
     "x=5; unset x; printf '<%s>' ${x-unset}; readonly y=3; printf $y",
     "printf '%s\\n' a b c | while read -r line; do printf '[%s]' \"$line\"; done",
+    "[[ ~/q == */nowhere/q ]] && printf tilde; [[ ~ == /nowhere ]] && printf home",
     "printf '<%s>' ~/x ~ \"~\" a~ '~'/x",
     "printf 'a:b c\n' | while IFS=: read -r x y; do printf '<%s>' \"$x\" \"$y\"; done; printf '%s ' $? $# $((1+1))",
     "printf '<%s>' \"\" '' \"\"'' a\"\" $nothing \"$nothing\" $nothing\"\"",
@@ -289,7 +299,7 @@ fn script() -> impl Strategy<Value = String> {
     let command = prop::collection::vec(word.clone(), 0..4).prop_map(|words| format!("printf '<%s>' {}", words.join(" ")));
     let joined = (command.clone(), prop::sample::select(vec![" && ", " || ", "; ", " | cat; ", "\n", " && ! "]), command.clone())
         .prop_map(|(left, between, right)| format!("{left}{between}{right}"));
-    let wrapped = (joined, 0..7).prop_map(|(inner, kind)| match kind {
+    (joined, 0..7).prop_map(|(inner, kind)| match kind {
         0 => format!("{{ {inner}; }}"),
         1 => format!("( {inner} )"),
         2 => format!("if true; then {inner}; fi"),
@@ -297,8 +307,7 @@ fn script() -> impl Strategy<Value = String> {
         4 => format!("x='a b'; {inner}"),
         5 => format!("cat <<E\n$x {inner}\nE"),
         _ => inner,
-    });
-    wrapped
+    })
 }
 
 proptest! {
@@ -325,4 +334,38 @@ proptest! {
             prop_assert_eq!(in_bash(&text), Some(expected), "{} ⇒ {}", source, text);
         }
     }
+}
+
+/// Every character inside every form of `${x…}`, in every place, leaves what stands behind it alone.
+#[test]
+fn no_character_inside_an_expansion_reaches_beyond_it() {
+    const SIGNS: [&str; 12] = [":-", "-", ":+", "+", "%", "%%", "#", "##", "/", "//", "/#", "/%"];
+    let characters = (b' '..=b'~').map(char::from).filter(|c| !c.is_ascii_alphanumeric()).map(String::from);
+    let pairs = ["<(", ">(", "$(", "${", "$'", "\\'", "\"'", "'}", "$$(", "!(", "*("].map(str::to_owned);
+    let mut scripts = 0;
+    for text in characters.chain(pairs) {
+        for sign in SIGNS {
+            let quoted = [format!("\"{text}\""), format!("'{text}'"), format!("\\{text}"), text.clone()];
+            for inner in quoted {
+                let expansion = format!("${{x{sign}{inner}}}");
+                for place in [
+                    "printf '<%s>' E",
+                    "printf '<%s>' \"E\"",
+                    "y=E",
+                    "y=\"E\"",
+                    "cat <<< E",
+                    "[[ E == a ]]",
+                    "case E in b) ;; esac",
+                ] {
+                    let script = format!("x=aba; {}; printf ' ) }}\"; %s #' 'sentinel`'", place.replace('E', &expansion));
+                    let Ok(tree) = parse(&script) else { continue };
+                    let text = rendered(&tree);
+                    let (stdout, _) = in_bash(&text).unwrap_or_else(|| panic!("bash complains: {script} ⇒ {text}"));
+                    assert!(stdout.ends_with(b" ) }\"; sentinel` #"), "{script} ⇒ {text}");
+                    scripts += 1;
+                }
+            }
+        }
+    }
+    assert!(scripts > 1000, "{scripts}");
 }

@@ -97,6 +97,15 @@ impl After {
         Self { success: here.clone(), failure: here }
     }
 
+    /// The same where a redirection may fail: then nothing happened, not even an end, and that counts as a failure.
+    fn or_not_at_all(self, here: &Here) -> Self {
+        let failure = match self.failure {
+            Here::Ended(_) => here.clone(),
+            failure => failure.or(here.clone()),
+        };
+        Self { failure, ..self }
+    }
+
     fn either(self) -> Here {
         self.success.or(self.failure)
     }
@@ -143,13 +152,15 @@ impl<'a> Course<'a> {
         for word in node.kind.words() {
             self.substitutions(word, here)?;
         }
-        if let Kind::Command { words, .. } = &node.kind {
+        let after = if let Kind::Command { words, .. } = &node.kind {
             let (lead, after) = self.command(words, at, here)?;
             self.leads[id as usize] = Some(lead);
-            return Ok(after);
-        }
-        self.leads[id as usize] = Some(Lead::Nothing { at });
-        self.construct(&node.kind, here)
+            after
+        } else {
+            self.leads[id as usize] = Some(Lead::Nothing { at });
+            self.construct(&node.kind, here)?
+        };
+        Ok(if node.redirects.is_empty() { after } else { after.or_not_at_all(here) })
     }
 
     /// Substitutions run in shells of their own.
@@ -234,6 +245,10 @@ impl<'a> Course<'a> {
         let Some(name) = words.first().and_then(Word::text) else { return Ok((Lead::Nothing { at }, stays)) };
         match name {
             "cd" => self.change(&words[1..], at),
+            "break" | "continue" if !self.in_loop => Err(Refusal::new(
+                "construct-not-supported",
+                format!("`{name}` outside of a loop of the same shell does nothing; leave it out"),
+            )),
             "exit" | "break" | "continue" => Ok((Lead::Builtin { at: at.clone() }, After::both(Here::Ended(at)))),
             name if is_builtin(name) => Ok((Lead::Builtin { at }, stays)),
             name => {

@@ -50,7 +50,6 @@ impl<'a, R: Fn(portcullis_shell::Id) -> Resolved<'a>> Table<'a, R> {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "the three fields of the contract that hold words")]
     fn words(&mut self, kind: &Kind, lead: &Lead) -> (Option<Judged>, Vec<Argument>, Vec<(String, Judged)>) {
         match kind {
             Kind::Command { assignments, words } => {

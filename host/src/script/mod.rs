@@ -38,7 +38,7 @@ pub const PROGRAM_NOT_FOUND: &str = "program-not-found";
 
 /// What stands in front of a script that changes its directory: the shell goes where the directory was judged to be, without
 /// following links, or ends. A `cd` that fails would leave later words in a place they were not judged in.
-const GOING: &str = "cd() { builtin cd -P -- \"$1\" && [[ $PWD == \"$1\" ]] || exit 1; }\n";
+const GOING: &str = "cd() { builtin cd -P -- \"$1\" && [[ $PWD == \"$1\" ]] || exit 1; }; readonly -f cd\n";
 
 /// A judged script.
 #[derive(Clone, Debug, PartialEq)]

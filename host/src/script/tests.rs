@@ -101,6 +101,9 @@ fn what_runs_is_written_with_paths(#[case] text: &str, #[case] launch: Launch, #
 #[case("cd -- web; ls", &["/web"])]
 #[case("! cd web; ls", &["/web"])]
 #[case("exit 0; ls", &[""])]
+#[case("cd web <f && ls", &["/web"])]
+#[case("cd web || exit $?; ls", &["/web"])]
+#[case("for x in 1; do true && break; done; cd web; ls", &["", "/web"])]
 fn paths_are_judged_from_where_the_script_is(#[case] text: &str, #[case] expected: &[&str]) {
     assert_eq!(scene().directories(text).unwrap(), expected, "{text}");
 }
@@ -113,6 +116,15 @@ fn paths_are_judged_from_where_the_script_is(#[case] text: &str, #[case] expecte
 #[case("cd web || cd docs; true && cd web; ls", "directory-unknown")]
 #[case("for x in a; do cd web; done", "directory-unknown")]
 #[case("while cd web; do ls; done", "directory-unknown")]
+#[case("cd web <f; ls", "directory-unknown")]
+#[case("{ cd web; } <f; ls", "directory-unknown")]
+#[case("if true; then cd web; exit <f; fi; ls", "directory-unknown")]
+#[case("if true; then cd web; break; fi; ls", "construct-not-supported")]
+#[case("for x in 1; do ( if true; then cd web; break; fi; ls ); done", "construct-not-supported")]
+#[case("if true; then cd web; exit \"$h\"; fi; ls", "construct-not-supported")]
+#[case("if true; then cd web; exit --help; fi; ls", "construct-not-supported")]
+#[case("x=1 cd web; ls", "construct-not-supported")]
+#[case("unset cd; cd web; ls", "never-allowed")]
 #[case("cd $x", "directory-unknown")]
 #[case("cd", "directory-unknown")]
 #[case("cd -", "directory-unknown")]

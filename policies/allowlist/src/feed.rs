@@ -24,6 +24,10 @@ struct Fed<'a> {
     inner: Feed<'a>,
     /// It is a pipeline, and its first stage was seen.
     is_begun: bool,
+    /// What stands in its words shares `inner`: the shell makes the redirections of a construct before it looks at its words.
+    is_construct: bool,
+    /// An earlier redirection of its input is in force while a later one is expanded.
+    is_fed_twice: bool,
 }
 
 /// Traces standard input through the tree; parents stand before their children.
@@ -42,7 +46,8 @@ pub fn trace(nodes: &[Node]) -> Vec<Feed<'_>> {
                 RedirectMode::DuplicateRead | RedirectMode::DuplicateWrite if is_zero(&redirect.target) => before,
                 _ => Feed::Other,
             });
-        all.push(Fed { outer, inner, is_begun: false });
+        let is_fed_twice = node.redirects.iter().filter(|redirect| redirect.fd == 0).count() > 1;
+        all.push(Fed { outer, inner, is_begun: false, is_construct: node.kind != NodeKind::Command, is_fed_twice });
     }
     all.into_iter().map(|fed| fed.inner).collect()
 }
@@ -53,6 +58,8 @@ fn inherited<'a>(parent: &mut Fed<'a>, node: &Node) -> Feed<'a> {
         Role::Stage if is_behind => Feed::Other,
         // What `>(…)` runs reads what the other writes.
         _ if node.kind == NodeKind::ProcessSubstitution => Feed::Other,
+        Role::Word if parent.is_fed_twice => Feed::Other,
+        Role::Word if parent.is_construct => parent.inner,
         Role::Word => parent.outer,
         _ => parent.inner,
     }

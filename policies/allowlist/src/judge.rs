@@ -49,14 +49,20 @@ pub fn judge(settings: &Settings, request: &Request) -> Result<(), Objection> {
 /// Why it may not be.
 pub fn judge_input(settings: &Settings, nodes: &[Node], pending: &[u8], data: &[u8]) -> Result<(), Reason> {
     let judge = Judge { settings, variables: Variables::new(&settings.scripts, &[]) };
-    let readers = nodes.iter().zip(trace(nodes)).filter(|(node, feed)| *feed == Feed::Job && reads(node));
+    let readers = || nodes.iter().zip(trace(nodes)).filter(|(node, feed)| *feed == Feed::Job && reads(node));
+    // Another one, or the same again, could take a part of a line and leave the rest.
+    let is_shared = readers().count() > 1 || nodes.iter().any(|node| matches!(node.kind, NodeKind::Loop | NodeKind::ForLoop));
     let mut is_read = false;
-    for (node, _) in readers {
+    for (node, _) in readers() {
         is_read = true;
         let rules = judge.rules(node).map_err(|objection| match objection {
             Objection::Denied(reason) => reason,
             Objection::NotYet => Reason::new("input-not-allowed", "no rule allows the command that would read this"),
         })?;
+        if is_shared && matches!(input(&rules), Input::Lines(_)) {
+            let off = "lines can be judged only for a job with one reader, in no loop";
+            return Err(input_denied(&rules, off));
+        }
         judge.input(&rules, pending, data)?;
     }
     if is_read { Ok(()) } else { Err(Reason::new("input-not-allowed", "nothing in this job reads its standard input")) }
@@ -121,6 +127,10 @@ impl<'a> Judge<'a> {
         match feed {
             Feed::Job | Feed::Nothing => Ok(()),
             _ if !reads(node) => Ok(()),
+            // A text that is given to several commands could be taken in parts.
+            Feed::Text(_) if matches!(input(&rules), Input::Lines(_)) && !node.redirects.iter().any(|one| one.fd == 0) => {
+                Err(input_denied(&rules, "lines can be judged only in a text that is given to this command alone").into())
+            }
             Feed::Text(text) => Ok(self.input(&rules, &[], text.as_bytes())?),
             Feed::Other if matches!(input(&rules), Input::Anything) => Ok(()),
             Feed::Other => Err(input_denied(&rules, "the rule of this program takes nothing from pipes and files").into()),

@@ -87,23 +87,24 @@ impl Builder {
             ast::Command::Simple(command) => builder.simple(command, id),
             ast::Command::Compound(command, redirects) => {
                 let kind = builder.compound(command, id)?;
-                Ok((kind, builder.redirects(redirects, id)?))
+                Ok((kind, builder.redirects(redirects.map_or(Vec::new(), |list| list.0), id)?))
             }
             ast::Command::ExtendedTest(command, redirects) => {
                 let mut parts = Vec::new();
                 builder.test(command.expr, id, &mut parts)?;
-                Ok((Kind::Test(parts), builder.redirects(redirects, id)?))
+                Ok((Kind::Test(parts), builder.redirects(redirects.map_or(Vec::new(), |list| list.0), id)?))
             }
             ast::Command::Function(_) => Err(never("a function definition")),
         })
     }
 
+    /// Words first and redirections behind them, as they are rendered, so that nodes inside them stand in that order.
     fn simple(&mut self, command: ast::SimpleCommand, id: Id) -> Made {
-        let (mut assignments, mut words, mut redirects) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut assignments, mut words, mut unread) = (Vec::new(), Vec::new(), Vec::new());
         for item in command.prefix.into_iter().flat_map(|prefix| prefix.0) {
             match item {
                 Item::AssignmentWord(assignment, _) => assignments.push(self.assignment(assignment, id)?),
-                Item::IoRedirect(redirect) => self.redirect(redirect, id, &mut redirects)?,
+                Item::IoRedirect(redirect) => unread.push(redirect),
                 Item::Word(_) | Item::ProcessSubstitution(..) => return Err(syntax_error("a word stands before the program")),
             }
         }
@@ -118,10 +119,11 @@ impl Builder {
             match item {
                 Item::AssignmentWord(assignment, _) if declares => words.push(self.declaration(assignment, id)?),
                 Item::AssignmentWord(_, word) | Item::Word(word) => self.words(&word.value, id, &mut words)?,
-                Item::IoRedirect(redirect) => self.redirect(redirect, id, &mut redirects)?,
+                Item::IoRedirect(redirect) => unread.push(redirect),
                 Item::ProcessSubstitution(kind, commands) => words.push(self.process(kind, commands, id)?),
             }
         }
+        let redirects = self.redirects(unread, id)?;
         Ok((Kind::Command { assignments, words }, redirects))
     }
 
@@ -247,9 +249,9 @@ impl Builder {
 
 /// Redirections.
 impl Builder {
-    fn redirects(&mut self, redirects: Option<ast::RedirectList>, id: Id) -> Result<Vec<Redirect>, Refusal> {
+    fn redirects(&mut self, redirects: Vec<ast::IoRedirect>, id: Id) -> Result<Vec<Redirect>, Refusal> {
         let mut made = Vec::new();
-        for redirect in redirects.into_iter().flat_map(|list| list.0) {
+        for redirect in redirects {
             self.redirect(redirect, id, &mut made)?;
         }
         Ok(made)

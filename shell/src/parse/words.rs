@@ -118,7 +118,7 @@ impl Builder {
             WordPiece::GettextDoubleQuotedSequence(_) => return Err(unsupported("a translated string, `$\"…\"`,")),
             WordPiece::TildeExpansion(tilde) => out.tilde(tilde)?,
             WordPiece::ParameterExpansion(expression) => {
-                let (name, operation) = self.parameter(expression, quoted, id)?;
+                let (name, operation) = self.parameter(expression, stays_one, id)?;
                 out.push(Piece::Parameter { quoted: stays_one, name, operation });
             }
             WordPiece::CommandSubstitution(text) => {
@@ -219,24 +219,16 @@ impl Builder {
         Ok(Operation::Default(sign, self.operand(&source.unwrap_or_default(), quoted, id)?))
     }
 
-    /// The word behind `:-`. In double quotes it is text of the same kind; outside of them a word that could be split.
+    /// The word behind `:-`. In double quotes it is text of the same kind; outside of them a word that could be split. What may stand in
+    /// it is checked with the whole tree.
     fn operand(&mut self, source: &str, quoted: bool, id: Id) -> Result<Word, Refusal> {
-        if quoted && source.contains(['"', '\'', '\\']) {
+        if !quoted {
+            return self.word(source, Use::Default, id);
+        }
+        if source.contains(['"', '\'', '\\']) {
             return Err(unsupported("a quote or backslash inside `\"${x:-…}\"`"));
         }
-        let word = match quoted {
-            true => self.word(&format!("\"{source}\""), Use::Value, id)?,
-            false => self.word(source, Use::Default, id)?,
-        };
-        let is_plain = |piece: &Piece| match piece {
-            Piece::Literal(text) => !quoted || !text.contains(['$', '`', '}']),
-            Piece::Parameter { operation: Operation::Value, .. } => true,
-            _ => false,
-        };
-        if !word.0.iter().all(is_plain) {
-            return Err(unsupported("more than text and plain variables inside `${x:-…}`"));
-        }
-        Ok(word)
+        self.word(&format!("\"{source}\""), Use::Value, id)
     }
 
     fn trim(&mut self, sign: &str, pattern: Option<String>, id: Id) -> Result<Operation, Refusal> {
@@ -256,6 +248,9 @@ impl Builder {
             return Err(unsupported("a replacement in `${x/…}` of other than letters, digits and `_.,:@%+=-`"));
         }
         let pattern = self.pattern(pattern, id)?;
+        if pattern.text() == Some("") {
+            return Err(unsupported("`${x/…}` with nothing to look for"));
+        }
         if pattern.0.iter().any(|piece| matches!(piece, Piece::Pattern(text) if text.contains('/'))) {
             return Err(unsupported("a slash behind `*`, `?` or `[` in `${x/…}`"));
         }
