@@ -273,7 +273,42 @@ fn replaced(repository: &Repository, name: &str, target: &str) {
     symlink(repository.filled(target), path).unwrap();
 }
 
+/// A directory with a file that git knows has become a link to where another file has the same name.
+fn linked_directory(repository: &Repository) {
+    repository.write(&format!("d/{HIDDEN}"), "hi\n");
+    repository.done(&["add", "d"]);
+    repository.done(&["commit", "--quiet", "--message", "d"]);
+    replaced(repository, "d", "OUTSIDE");
+}
+
+/// An index, without a checksum, whose one entry has this path.
+fn index(repository: &Repository, path: &str) {
+    let path = repository.filled(path);
+    let mut bytes = [b"DIRC".as_slice(), &2_u32.to_be_bytes(), &1_u32.to_be_bytes(), &[0; 62]].concat();
+    bytes[12 + 24..12 + 28].copy_from_slice(&0o100_644_u32.to_be_bytes());
+    bytes[12 + 60..].copy_from_slice(&u16::try_from(path.len()).unwrap().to_be_bytes());
+    bytes.extend(path.as_bytes());
+    bytes.resize(12 + (bytes.len() - 12 + 1).next_multiple_of(8) + 20, 0);
+    fs::write(repository.path(".git/index"), bytes).unwrap();
+}
+
+/// A part of the repository that is a link to the file outside.
+fn linked_part(repository: &Repository, name: &str) {
+    repository.write(name, "");
+    replaced(repository, name, &format!("OUTSIDE/{HIDDEN}"));
+}
+
 #[rstest]
+#[case::linked_directory(linked_directory, &["grep", "-h", "hidden"], "repository-link")]
+#[case::index_above(|r: &Repository| index(r, &format!("../outside/{HIDDEN}")), &["grep", "-h", "hidden"], "repository-outside")]
+#[case::index_absolute(|r: &Repository| index(r, &format!("OUTSIDE/{HIDDEN}")), &["grep", "-h", "hidden"], "repository-outside")]
+#[case::index_diff(|r: &Repository| index(r, &format!("../outside/{HIDDEN}")), &["diff"], "repository-outside")]
+#[case::of_a_worktree(|r: &Repository| { r.done(&["worktree", "add", "--quiet", "tree"]); linked_part(r, ".git/worktrees/tree/gitdir") }, &["worktree", "list", "--porcelain"], "repository-link")]
+#[case::of_a_lock(|r: &Repository| { r.done(&["worktree", "add", "--quiet", "tree"]); linked_part(r, ".git/worktrees/tree/locked") }, &["worktree", "list", "--porcelain"], "repository-link")]
+#[case::of_a_rebase(|r: &Repository| { linked_part(r, ".git/rebase-merge/head-name"); linked_part(r, ".git/rebase-merge/onto") }, &["status"], "repository-link")]
+#[case::of_a_remote(|r: &Repository| { fs::write(r.0.base().join("outside").join(HIDDEN), format!("URL: {HIDDEN}\n")).unwrap(); linked_part(r, ".git/remotes/x") }, &["remote", "get-url", "x"], "repository-link")]
+#[case::of_a_branch(|r: &Repository| linked_part(r, ".git/branches/x"), &["remote", "get-url", "x"], "repository-link")]
+#[case::excludes_from_where_it_starts(|r: &Repository| { r.config("[core]\nbare = true\nexcludesFile = x"); replaced(r, "x", &format!("OUTSIDE/{HIDDEN}")) }, &["check-ignore", "--no-index", "-v", HIDDEN], "repository-config")]
 #[case::worktree(|r: &Repository| r.config("[core]\nworktree = OUTSIDE"), &["status"], "repository-config")]
 #[case::git_file(|r: &Repository| { fs::remove_dir_all(r.path(".git")).unwrap(); r.write(".git", &r.filled("gitdir: OUTSIDE/.git\n")) }, &["log"], "repository-outside")]
 #[case::git_link(|r: &Repository| replaced(r, ".git", "OUTSIDE/.git"), &["log"], "repository-link")]

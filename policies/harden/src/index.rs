@@ -1,4 +1,7 @@
-//! What of git's index matters here: the repositories inside the working tree, which several sub-commands enter to ask for changes.
+//! What of git's index matters here: the directories through which git reaches the files, and the repositories inside the working
+//! tree, which several sub-commands enter to ask for changes.
+
+use std::collections::BTreeSet;
 
 /// What stands in an entry in front of the name of its object.
 const FIXED_BYTES: usize = 40;
@@ -6,35 +9,67 @@ const FIXED_BYTES: usize = 40;
 const GITLINK: u32 = 0o160_000;
 /// Set in the flags of an entry that has more of them.
 const EXTENDED: u16 = 0x4000;
+/// Most bytes of a path, which is as many as the system opens. Without it, shared beginnings would make a small index a huge one.
+const MOST_PATH_BYTES: usize = 4096;
+/// Most directories, each of which is looked at.
+const MOST_DIRECTORIES: usize = 32_768;
 
-/// The paths of the repositories inside the working tree, as the index names them.
-///
-/// `id_bytes` is the length of an object's name, 20 or 32. None for what is no index, is cut, has entries in another file, or
-/// whole directories for entries: then nobody can say.
-pub fn gitlinks(bytes: &[u8], id_bytes: usize) -> Option<Vec<String>> {
-    let mut reader = Reader { bytes, at: 0 };
-    let version = (reader.take(4)? == b"DIRC").then(|| reader.number())??;
-    let count = (2..=4).contains(&version).then(|| reader.number())??;
-    let (mut links, mut path) = (Vec::new(), Vec::new());
-    for _ in 0..count {
-        let begin = reader.at;
-        let mode = mode(reader.take(FIXED_BYTES)?)?;
-        reader.take(id_bytes)?;
-        let flags = u16::from_be_bytes(reader.take(2)?.try_into().ok()?);
-        if flags & EXTENDED != 0 {
-            reader.take(2)?;
+/// What the entries name, below the working tree.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Index {
+    /// The repositories inside the working tree.
+    pub repositories: Vec<String>,
+    /// Every directory on the way to an entry; in this order each comes behind the one that it is in.
+    pub directories: BTreeSet<String>,
+}
+
+/// Why nobody can say what git would do with an index.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is none, is cut, has entries in another file, whole directories for entries, or is too large.
+    Unreadable,
+    /// The path of an entry, which could lead out of the working tree. git refuses to write such a one, and reads it unasked.
+    Path(String),
+}
+
+impl Index {
+    /// Reads it; `id_bytes` is the length of an object's name, 20 or 32.
+    ///
+    /// # Errors
+    ///
+    /// What can not be read as git does, and paths that are not plainly below the working tree.
+    pub fn read(bytes: &[u8], id_bytes: usize) -> Result<Self, Fault> {
+        let mut reader = Reader { bytes, at: 0 };
+        let (version, count) = reader.header().ok_or(Fault::Unreadable)?;
+        let (mut index, mut path) = (Self::default(), Vec::new());
+        for _ in 0..count {
+            let mode = reader.entry(version, id_bytes, &mut path).ok_or(Fault::Unreadable)?;
+            index.add(mode, &path)?;
         }
-        let kept = if version == 4 { path.len().checked_sub(reader.varint()?)? } else { 0 };
-        path.truncate(kept);
-        path.extend(reader.text()?);
-        if version < 4 {
-            reader.align(begin);
+        if reader.is_whole(id_bytes) { Ok(index) } else { Err(Fault::Unreadable) }
+    }
+
+    fn add(&mut self, mode: u32, path: &[u8]) -> Result<(), Fault> {
+        // A split index has such, for the entries of the other file.
+        if path.is_empty() {
+            return Err(Fault::Unreadable);
+        }
+        let is_plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.eq_ignore_ascii_case(b".git");
+        let is_text = |path| str::from_utf8(path).map_err(|_| Fault::Path(String::from_utf8_lossy(path).into_owned()));
+        if path.len() > MOST_PATH_BYTES || !path.split(|byte| *byte == b'/').all(is_plain) {
+            return Err(Fault::Path(String::from_utf8_lossy(path).into_owned()));
         }
         if mode == GITLINK {
-            links.push(String::from_utf8(path.clone()).ok()?);
+            self.repositories.push(is_text(path)?.to_owned());
         }
+        let above = path.iter().rposition(|byte| *byte == b'/').map_or(&[][..], |end| &path[..end]);
+        let mut above = is_text(above)?;
+        while !above.is_empty() && !self.directories.contains(above) {
+            self.directories.insert(above.to_owned());
+            above = above.rsplit_once('/').map_or("", |(above, _)| above);
+        }
+        if self.directories.len() > MOST_DIRECTORIES { Err(Fault::Unreadable) } else { Ok(()) }
     }
-    reader.is_whole(id_bytes).then_some(links)
 }
 
 fn mode(fixed: &[u8]) -> Option<u32> {
@@ -48,6 +83,31 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// The version and how many entries there are.
+    fn header(&mut self) -> Option<(u32, u32)> {
+        let version = (self.take(4)? == b"DIRC").then(|| self.number())??;
+        let count = (2..=4).contains(&version).then(|| self.number())??;
+        Some((version, count))
+    }
+
+    /// Passes an entry: its mode, and its path in the place of the one before.
+    fn entry(&mut self, version: u32, id_bytes: usize, path: &mut Vec<u8>) -> Option<u32> {
+        let begin = self.at;
+        let mode = mode(self.take(FIXED_BYTES)?)?;
+        self.take(id_bytes)?;
+        let flags = u16::from_be_bytes(self.take(2)?.try_into().ok()?);
+        if flags & EXTENDED != 0 {
+            self.take(2)?;
+        }
+        let kept = if version == 4 { path.len().checked_sub(self.varint()?)? } else { 0 };
+        path.truncate(kept);
+        path.extend(self.text()?);
+        if version < 4 {
+            self.align(begin);
+        }
+        Some(mode)
+    }
+
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let taken = self.bytes.get(self.at..self.at.checked_add(count)?)?;
         self.at += count;

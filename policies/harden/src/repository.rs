@@ -9,7 +9,7 @@ use crate::{
     config::{self, Setting},
     files::{Files, Kind, Trouble},
     harmless::{Says, allowed, danger},
-    index::gitlinks,
+    index::{Fault, Index},
 };
 
 /// Most bytes of a configuration file. One with a thousand branches has about 100 KiB.
@@ -18,6 +18,29 @@ const MOST_CONFIG_BYTES: usize = 256 * 1024;
 const MOST_POINTER_BYTES: usize = 8 * 1024;
 /// Most entries of a directory that is listed. `objects` has 258, `pack` as many as there are packs.
 const MOST_ENTRIES: usize = 4096;
+/// Most files and directories of a repository, without its single objects and the repositories in it. References and their logs are
+/// most of them.
+const MOST_PARTS: usize = 16_384;
+/// Most directories in one another of a repository, such as those of a reference with as many slashes.
+const MOST_DEPTH: usize = 32;
+/// The socket of git's own watcher of files, which the hardened form does not ask.
+const SOCKET: &str = "fsmonitor--daemon.ipc";
+/// Directories of a repository in which git has files of its own.
+const OF_GIT: &[&str] = &[
+    "branches",
+    "info",
+    "lfs",
+    "logs",
+    "objects",
+    "rebase-apply",
+    "rebase-merge",
+    "refs",
+    "reftable",
+    "remotes",
+    "rr-cache",
+    "sequencer",
+    "worktrees",
+];
 /// Most bytes a directory may take itself, which the host lists as a whole: an agent could fill one with millions of entries.
 const MOST_DIRECTORY_BYTES: u64 = 1 << 20;
 /// Most bytes of an index: that of about ninety thousand files.
@@ -117,7 +140,7 @@ pub fn judge_own(files: &impl Files, path: &str) -> Judged {
         return Ok(());
     }
     let judge = Judge { files, reach: Reach::Own, inner: RefCell::default() };
-    judge.settings(path, &Place { repository: path, tree: None }).map(drop)
+    judge.all_settings(&[path.to_owned()], &Place { repository: path, tree: None }).map(drop)
 }
 
 struct Judge<'a, F> {
@@ -156,9 +179,9 @@ impl<F: Files> Judge<'_, F> {
         }
     }
 
-    /// Notes the repositories inside a working tree.
-    fn find_inner(&self, place: &Place, settings: &[Setting]) -> Judged {
-        let (Reach::Inner, Some(tree)) = (self.reach, place.tree) else { return Ok(()) };
+    /// Judges the ways on which git would reach the files of a working tree, and notes the repositories inside.
+    fn tree(&self, place: &Place, settings: &[Setting]) -> Judged {
+        let Some(tree) = place.tree else { return Ok(()) };
         let index = join(place.repository, "index");
         match self.kind(&index)? {
             Kind::Missing => return Ok(()),
@@ -168,15 +191,49 @@ impl<F: Files> Judge<'_, F> {
         let bytes = self.files.read(&index, MOST_INDEX_BYTES).map_err(|trouble| Refusal::of(&index, trouble))?;
         let is_format = |setting: &&Setting| (setting.section.as_str(), setting.key.as_str()) == ("extensions", "objectformat");
         let is_long = settings.iter().rfind(is_format).is_some_and(|setting| setting.value.as_deref() == Some("sha256"));
-        let links = gitlinks(&bytes, if is_long { 32 } else { 20 });
-        let links = links.ok_or_else(|| Refusal::unreadable(&index, "does not show which repositories lie inside"))?;
+        let found = Index::read(&bytes, if is_long { 32 } else { 20 }).map_err(|fault| match fault {
+            Fault::Unreadable => Refusal::unreadable(&index, "does not show which files git would look at"),
+            Fault::Path(path) => Refusal::outside(&index, &format!("names `{}`, no path in the working tree", shown(&path))),
+        })?;
+        self.no_links_on_the_way(tree, &found)?;
+        if self.reach == Reach::Inner { self.note(tree, &found.repositories, &index) } else { Ok(()) }
+    }
+
+    /// A directory of the working tree that has become a link: git reads what it leads to as the files that it knows.
+    fn no_links_on_the_way(&self, tree: &str, index: &Index) -> Judged {
+        let mut without = BTreeSet::new();
+        for directory in &index.directories {
+            let above = directory.rsplit_once('/').map_or("", |(above, _)| above);
+            if without.contains(above) {
+                without.insert(directory.as_str());
+                continue;
+            }
+            let path = join(tree, directory);
+            match self.kind(&path)? {
+                Kind::Directory(_) => {}
+                Kind::Link => {
+                    let message = format!(
+                        "{} is a symbolic link where git has a directory; git is denied where it would read files through a link",
+                        shown(&path)
+                    );
+                    return Err(Refusal::new("repository-link", message));
+                }
+                Kind::Missing | Kind::File(_) | Kind::Other => {
+                    without.insert(directory.as_str());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&self, tree: &str, repositories: &[String], index: &str) -> Judged {
         let mut inner = self.inner.borrow_mut();
-        for directory in links.iter().map(|link| join(tree, link)) {
+        for directory in repositories.iter().map(|link| join(tree, link)) {
             if inner.known.insert(directory.clone()) {
                 inner.waiting.push(directory);
             }
         }
-        if inner.known.len() > MOST_INNER { Err(Refusal::unreadable(&index, "names too many repositories")) } else { Ok(()) }
+        if inner.known.len() > MOST_INNER { Err(Refusal::unreadable(index, "names too many repositories")) } else { Ok(()) }
     }
 
     /// Looks where git looks for a repository.
@@ -228,15 +285,13 @@ impl<F: Files> Judge<'_, F> {
 
     fn repository(&self, place: &Place) -> Judged {
         let own = place.repository;
-        self.no_links(own)?;
+        self.no_links(own, is_passed)?;
         let common = self.common(own)?;
         if common != own {
-            self.no_links(&common)?;
+            self.no_links(&common, is_passed)?;
         }
-        let mut settings = self.settings(&join(&common, "config"), place)?;
-        settings.extend(self.settings(&join(own, "config.worktree"), place)?);
-        self.find_inner(place, &settings)?;
-        self.no_links(&join(&common, "info"))?;
+        let settings = self.all_settings(&[join(&common, "config"), join(own, "config.worktree")], place)?;
+        self.tree(place, &settings)?;
         self.objects(join(&common, "objects"))
     }
 
@@ -256,32 +311,54 @@ impl<F: Files> Judge<'_, F> {
         }
     }
 
-    /// A directory of the repository has no links in it: git follows them anywhere. Hooks do not run.
-    fn no_links(&self, path: &str) -> Judged {
+    /// Nothing at or below the path is a link, which git follows anywhere, or a pipe, which it would wait for; apart from what
+    /// `is_passed` by its path from there.
+    fn no_links(&self, root: &str, is_passed: fn(&str) -> bool) -> Judged {
+        let (mut waiting, mut count) = (vec![String::new()], 0);
+        while let Some(below) = waiting.pop() {
+            let entries = self.parts(&join(root, &below))?;
+            count += entries.len();
+            if count > MOST_PARTS || below.split('/').count() > MOST_DEPTH {
+                return Err(Refusal::unreadable(root, "has too many files or directories"));
+            }
+            if is_working_tree(&below, &entries) {
+                continue;
+            }
+            for (name, kind) in entries {
+                let path = if below.is_empty() { name } else { format!("{below}/{name}") };
+                match kind {
+                    _ if path == "hooks" || path == SOCKET && kind == Kind::Other => {}
+                    Kind::Link => return Err(Refusal::link(&join(root, &path))),
+                    Kind::Other => return Err(Refusal::unreadable(&join(root, &path), "is neither a file nor a directory")),
+                    Kind::Directory(_) if !is_passed(&path) => waiting.push(path),
+                    Kind::Directory(_) | Kind::File(_) | Kind::Missing => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries of a directory of the repository; none if it is missing.
+    fn parts(&self, path: &str) -> Judged<Vec<(String, Kind)>> {
         match self.kind(path)? {
-            Kind::Missing => return Ok(()),
+            Kind::Missing => return Ok(Vec::new()),
             Kind::Directory(bytes) if bytes <= MOST_DIRECTORY_BYTES => {}
             Kind::Directory(_) => return Err(Refusal::unreadable(path, "is too large")),
             Kind::Link => return Err(Refusal::link(path)),
             Kind::File(_) | Kind::Other => return Err(Refusal::unreadable(path, "is no directory")),
         }
-        let entries = self.files.entries(path, MOST_ENTRIES).map_err(|trouble| Refusal::of(path, trouble))?;
-        match entries.iter().find(|(name, kind)| *kind == Kind::Link && name != "hooks") {
-            Some((name, _)) => Err(Refusal::link(&join(path, name))),
-            None => Ok(()),
-        }
+        self.files.entries(path, MOST_ENTRIES).map_err(|trouble| Refusal::of(path, trouble))
     }
 
-    /// Object directories, this one and those it borrows from.
+    /// The object directories that this one, which has been looked at with its repository, borrows from.
     fn objects(&self, first: String) -> Judged {
-        let (mut known, mut waiting) = (BTreeSet::new(), vec![first]);
+        let mut waiting = self.alternates(&first)?;
+        let mut known = BTreeSet::from([first]);
         while let Some(path) = waiting.pop() {
             if known.len() == MOST_ALTERNATES {
                 return Err(Refusal::unreadable(&path, "is one of too many directories of objects"));
             }
-            for directory in ["", "pack", "info"] {
-                self.no_links(&join(&path, directory))?;
-            }
+            self.no_links(&path, is_loose)?;
             waiting.extend(self.alternates(&path)?.into_iter().filter(|other| !known.contains(other)));
             known.insert(path);
         }
@@ -308,18 +385,27 @@ impl<F: Files> Judge<'_, F> {
         lines.map(there).collect()
     }
 
-    /// The settings of a file, all of them harmless.
-    fn settings(&self, path: &str, place: &Place) -> Judged<Vec<Setting>> {
+    /// The settings of the files, all of them harmless.
+    fn all_settings(&self, paths: &[String], place: &Place) -> Judged<Vec<Setting>> {
+        let found = paths.iter().map(|path| Ok((path, self.settings(path)?))).collect::<Judged<Vec<_>>>()?;
+        // git has no working tree then, and paths count from wherever it is started.
+        let is_bare = found.iter().flat_map(|(_, settings)| settings).any(says_bare);
+        let place = Place { repository: place.repository, tree: place.tree.filter(|_| !is_bare) };
+        for (path, settings) in &found {
+            settings.iter().try_for_each(|setting| self.setting(setting, path, &place))?;
+        }
+        Ok(found.into_iter().flat_map(|(_, settings)| settings).collect())
+    }
+
+    /// The settings of a file.
+    fn settings(&self, path: &str) -> Judged<Vec<Setting>> {
         match self.kind(path)? {
             Kind::Missing => return Ok(Vec::new()),
             Kind::File(_) => {}
             _ => return Err(Refusal::unreadable(path, "is no regular file")),
         }
         let bytes = self.files.read(path, MOST_CONFIG_BYTES).map_err(|trouble| Refusal::of(path, trouble))?;
-        let settings =
-            config::parse(&bytes).map_err(|line| Refusal::unreadable(path, &format!("git can not parse (line {line})")))?;
-        settings.iter().try_for_each(|setting| self.setting(setting, path, place))?;
-        Ok(settings)
+        config::parse(&bytes).map_err(|line| Refusal::unreadable(path, &format!("git can not parse (line {line})")))
     }
 
     fn setting(&self, setting: &Setting, path: &str, place: &Place) -> Judged {
@@ -342,14 +428,16 @@ impl<F: Files> Judge<'_, F> {
         Err(Refusal::new("repository-config", message))
     }
 
-    /// Whether a path in a setting is plainly below the working tree, and no link is what it names.
+    /// Whether a path in a setting is plainly below the working tree, and no link is what it names. Without a working tree it
+    /// counts from wherever git is started.
     fn is_inside(&self, value: &str, place: &Place) -> Judged<bool> {
+        let Some(tree) = place.tree else { return Ok(false) };
         let is_odd = |c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER;
         let is_plain = !value.starts_with(['/', '~', '%', ':']) && !value.contains(is_odd);
         if !is_plain || value.split('/').any(|part| part == "..") {
             return Ok(false);
         }
-        let path = join(place.tree.unwrap_or(place.repository), value);
+        let path = join(tree, value);
         // Each part of the way, since git follows links anywhere.
         let first = path.len() - value.len();
         for (end, _) in path.match_indices('/').filter(|(at, _)| *at >= first).chain([(path.len(), "")]) {
@@ -372,6 +460,34 @@ impl<F: Files> Judge<'_, F> {
             Err(trouble) => Err(Refusal::of(value, trouble)),
         }
     }
+}
+
+/// What of a repository is not looked at: hooks do not run, repositories of submodules are judged where git enters them, and for
+/// single objects see [`is_loose`].
+fn is_passed(below: &str) -> bool {
+    match below.split('/').collect::<Vec<_>>()[..] {
+        ["hooks" | "modules"] | ["worktrees", _, "modules"] => true,
+        ["objects", name] => is_loose(name),
+        _ => false,
+    }
+}
+
+/// Whether a directory of objects holds single ones: there are many, and who links one has to know its id.
+fn is_loose(name: &str) -> bool {
+    name.len() == 2
+}
+
+/// Whether a directory in a repository is a working tree, as beside a bare repository, and its name is none that git reads below.
+fn is_working_tree(below: &str, entries: &[(String, Kind)]) -> bool {
+    let first = below.split('/').next().unwrap_or_default();
+    !first.is_empty() && !OF_GIT.contains(&first) && entries.iter().any(|(name, _)| name == ".git")
+}
+
+/// Whether a setting says that there is no working tree. What is no plain "no" is taken for a yes.
+fn says_bare(setting: &Setting) -> bool {
+    let is_no = |value: &str| ["", "0", "false", "no", "off"].iter().any(|no| no.eq_ignore_ascii_case(value));
+    (setting.section.as_str(), setting.subsection.as_deref(), setting.key.as_str()) == ("core", None, "bare")
+        && !setting.value.as_deref().is_some_and(is_no)
 }
 
 /// As git joins them: an absolute path stands for itself.

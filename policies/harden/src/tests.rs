@@ -11,6 +11,7 @@ use super::{
     files::native::Grants,
     git::{PREFIX, VARIABLES, switches},
     harmless::allowed,
+    index::{Fault, Index},
     *,
 };
 
@@ -501,7 +502,11 @@ impl Scene {
     }
 
     fn judge(&self, directory: &str) -> Result<(), Refusal> {
-        repository::judge(&Grants::new(vec![self.path("root")]), &self.path(directory), Reach::Inner)
+        self.judge_as(directory, Reach::Inner)
+    }
+
+    fn judge_as(&self, directory: &str, reach: Reach) -> Result<(), Refusal> {
+        repository::judge(&Grants::new(vec![self.path("root")]), &self.path(directory), reach)
     }
 
     fn code(&self) -> &'static str {
@@ -526,6 +531,12 @@ fn ordinary_repositories_are_fine() {
     scene.write("root/.git/modules/sub/config", "[core]\nworktree = ../../../sub\n");
     scene.write("root/sub/.git", "gitdir: ../.git/modules/sub\n");
     assert_eq!(scene.judge("root/sub"), Ok(()));
+    // One that git works in: a watcher's socket, and a working tree beside a bare repository.
+    let _socket = std::os::unix::net::UnixListener::bind(scene.path("root/.git/fsmonitor--daemon.ipc")).unwrap();
+    scene.write("root/.git/rr-cache/1/preimage", "");
+    scene.write("root/.git/topic/tree/.git", "gitdir: ../../worktrees/tree\n");
+    scene.link("root/.git/topic/tree/link", "/etc/passwd");
+    assert_eq!(scene.code(), "fine");
     // A bare one, and one that borrows.
     scene.repository("root/bare.git");
     assert_eq!(scene.judge("root/bare.git"), Ok(()));
@@ -612,6 +623,35 @@ fn hostile_repositories_are_denied() {
         ("a pack elsewhere", "repository-link", |scene, _| scene.link("root/.git/objects/pack/a.pack", "/x")),
         ("info elsewhere", "repository-link", |scene, _| scene.link("root/.git/info/attributes", "/etc/passwd")),
         ("a message elsewhere", "repository-link", |scene, _| scene.link("root/.git/MERGE_MSG", "/etc/passwd")),
+        ("a part of a worktree elsewhere", "repository-link", |scene, _| {
+            scene.write("root/.git/worktrees/x/HEAD", "");
+            scene.link("root/.git/worktrees/x/gitdir", "/etc/passwd");
+        }),
+        ("a part of a rebase elsewhere", "repository-link", |scene, _| {
+            scene.write("root/.git/rebase-merge/.git", "");
+            scene.link("root/.git/rebase-merge/head-name", "/etc/passwd");
+        }),
+        ("a remote elsewhere", "repository-link", |scene, _| {
+            scene.write("root/.git/remotes/y", "");
+            scene.link("root/.git/remotes/x", "/etc/passwd");
+        }),
+        ("what borrowed objects know elsewhere", "repository-link", |scene, _| {
+            scene.repository("root/bare");
+            scene.write("root/bare/objects/info/commit-graphs/x", "");
+            scene.link("root/bare/objects/info/commit-graphs/chain", "/etc/passwd");
+            scene.write("root/.git/objects/info/alternates", "../../bare/objects\n");
+        }),
+        ("deeper than anything", "repository-unreadable", |scene, _| {
+            scene.write(&format!("root/.git/refs/{}x", "d/".repeat(40)), "")
+        }),
+        ("more than anything", "repository-unreadable", |scene, _| {
+            for at in 0..17_000 {
+                scene.write(&format!("root/.git/refs/{}/{at}", at / 2000), "");
+            }
+        }),
+        ("a file without a working tree", "repository-config", |scene, _| {
+            scene.write("root/.git/config", "[core]bare=true\n[core]excludesFile=x\n")
+        }),
         ("bare around", "repository-config", |scene, _| {
             fs::remove_dir_all(scene.path("root/.git")).unwrap();
             scene.repository("root");
@@ -650,11 +690,68 @@ fn repositories_inside_are_found_in_every_index() {
         let bytes = fs::read(folder.path().join(".git/index")).unwrap();
         let id_bytes = if format == "sha1" { 20 } else { 32 };
         let wanted = ["deep/0/inner", "deep/100/inner", "deep/150/inner", "deep/50/inner"];
-        assert_eq!(index::gitlinks(&bytes, id_bytes).unwrap(), wanted, "{format} {version}");
-        assert_eq!(index::gitlinks(&bytes[..bytes.len() / 2], id_bytes), None);
-        assert_eq!(index::gitlinks(&bytes, 52 - id_bytes), None);
+        let found = Index::read(&bytes, id_bytes).unwrap();
+        assert_eq!(found.repositories, wanted, "{format} {version}");
+        let directories = ["deep", "deep/0", "deep/100", "deep/150", "deep/50"];
+        assert_eq!(found.directories, directories.map(str::to_owned).into(), "{format} {version}");
+        assert_eq!(Index::read(&bytes[..bytes.len() / 2], id_bytes), Err(Fault::Unreadable));
+        assert!(Index::read(&bytes, 52 - id_bytes).is_err());
         git(&["update-index", "--split-index"]);
-        assert_eq!(index::gitlinks(&fs::read(folder.path().join(".git/index")).unwrap(), id_bytes), None);
+        assert_eq!(Index::read(&fs::read(folder.path().join(".git/index")).unwrap(), id_bytes), Err(Fault::Unreadable));
+    }
+}
+
+/// An index of the second version with these paths, as git reads one whatever they are.
+fn index_of(paths: &[&str]) -> Vec<u8> {
+    let count = u32::try_from(paths.len()).unwrap();
+    let mut bytes = [b"DIRC".as_slice(), &2_u32.to_be_bytes(), &count.to_be_bytes()].concat();
+    for path in paths {
+        let mut entry = vec![0; 62];
+        entry[24..28].copy_from_slice(&0o100_644_u32.to_be_bytes());
+        entry.extend(path.as_bytes());
+        entry.resize((entry.len() + 1).next_multiple_of(8), 0);
+        bytes.extend(entry);
+    }
+    bytes.extend([0; 20]);
+    bytes
+}
+
+#[test]
+fn paths_of_an_index_stay_in_the_working_tree() {
+    for path in [
+        "../out/secret",
+        "/etc/passwd",
+        "a/../../x",
+        "a//b",
+        "./a",
+        "a/",
+        "a/.git/config",
+        ".GIT/config",
+        "..",
+        &"a/b".repeat(2000),
+    ] {
+        assert!(matches!(Index::read(&index_of(&["a", path]), 20), Err(Fault::Path(_))), "{path}");
+    }
+    assert!(Index::read(&index_of(&["..a/b", ".github/x", "a/.gitignore", "a.git/x", "..."]), 20).is_ok());
+    for reach in [Reach::Own, Reach::Inner] {
+        let scene = Scene::new();
+        scene.write("root/.git/index", index_of(&["../outside/.git/HEAD"]));
+        assert_eq!(scene.judge_as("root", reach).unwrap_err().code, "repository-outside");
+    }
+}
+
+#[test]
+fn files_are_not_reached_through_links() {
+    let scene = Scene::new();
+    scene.write("root/.git/index", index_of(&["a/b/c", "d/e/f", "x", "y/z/file"]));
+    scene.write("root/a/b/c", "");
+    scene.write("root/d", "no directory any more");
+    scene.link("root/x", "/etc/passwd");
+    assert_eq!(scene.judge_as("root", Reach::Own), Ok(()), "git shows where a link of its own leads, and does not follow it");
+    for name in ["root/a/b", "root/a", "root/y"] {
+        scene.link(name, "../outside");
+        assert_eq!(scene.judge_as("root", Reach::Own).unwrap_err().code, "repository-link", "{name}");
+        fs::remove_file(scene.path(name)).unwrap();
     }
 }
 
@@ -727,6 +824,17 @@ fn a_script_does_not_change_what_was_judged() {
             place: None,
         });
         assert_eq!(code(&request), wanted, "{target}");
+    }
+}
+
+/// git would count their paths from where it is started.
+#[test]
+fn settings_with_files_are_not_for_starts_inside_a_repository() {
+    let scene = Scene::new();
+    scene.write("root/.git/config", "[core]excludesFile=x\n");
+    assert_eq!(scene.code(), "fine");
+    for directory in ["root/.git", "root/.git/refs"] {
+        assert_eq!(scene.judge(directory).unwrap_err().code, "repository-config", "{directory}");
     }
 }
 
