@@ -311,8 +311,8 @@ impl<F: Files> Judge<'_, F> {
         }
     }
 
-    /// Nothing at or below the path is a link, which git follows anywhere, or a pipe, which it would wait for; apart from what
-    /// `is_passed` by its path from there.
+    /// Nothing at or below the path is a link, which git follows anywhere, or a pipe, which it would wait for. Hooks do not run and are
+    /// not looked at; nor are the directories that are passed by their paths from there.
     fn no_links(&self, root: &str, is_passed: fn(&str) -> bool) -> Judged {
         let (mut waiting, mut count) = (vec![String::new()], 0);
         while let Some(below) = waiting.pop() {
@@ -462,11 +462,11 @@ impl<F: Files> Judge<'_, F> {
     }
 }
 
-/// What of a repository is not looked at: hooks do not run, repositories of submodules are judged where git enters them, and for
-/// single objects see [`is_loose`].
+/// The directories of a repository that are not looked at: repositories of submodules are judged where git enters them, and for single
+/// objects see [`is_loose`].
 fn is_passed(below: &str) -> bool {
     match below.split('/').collect::<Vec<_>>()[..] {
-        ["hooks" | "modules"] | ["worktrees", _, "modules"] => true,
+        ["modules"] | ["worktrees", _, "modules"] => true,
         ["objects", name] => is_loose(name),
         _ => false,
     }
