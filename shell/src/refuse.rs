@@ -66,9 +66,7 @@ fn command(words: &[Word], numbers: &mut Numbers) -> Result<(), Refusal> {
         "read" | "unset" => args.iter().try_for_each(|arg| named(name, arg, numbers)),
         "set" => set(args),
         "exit" | "break" | "continue" => counted(name, args),
-        "wait" | "command" | "umask" | "ulimit" | "shift" | "break" | "continue"
-            if args.iter().any(|arg| arg.text().is_none()) =>
-        {
+        "wait" | "command" | "umask" | "ulimit" | "shift" if args.iter().any(|arg| arg.text().is_none()) => {
             Err(unsupported(&format!("`{name}` with a word that only the shell can tell")))
         }
         "wait" if args.iter().any(|arg| arg.text().is_some_and(|text| text.starts_with('-'))) => {
