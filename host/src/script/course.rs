@@ -17,6 +17,9 @@ use super::{
     program::{Found, ProgramFile, resolve},
 };
 
+/// Most programs that one script can name: each is held open from judging to the start, and systems usually let a process open 1024 files.
+const MOST_PROGRAMS: usize = 256;
+
 /// What a node of the script leads to.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Lead {
@@ -262,6 +265,12 @@ impl<'a> Course<'a> {
         let key = (name.contains('/').then(|| at.to_owned()), name);
         if let Some(found) = self.found.get(&key) {
             return Ok(found.clone());
+        }
+        if self.found.len() >= MOST_PROGRAMS {
+            return Err(Refusal::new(
+                "too-long",
+                format!("the script names more than {MOST_PROGRAMS} programs; send it in parts"),
+            ));
         }
         let found = resolve(name, self.site, at)?;
         self.found.insert(key, found.clone());

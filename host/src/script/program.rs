@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use rustix::io::Errno;
+
 use super::{
     PROGRAM_NOT_FOUND, Refusal, Site,
     held::{self, Identity},
@@ -91,21 +93,46 @@ pub(super) fn resolve(name: &str, site: &Site, cwd: &Path) -> Result<Found, Refu
     if name.is_empty() {
         return Err(not_found(name));
     }
-    let found = candidates.iter().find_map(|candidate| describe(candidate, site));
-    let mut found =
-        found.ok_or_else(|| if candidates.iter().any(|file| file.is_file()) { no_program(name) } else { not_found(name) })?;
-    found.program.looked_up = !name.contains('/') || is_looked_up(&found.program, site);
+    let mut found = first(&candidates, site)?
+        .ok_or_else(|| if candidates.iter().any(|file| file.is_file()) { no_program(name) } else { not_found(name) })?;
+    found.program.looked_up = !name.contains('/') || is_looked_up(&found.program, site)?;
     Ok(found)
 }
 
-fn is_looked_up(program: &Program, site: &Site) -> bool {
-    let Some(name) = Path::new(&program.name).file_name() else { return false };
-    let found = site.path.iter().find_map(|directory| describe(&directory.join(name), site));
-    found.is_some_and(|found| found.program.name == program.name)
+fn is_looked_up(program: &Program, site: &Site) -> Result<bool, Refusal> {
+    let Some(name) = Path::new(&program.name).file_name() else { return Ok(false) };
+    let candidates: Vec<PathBuf> = site.path.iter().map(|directory| directory.join(name)).collect();
+    Ok(first(&candidates, site)?.is_some_and(|found| found.program.name == program.name))
 }
 
-fn describe(candidate: &Path, site: &Site) -> Option<Found> {
-    let Opened { handle, path, identity, kind, head } = open(candidate).ok()?;
+/// The first of these that is a program. What could not be looked at is not passed over: a later one may be another program.
+fn first(candidates: &[PathBuf], site: &Site) -> Result<Option<Found>, Refusal> {
+    for candidate in candidates {
+        match open(candidate) {
+            Ok(opened) => {
+                if let Some(found) = describe(opened, candidate, site) {
+                    return Ok(Some(found));
+                }
+            }
+            Err(error) if is_no_program(&error) => {}
+            Err(error) => return Err(Refusal::new("can-not-open", format!("could not open {}: {error}", candidate.display()))),
+        }
+    }
+    Ok(None)
+}
+
+/// Whether this says of a file that it can not be run, and not of the system that it could not look.
+fn is_no_program(error: &io::Error) -> bool {
+    match Errno::from_io_error(error) {
+        Some(errno) => {
+            [Errno::NOENT, Errno::NOTDIR, Errno::ACCESS, Errno::PERM, Errno::LOOP, Errno::NAMETOOLONG].contains(&errno)
+        }
+        None => true,
+    }
+}
+
+fn describe(opened: Opened, candidate: &Path, site: &Site) -> Option<Found> {
+    let Opened { handle, path, identity, kind, head } = opened;
     let interpreter = interpreter(&head);
     // An interpreter that an agent could write is as good as a program that it could write.
     let is_inside = |file: &str| Path::new(file).canonicalize().is_ok_and(|file| site.contains(&file));

@@ -256,6 +256,17 @@ fn two_megabytes_are_refused() {
 }
 
 #[test]
+fn a_script_names_so_many_programs_and_no_more() {
+    let scene = scene();
+    for number in 0..=256 {
+        std::os::unix::fs::symlink("/usr/bin/env", scene.root.join(format!("tool-{number}"))).unwrap();
+    }
+    let text = |count: usize| (0..count).map(|number| format!("./tool-{number}; ./tool-{number}\n")).collect::<String>();
+    scene.script(&text(256)).unwrap();
+    assert_eq!(scene.script(&text(257)).unwrap_err().code, "too-long");
+}
+
+#[test]
 fn places_follow_links() {
     let Scene { site, root, folder: _folder } = scene();
     let inside = |word: &str| site.places(word, &root).iter().map(|place| (place.start, place.inside_roots)).collect::<Vec<_>>();
