@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use portcullis::{
@@ -175,6 +175,66 @@ fn a_stopped_warden_hinders_no_kill() {
     assert_eq!(wire.tell("kill_job", json!({ "job_id": job }))["status"], "killed");
     daemons.into_iter().for_each(gone);
     scene.deserted();
+}
+
+/// Whichever of the two is faster, the job or the report of its start: what the server does not list does not run.
+#[test]
+fn a_job_that_stops_its_warden_at_once_is_listed_or_killed() {
+    let scene = Scene::open("grace_ms = 0");
+    let mut wire = Wire::open(&scene);
+    let script = "sh -c 'kill -STOP $PPID; exec setsid -w sleep 1000'";
+    let asked: Vec<_> = (0..8).map(|_| wire.begin("execute_command", json!({ "command": script }))).collect();
+    let mut kills = Vec::new();
+    for asked in asked {
+        let result = wire.result(asked);
+        if result["isError"] == true {
+            assert!(result.to_string().contains("it took longer than"), "{result}");
+        } else {
+            kills.push(wire.begin("kill_job", json!({ "job_id": result["structuredContent"]["job_id"] })));
+        }
+    }
+    for kill in kills {
+        assert_eq!(wire.result(kill)["structuredContent"]["status"], "killed");
+    }
+    scene.deserted();
+}
+
+#[test]
+fn a_stopped_keeper_is_given_up_and_starts_nothing_later() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    wire.execute("sleep 1000");
+    let keeper = keeper_of(wire.pid());
+    let wardens = eventually("there is a spare warden", || Some(keepers_below(keeper)).filter(|wardens| wardens.len() == 2));
+    wardens.iter().chain([&keeper]).for_each(|id| signal(*id, Signal::STOP));
+    let asked = [(); 2].map(|()| wire.begin("execute_command", json!({ "command": "touch made" })));
+    for asked in asked {
+        let result = wire.result(asked).to_string();
+        assert!(result.contains("the process that starts jobs is gone"), "{result}");
+    }
+    let began = Instant::now();
+    wire.refused("execute_command", json!({ "command": "touch made" }));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    wardens.into_iter().chain([keeper]).for_each(gone);
+    scene.deserted();
+    assert!(!scene.root().join("made").exists());
+}
+
+/// A program of the same name in a later directory would be another program.
+#[test]
+fn who_can_open_no_more_files_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let scene = Scene::open(&format!("path = [{:?}]", folder.path()));
+    let names: Vec<_> = (0..200).map(|number| format!("tool-{number}")).collect();
+    names.iter().for_each(|name| symlink("/usr/bin/env", folder.path().join(name)).unwrap());
+    let mut command = std::process::Command::new("sh");
+    let check = scene.command(["check", &names.join("; ")]);
+    command.args(["-c", "ulimit -n 100; exec \"$0\" \"$@\""]).arg(check.get_program()).args(check.get_args());
+    command.current_dir(scene.root()).env_clear();
+    command.envs(check.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let done = crate::support::scene::Running::start(&mut command).done();
+    let said = format!("{}{}", done.stdout(), done.stderr);
+    assert!(said.contains("could not open") && said.contains("Too many open files"), "{said}");
 }
 
 #[test]

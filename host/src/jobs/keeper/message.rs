@@ -2,9 +2,13 @@
 //!
 //! ```text
 //! server ─▶ keeper   one byte with a socket, for whichever warden waits: a job is wanted
+//! warden ─▶ server   Report::Ready
 //! server ─▶ warden   an Order with its handles, once; then one byte for each signal
-//! warden ─▶ server   Report; the end of the stream: nobody of the job is left
+//! warden ─▶ server   other reports; the end of the stream: nobody of the job is left
 //! ```
+//!
+//! The order is sent only to a warden that said who it is, so that no job ever runs whose warden the server could not kill, and no order
+//! lies in a queue when the server has given up on it.
 //!
 //! Orders and reports are framed by their length, four bytes, little end first.
 
@@ -61,12 +65,15 @@ pub enum Target {
 /// What a warden says of its job.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Report {
+    /// There is no job yet, but a warden that waits for the order.
+    Ready {
+        /// Process id of the warden.
+        warden: u32,
+    },
     /// It runs.
     Started {
         /// Process id of its leader.
         leader: u32,
-        /// Process id of the warden.
-        warden: u32,
     },
     /// It does not run, and never did.
     Refused(Fault),
@@ -274,14 +281,17 @@ mod tests {
 
     #[test]
     fn reports_are_taken_one_by_one() {
-        let reports = [Report::Started { leader: 1, warden: 2 }, Report::Exited { status: 256, is_last: true }];
+        let reports = [Report::Ready { warden: 2 }, Report::Started { leader: 1 }, Report::Exited { status: 256, is_last: true }];
         let sent: Vec<u8> = reports.iter().flat_map(|report| frame(report).unwrap()).collect();
         let (mut read, mut found) = (Vec::new(), Vec::new());
         for byte in sent {
             read.push(byte);
             found.extend(unframe::<Report>(&mut read).unwrap());
         }
-        assert!(matches!(found[..], [Report::Started { leader: 1, warden: 2 }, Report::Exited { status: 256, is_last: true }]));
+        assert!(matches!(
+            found[..],
+            [Report::Ready { warden: 2 }, Report::Started { leader: 1 }, Report::Exited { status: 256, is_last: true }]
+        ));
         assert!(unframe::<Report>(&mut vec![1, 0, 0, 0, 9]).is_err());
     }
 }

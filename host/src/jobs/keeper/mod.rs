@@ -42,10 +42,7 @@ use std::{
 };
 
 use rustix::process::{Signal, getpid, set_child_subreaper};
-use tokio::{
-    io::{AsyncWriteExt, Interest},
-    net::UnixStream,
-};
+use tokio::{io::Interest, net::UnixStream, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use child::Child;
@@ -55,7 +52,7 @@ use message::{Fault, frame, send};
 pub use message::{Order, Target};
 pub use process::keep;
 
-/// How long the start of a job may take; most of it is the system's reading of the program.
+/// How long a warden may take to be ready, and then to start a job; most of that is the system's reading of the program.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 /// Between two rounds of killing what a dead keeper left.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -81,7 +78,7 @@ pub enum StartError {
     /// It was tried.
     #[error(transparent)]
     Refused(#[from] Fault),
-    /// It took too long; it does not run.
+    /// It took too long; whatever ran of it is killed.
     #[error("it took longer than {} s", START_DEADLINE.as_secs())]
     TooSlow,
     /// The way to the keeper failed.
@@ -118,40 +115,49 @@ impl Keeper {
         Ok(Self { socket, lost, _watch: over.drop_guard() })
     }
 
-    /// Starts a job. `handles` are those that an [`Order`] names.
+    /// Starts a job. `handles` are those that an [`Order`] names. If no warden is ready in time the keeper is given up, and all jobs with
+    /// it: it or the warden is stopped, and would be for every later job.
     ///
     /// # Cancel safety
     ///
-    /// What was started when this is dropped is killed.
+    /// What was started when this is dropped is killed, and nothing is started later.
     pub(super) async fn start_job(&self, order: &Order, handles: &[BorrowedFd<'_>]) -> Result<Child, StartError> {
         tokio::select! {
             biased;
             () = self.lost.cancelled() => Err(StartError::KeeperLost),
-            started = tokio::time::timeout(START_DEADLINE, self.ask_for(order, handles)) => started.map_err(|_| StartError::TooSlow)?,
+            started = self.start_in_time(order, handles) => started,
         }
     }
 
-    async fn ask_for(&self, order: &Order, handles: &[BorrowedFd<'_>]) -> Result<Child, StartError> {
+    async fn start_in_time(&self, order: &Order, handles: &[BorrowedFd<'_>]) -> Result<Child, StartError> {
         let order = frame(order)?;
+        let Ok(ready) = timeout(START_DEADLINE, self.ask_for_warden()).await else {
+            self.lost.cancel();
+            return Err(StartError::KeeperLost);
+        };
+        timeout(START_DEADLINE, ready?.start(&order, handles)).await.map_err(|_| StartError::TooSlow)?
+    }
+
+    async fn ask_for_warden(&self) -> Result<Child, StartError> {
         let (ours, its) = StdStream::pair()?;
         ours.set_nonblocking(true)?;
-        // The handles go with the first bytes, for which there is room, since nothing was sent yet.
-        let sent = send(&ours, &order, handles)?;
         let handed_over = self.socket.async_io(Interest::WRITABLE, || send(&*self.socket, &[0], &[its.as_fd()])).await;
         handed_over.map_err(|_| StartError::KeeperLost)?;
         drop(its);
-        let mut socket = UnixStream::from_std(ours)?;
-        socket.write_all(&order[sent..]).await?;
-        Child::start(socket).await
+        Child::ready(UnixStream::from_std(ours)?).await
     }
 }
 
-/// Waits for the end of the keeper, which comes before the server's only if somebody killed it, and then sees to what it left.
+/// Waits for the end of the keeper, which comes before the server's only if somebody killed it, or for it to be given up, and then sees to
+/// what it left.
 async fn watch(socket: Arc<UnixStream>, mut process: Process, lost: CancellationToken) {
     // It never says anything, so whatever can be read is the end.
-    while socket.readable().await.is_ok()
-        && socket.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-    {}
+    let ended = async {
+        while socket.readable().await.is_ok()
+            && socket.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        {}
+    };
+    lost.run_until_cancelled(ended).await;
     tracing::error!("the process that starts jobs is gone: all jobs are stopped, and nothing is started any more");
     lost.cancel();
     let clearing = tokio::task::spawn_blocking(move || {

@@ -145,8 +145,8 @@ impl Keeper {
                         self.spare = Some(warden);
                         self.wardens.insert(warden);
                     }
-                    // Tried again after a pause; whoever wants a job waits as long as that.
-                    Err(_) => {}
+                    // Tried again after a pause; whoever wants a job meanwhile is told, and need not take this process for dead.
+                    Err(errno) => warden::refuse_all(&self.socket, errno),
                 }
             }
             self.wait()?;

@@ -90,11 +90,11 @@ impl Pauses {
 /// # Errors
 ///
 /// The system makes no more processes.
-pub fn fork() -> io::Result<Option<Pid>> {
+pub fn fork() -> Result<Option<Pid>, Errno> {
     #[expect(unsafe_code, reason = "no safe function forks")]
     // SAFETY: only processes of a single thread get here, so that no lock is held by a thread that the new one does not have.
     let forked = unsafe { libc::fork() };
-    if forked < 0 { Err(last_error().into()) } else { Ok(Pid::from_raw(forked)) }
+    if forked < 0 { Err(last_error()) } else { Ok(Pid::from_raw(forked)) }
 }
 
 /// Marks every descriptor from 3 on to be closed when a program is executed, or closes them at once. Allocates nothing.

@@ -16,7 +16,7 @@ use rustix::{
 use super::{
     execute::execute,
     family,
-    message::{Fault, Report, frame, receive, receive_order, send},
+    message::{Fault, Report, Step, frame, receive, receive_order, send},
     system::{Pauses, Signals},
 };
 
@@ -57,6 +57,9 @@ pub fn run(jobs: OwnedFd, taken: OwnedFd, signals: Signals, keeper: Pid) -> io::
     rustix::io::write(&taken, &1_u64.to_ne_bytes())?;
     // Who holds it would keep the server from seeing the keeper's end.
     drop((jobs, taken));
+    let number = |pid: Pid| pid.as_raw_nonzero().get().unsigned_abs();
+    // Before anything of the job runs, which could stop this process and with it every report.
+    tell(Some(&socket), &Report::Ready { warden: number(getpid()) });
     let started = match receive_order(&socket) {
         Ok(None) => return Ok(()),
         Ok(Some((order, handles))) => execute(&order, &handles),
@@ -64,8 +67,7 @@ pub fn run(jobs: OwnedFd, taken: OwnedFd, signals: Signals, keeper: Pid) -> io::
     };
     match started {
         Ok(leader) => {
-            let number = |pid: Pid| pid.as_raw_nonzero().get().unsigned_abs();
-            tell(Some(&socket), &Report::Started { leader: number(leader), warden: number(getpid()) });
+            tell(Some(&socket), &Report::Started { leader: number(leader) });
             Warden { signals, socket: Some(socket), keeper, leader, is_ending: false, pauses: Pauses::new() }.watch()
         }
         Err(fault) => {
@@ -77,16 +79,29 @@ pub fn run(jobs: OwnedFd, taken: OwnedFd, signals: Signals, keeper: Pid) -> io::
 
 /// The socket of the next job. None: the server or the keeper is gone.
 fn await_job(jobs: &OwnedFd, signals: &Signals, keeper: Pid) -> io::Result<Option<OwnedFd>> {
-    let mut handles = Vec::new();
     while getppid() == Some(keeper) {
         signals.wait(&[(jobs, PollFlags::IN)], None)?;
-        match receive(jobs, &mut [0], &mut handles) {
-            Ok(1..) if !handles.is_empty() => return Ok(handles.pop()),
+        match next_job(jobs) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(_) | Err(_) => return Ok(None),
+            Ok(job) => return Ok(job),
+            Err(_) => return Ok(None),
         }
     }
     Ok(None)
+}
+
+/// The socket of a job that is wanted. None: the server is gone.
+fn next_job(jobs: &OwnedFd) -> io::Result<Option<OwnedFd>> {
+    let mut handles = Vec::new();
+    let received = receive(jobs, &mut [0], &mut handles)?;
+    Ok(handles.pop().filter(|_| received > 0))
+}
+
+/// Says of every job that is wanted now that the system makes no process for it. To be called where there is no warden.
+pub fn refuse_all(jobs: &OwnedFd, errno: Errno) {
+    while let Ok(Some(socket)) = next_job(jobs) {
+        tell(Some(&socket), &Report::Refused(Fault::System { step: Step::Process, errno: errno.raw_os_error() }));
+    }
 }
 
 /// Whoever does not listen any more is told nothing.
@@ -150,5 +165,32 @@ impl Warden {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Read, os::unix::net::UnixStream};
+
+    use super::*;
+    use crate::jobs::keeper::message::unframe;
+
+    #[test]
+    fn without_a_process_every_waiting_job_is_refused() {
+        let (ours, jobs) = UnixStream::pair().unwrap();
+        jobs.set_nonblocking(true).unwrap();
+        let wanted = [(); 3].map(|()| {
+            let (server, warden) = UnixStream::pair().unwrap();
+            send(&ours, &[0], &[warden.as_fd()]).unwrap();
+            server
+        });
+        refuse_all(&jobs.into(), Errno::AGAIN);
+        for mut server in wanted {
+            let mut read = Vec::new();
+            server.read_to_end(&mut read).unwrap();
+            let report = unframe(&mut read).unwrap().unwrap();
+            let Report::Refused(fault) = report else { panic!("{report:?}") };
+            assert!(fault.to_string().starts_with("making a process: "), "{fault}");
+        }
     }
 }
