@@ -5,7 +5,7 @@ use std::{
     fs, io,
 };
 
-use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgid, getpgrp, getpid, kill_process_group, waitid};
 
 /// A line of the process table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,10 @@ struct Member {
 /// There is no process table.
 pub fn signal(signal: Signal, spared: &HashSet<Pid>) -> io::Result<usize> {
     let own = getpgrp();
-    let table: Vec<Member> = table()?.into_iter().filter(|member| !spared.contains(&member.id)).collect();
+    let mut table = table()?;
+    let seen: HashSet<Pid> = table.iter().map(|member| member.id).collect();
+    table.extend(children().into_iter().filter(|child| !seen.contains(&child.id)));
+    let table: Vec<Member> = table.into_iter().filter(|member| !spared.contains(&member.id)).collect();
     let reached = descendants(getpid(), &table).filter(|member| !member.is_over && member.group != own);
     let groups: HashSet<Pid> = reached.map(|member| member.group).collect();
     // A group that is gone by now, or belongs to somebody else's processes, takes nothing; the next look tells.
@@ -56,15 +59,35 @@ fn table() -> io::Result<Vec<Member>> {
     Ok(processes.filter_map(|process| member(&fs::read(process.path().join("stat")).ok()?)).collect())
 }
 
+/// The children of this process, also those that the table hides from it: where `/proc` is mounted with `hidepid`, processes of the same
+/// user that nobody may trace. Whatever descends from a hidden one becomes a child when that is killed. None where the kernel does not list
+/// children.
+fn children() -> Vec<Member> {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let ids: Vec<Pid> = lists.flat_map(|list| list.split_ascii_whitespace().filter_map(pid).collect::<Vec<_>>()).collect();
+    ids.into_iter().filter_map(child).collect()
+}
+
+fn child(id: Pid) -> Option<Member> {
+    // Only looked at: whoever is the one to ask how it ended still can.
+    let looking = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let is_over = waitid(WaitId::Pid(id), looking).is_ok_and(|ended| ended.is_some());
+    Some(Member { id, parent: getpid(), group: getpgid(Some(id)).ok()?, is_over })
+}
+
+fn pid(text: &str) -> Option<Pid> {
+    Pid::from_raw(text.parse().ok()?)
+}
+
 /// Reads `id (name) state parent group …`; the name can hold anything, brackets too.
 fn member(stat: &[u8]) -> Option<Member> {
     let (id, _) = stat.split_at_checked(stat.iter().position(|byte| *byte == b' ')?)?;
     let behind = stat.get(memchr::memrchr(b')', stat)? + 1..)?;
     let mut fields = std::str::from_utf8(behind).ok()?.split_ascii_whitespace();
     let is_over = matches!(fields.next()?, "Z" | "X");
-    let number = |field: &str| Pid::from_raw(field.parse().ok()?);
-    let id = number(std::str::from_utf8(id).ok()?)?;
-    Some(Member { id, is_over, parent: number(fields.next()?)?, group: number(fields.next()?)? })
+    let id = pid(std::str::from_utf8(id).ok()?)?;
+    Some(Member { id, is_over, parent: pid(fields.next()?)?, group: pid(fields.next()?)? })
 }
 
 #[cfg(test)]
@@ -77,6 +100,18 @@ mod tests {
 
     fn of(id: i32, parent: i32) -> Member {
         Member { id: pid(id), parent: pid(parent), group: pid(id), is_over: false }
+    }
+
+    #[test]
+    fn children_are_listed_without_the_table() {
+        let mut process = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let id = pid(i32::try_from(process.id()).unwrap());
+        let listed = || children().into_iter().find(|child| child.id == id);
+        assert_eq!(listed(), Some(Member { id, parent: getpid(), group: getpgrp(), is_over: false }));
+        process.kill().unwrap();
+        while listed().is_some_and(|child| !child.is_over) {}
+        process.wait().unwrap();
+        assert_eq!(listed(), None);
     }
 
     #[test]
