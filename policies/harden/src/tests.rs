@@ -202,7 +202,7 @@ fn the_packs_of_the_allowlist_want_this_very_form() {
             let rules = parts.map(|part| &pack["parts"][part.as_str().unwrap()]).chain([command]);
             let wanted = rules
                 .filter_map(|rule| rule.get("prefix"))
-                .last()
+                .next_back()
                 .map_or(Vec::new(), |prefix| prefix.as_array().unwrap().clone());
             assert_eq!(toml::Value::from(wanted), toml::Value::from(switches(name).to_vec()), "{name}");
         }
