@@ -18,9 +18,8 @@ fn filter(criterion: &mut Criterion) {
     let runtime = common::runtime();
     let config = common::config(folder.path());
     let chain = runtime.block_on(load_chain(&config)).expect("the default policies");
-    let Decision::Approved(approved) = runtime.block_on(chain.decide(common::request(&config, "ls"))).decision else {
-        panic!("`ls` is approved")
-    };
+    let request = runtime.block_on(common::request(&chain, &config, "ls"));
+    let Decision::Approved(approved) = runtime.block_on(chain.decide(request)).decision else { panic!("`ls` is approved") };
     let plain = common::log_lines(BYTES);
     let mut group = criterion.benchmark_group("filter");
     group.throughput(Throughput::Bytes(BYTES as u64)).sample_size(10);

@@ -124,7 +124,7 @@ fn product(pattern: &[Vec<String>]) -> Result<Vec<Vec<String>>, String> {
     }
     let begin = vec![Vec::new()];
     Ok(pattern.iter().fold(begin, |all, words| {
-        let longer = |begin: Vec<String>| words.iter().map(move |word| [begin.as_slice(), &[word.clone()]].concat());
+        let longer = |begin: Vec<String>| words.iter().map(move |word| [begin.as_slice(), std::slice::from_ref(word)].concat());
         all.into_iter().flat_map(longer).collect()
     }))
 }
