@@ -133,7 +133,7 @@ impl Script {
         let mut tree = self.tree.clone();
         edits.iter().try_for_each(|edit| self.edit(&mut tree, edit))?;
         tree.compact();
-        check_size(&tree)?;
+        check_size(&tree, MOST_SHELL_BYTES)?;
         *self = Self::new(std::mem::take(&mut self.source), tree, site, cwd)?;
         Ok(())
     }
@@ -193,7 +193,7 @@ pub fn tree_of_words(words: &[OsString]) -> Result<Tree, Refusal> {
     let words = words.into_iter().map(Word::literal).collect();
     let kind = Kind::Command { assignments: Vec::new(), words };
     let tree = Tree { nodes: vec![Syntax { parent: None, role: Role::Root, kind, redirects: Vec::new() }] };
-    check_size(&tree)?;
+    check_size(&tree, MOST_COMMAND_BYTES)?;
     Ok(tree)
 }
 
@@ -208,7 +208,7 @@ pub fn source_of(tree: &Tree) -> String {
 ///
 /// It is too long, or holds a NUL byte.
 pub fn check_text(text: &str) -> Result<(), Refusal> {
-    check_bytes(text.len(), text.contains('\0'))
+    check_bytes(text.len(), MOST_COMMAND_BYTES, text.contains('\0'))
 }
 
 fn renderer<'a>(tree: &'a Tree, leads: &'a [Lead]) -> Renderer<'a, impl Fn(Id) -> Resolved<'a>> {
@@ -248,8 +248,8 @@ fn assign(assignments: &mut Vec<Assignment>, name: &str, value: &str) -> Result<
     Ok(())
 }
 
-/// What has to hold of the words of every command, wherever they come from.
-fn check_size(tree: &Tree) -> Result<(), Refusal> {
+/// What has to hold of the words of every command, wherever they come from. What policies add may go beyond what a client may send.
+fn check_size(tree: &Tree, most: usize) -> Result<(), Refusal> {
     let mut bytes = 0;
     for node in &tree.nodes {
         let words = node.kind.words();
@@ -258,16 +258,16 @@ fn check_size(tree: &Tree) -> Result<(), Refusal> {
         }
         let has_nul = words.iter().any(|word| word.prefix().contains('\0'));
         bytes += words.iter().map(|word| word.prefix().len()).sum::<usize>();
-        check_bytes(bytes, has_nul)?;
+        check_bytes(bytes, most, has_nul)?;
     }
     Ok(())
 }
 
-fn check_bytes(bytes: usize, has_nul: bool) -> Result<(), Refusal> {
-    if bytes > MOST_COMMAND_BYTES {
+fn check_bytes(bytes: usize, most: usize, has_nul: bool) -> Result<(), Refusal> {
+    if bytes > most {
         return Err(Refusal::new(
             "too-long",
-            format!("the command has {bytes} bytes; at most {MOST_COMMAND_BYTES} are judged; put long data into a file"),
+            format!("the command has {bytes} bytes; at most {most} are judged; put long data into a file"),
         ));
     }
     if has_nul {
