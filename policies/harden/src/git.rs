@@ -44,6 +44,9 @@ pub const PREFIX: &[&str] = &[
     "protocol.allow=never",
     "-c",
     "submodule.recurse=false",
+    // The index holds it, with names of directories that git lists unasked, `../out` among them.
+    "-c",
+    "core.untrackedCache=false",
     "-c",
     "color.ui=false",
 ];

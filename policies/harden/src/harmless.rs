@@ -89,6 +89,7 @@ const PLAIN: &[(&str, &[&str])] = &[
             "sshcommand",
             "symlinks",
             "trustctime",
+            // Overridden.
             "untrackedcache",
             "usereplacerefs",
             "warnambiguousrefs",
