@@ -212,6 +212,8 @@ impl Redaction {
             Step::Ends(end) => {
                 piece.at = end;
                 self.state = State::Text;
+                // As if the line began there: what stands before it is not shown.
+                self.goes_on_as_netrc(piece.text.from(end));
             }
             Step::Foreign(paused) => self.show(key, paused, piece),
         }
