@@ -315,8 +315,10 @@ impl Bench {
 
     /// Puts a program in the place of what is there, as `mv` does.
     fn install(&self, name: &str, content: &[u8]) {
-        let new = self.at("bin").join(format!(".{name}"));
-        fs::write(&new, content).unwrap();
+        let (draft, new) = (self.at("bin").join(format!(".{name}.draft")), self.at("bin").join(format!(".{name}")));
+        fs::write(&draft, content).unwrap();
+        // By a process of its own: a file that this one had open for writing could not be executed while another test forks.
+        assert!(std::process::Command::new("cp").arg(&draft).arg(&new).status().unwrap().success());
         fs::set_permissions(&new, Permissions::from_mode(0o755)).unwrap();
         fs::rename(new, self.at("bin").join(name)).unwrap();
     }

@@ -220,16 +220,21 @@ mod tests {
         assert!(refused.contains("131072 bytes"), "{refused}");
     }
 
+    /// By a process of its own: a file that this one had open for writing could not be executed while another test forks.
+    fn copy(from: &str, to: &Path) {
+        assert!(std::process::Command::new("cp").arg(from).arg(to).status().unwrap().success());
+    }
+
     #[test]
     fn a_program_of_the_text_must_be_what_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tool");
-        std::fs::copy("/usr/bin/echo", &path).unwrap();
+        copy("/usr/bin/echo", &path);
         let programs = vec![Arc::new(ProgramFile::open(&path).unwrap())];
         let text = format!("{} one", path.display());
         assert_eq!(in_shell(&text, &[], programs.clone()).unwrap(), "one\n");
         std::fs::remove_file(&path).unwrap();
-        std::fs::copy("/usr/bin/env", &path).unwrap();
+        copy("/usr/bin/env", &path);
         let refused = in_shell(&text, &[], programs).unwrap_err();
         assert!(refused.contains("tool is not what it was"), "{refused}");
     }
