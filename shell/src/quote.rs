@@ -20,20 +20,11 @@ pub(crate) fn single(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// As it must stand inside double quotes within braces.
-pub(crate) fn in_double_quotes(text: &str) -> String {
-    escaped(text, |c| "$`\"\\}".contains(c))
-}
-
 /// As it must stand in a pattern, to mean itself.
 pub(crate) fn in_pattern(text: &str) -> String {
-    escaped(text, |c| c.is_ascii() && !c.is_ascii_alphanumeric() && !"_.".contains(c))
-}
-
-fn escaped(text: &str, must_be: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if must_be(c) {
+        if c.is_ascii() && !c.is_ascii_alphanumeric() && !"_.".contains(c) {
             out.push('\\');
         }
         out.push(c);

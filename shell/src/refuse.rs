@@ -153,6 +153,16 @@ fn plain_default(word: &Word) -> Result<(), Refusal> {
     if word.0.iter().all(is_known) { Ok(()) } else { Err(unsupported("more than plain text and variables inside `${x:-…}`")) }
 }
 
+/// What may replace a pattern: newer shells put what was matched in the place of `&`.
+fn plain_replacement(word: &Word) -> Result<(), Refusal> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.,:@%+=-".contains(c);
+    if word.text().is_some_and(|text| text.chars().all(is_plain)) {
+        Ok(())
+    } else {
+        Err(unsupported("a replacement in `${x/…}` of other than letters, digits and `_.,:@%+=-`"))
+    }
+}
+
 /// What may stand in a pattern inside `${x…}`: the same, for the same reason, and what means something in patterns.
 fn plain_pattern(word: &Word) -> Result<(), Refusal> {
     let is_plain = |c: char| c.is_alphanumeric() || " _.,:@%+=/#*?![]^~-".contains(c);
@@ -213,7 +223,9 @@ impl Numbers {
         match piece {
             Piece::Arithmetic { expression, .. } => self.used_by(expression),
             Piece::Parameter { operation: Operation::Default(_, word), .. } => plain_default(word),
-            Piece::Parameter { operation: Operation::Trim(_, pattern) | Operation::Replace(_, pattern, _), .. } => {
+            Piece::Parameter { operation: Operation::Trim(_, pattern), .. } => plain_pattern(pattern),
+            Piece::Parameter { operation: Operation::Replace(_, pattern, with), .. } => {
+                plain_replacement(with)?;
                 plain_pattern(pattern)
             }
             _ => Ok(()),

@@ -2,7 +2,7 @@
 
 use crate::{
     Arm, Direction, Id, Kind, Mode, Operation, Piece, Redirect, TestPart, Tree, Word,
-    quote::{in_double_quotes, in_pattern, quote, quote_program, single},
+    quote::{in_pattern, quote, quote_program, single},
 };
 
 /// What a command's words lead to, to be written in their place.
@@ -223,7 +223,8 @@ impl<'a, R: Fn(Id) -> Resolved<'a>> Renderer<'a, R> {
             Operation::Length => format!("${{#{name}}}"),
             Operation::Default(sign, word) => {
                 let piece = |piece: &Piece| match piece {
-                    Piece::Literal(text) if quoted => in_double_quotes(text),
+                    // No escape is safe in there; what would need one is refused.
+                    Piece::Literal(text) if quoted => text.clone(),
                     piece if quoted => self.expansion(piece),
                     piece => self.piece(piece),
                 };

@@ -450,6 +450,12 @@ impl Word {
 }
 
 impl Piece {
+    /// Whether it makes a word even if it becomes nothing.
+    #[cfg(any(test, target_family = "wasm", feature = "unconfined"))]
+    pub(crate) fn is_kept(&self) -> bool {
+        matches!(self, Self::Pattern(_)) || self.is_one()
+    }
+
     fn is_one(&self) -> bool {
         match self {
             Self::Literal(_) | Self::Tilde(_) | Self::Process(_) => true,

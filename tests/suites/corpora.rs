@@ -136,14 +136,10 @@ fn the_bypasses_would_have_their_effect() {
     let count = all.len();
     let effective = in_parts(all, |(_, command)| {
         let scene = planted();
-        let done = plainly(&scene.root(), &format!("timeout 5 bash -c {} < /dev/null", shell_quoted(&command)));
+        let done = plainly(&scene.root(), &format!("timeout 5 bash -c {} < /dev/null", portcullis_shell::quote(&command)));
         harm(&scene, &done.stdout)
     });
     assert!(effective.len() * 10 >= count * 7, "only {} of {count} do anything even without portcullis", effective.len());
-}
-
-fn shell_quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[test]

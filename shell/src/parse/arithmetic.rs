@@ -6,7 +6,7 @@ use brush_parser::ast::{
 
 use super::syntax_error;
 use crate::{
-    Refusal,
+    Refusal, is_variable_name,
     refuse::{never, unsupported},
 };
 
@@ -38,7 +38,7 @@ fn without_dollars(source: &str) -> Result<String, Refusal> {
         let end = from.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(from.len());
         let name = &from[..end];
         let closes = braced.is_none() || from[end..].starts_with('}');
-        if !is_name(name) || !closes {
+        if !is_variable_name(name) || !closes {
             return Err(never("arithmetic on anything but numbers and plain variables"));
         }
         out.push(' ');
@@ -51,10 +51,6 @@ fn without_dollars(source: &str) -> Result<String, Refusal> {
         return Err(never("arithmetic on anything but numbers and plain variables"));
     }
     Ok(out)
-}
-
-fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
 }
 
 /// A number that shell and parser could read in different bases.

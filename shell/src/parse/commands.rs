@@ -13,7 +13,7 @@ use crate::{
 
 /// Builtins whose arguments of the form `NAME=value` the shell reads as assignments.
 const DECLARING: [&str; 2] = ["export", "readonly"];
-/// What the grammar makes a command of in the background or in sequence.
+/// What a node is made of, without its place in the table.
 type Made = Result<(Kind, Vec<Redirect>), Refusal>;
 
 /// The commands of a text, one after the other.

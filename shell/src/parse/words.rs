@@ -243,10 +243,6 @@ impl Builder {
             SubstringMatchKind::Anywhere => "//",
         };
         let with = self.word(&with.unwrap_or_default(), Use::Default, id)?;
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.,:@%+=-".contains(c);
-        if !with.text().is_some_and(|text| text.chars().all(is_plain)) {
-            return Err(unsupported("a replacement in `${x/…}` of other than letters, digits and `_.,:@%+=-`"));
-        }
         let pattern = self.pattern(pattern, id)?;
         if pattern.text() == Some("") {
             return Err(unsupported("`${x/…}` with nothing to look for"));
@@ -257,18 +253,9 @@ impl Builder {
         Ok(Operation::Replace(sign.to_owned(), pattern, with))
     }
 
-    /// A pattern inside `${x…}`; a slash would end the one of a replacement.
+    /// A pattern inside `${x…}`.
     fn pattern(&mut self, source: &str, id: Id) -> Result<Word, Refusal> {
-        let word = self.word(source, Use::InnerPattern, id)?;
-        let is_odd = |piece: &Piece| match piece {
-            Piece::Literal(text) => text.contains('\\') || text.chars().any(char::is_control),
-            Piece::Pattern(_) => false,
-            _ => true,
-        };
-        if word.0.iter().any(is_odd) {
-            return Err(unsupported("a pattern with a backslash or an expansion inside `${x…}`"));
-        }
-        Ok(word)
+        self.word(source, Use::InnerPattern, id)
     }
 }
 
@@ -308,7 +295,7 @@ impl Pieces {
 
     fn push(&mut self, piece: Piece) {
         // The empty text of opened quotes means nothing beside something else.
-        if matches!(self.list.last(), Some(Piece::Literal(text)) if text.is_empty()) && is_kept(&piece) {
+        if matches!(self.list.last(), Some(Piece::Literal(text)) if text.is_empty()) && piece.is_kept() {
             self.list.pop();
         }
         self.list.push(piece);
@@ -317,7 +304,7 @@ impl Pieces {
     fn literal(&mut self, text: &str) {
         match self.list.last_mut() {
             Some(Piece::Literal(before)) => before.push_str(text),
-            Some(last) if text.is_empty() && is_kept(last) => {}
+            Some(last) if text.is_empty() && last.is_kept() => {}
             _ => self.list.push(Piece::Literal(text.to_owned())),
         }
     }
@@ -378,16 +365,6 @@ impl Pieces {
 fn is_plain(source: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+:,./-".contains(&byte);
     !source.is_empty() && source.bytes().all(is_plain)
-}
-
-/// Whether a piece makes a word even if it becomes nothing.
-fn is_kept(piece: &Piece) -> bool {
-    match piece {
-        Piece::Literal(_) | Piece::Process(_) | Piece::Tilde(_) => true,
-        Piece::Pattern(_) => true,
-        Piece::Parameter { quoted, name, .. } => *quoted && name != "@" && !name.ends_with("[@]"),
-        Piece::Command { quoted, .. } | Piece::Arithmetic { quoted, .. } => *quoted,
-    }
 }
 
 fn word_options() -> ParserOptions {
