@@ -3,6 +3,7 @@
 //! Nothing is started but an [`Approved`](crate::policy::Approved), and nothing is kept of its output but [`Chunk`]s. One task owns
 //! each child; everybody else holds a [`Job`], which tells its status and output.
 
+mod history;
 mod intake;
 mod job;
 mod keeper;
@@ -19,6 +20,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+pub use history::{History, Record};
 pub use job::{Beginning, Job, Reading};
 use keeper::StartError;
 pub use keeper::{Keeper, THIS_PROGRAM, keep};
@@ -56,6 +58,8 @@ pub enum State {
     Killed,
     /// Stopped because its time was up.
     TimedOut,
+    /// Its server died; nothing of it was left running.
+    Lost,
 }
 
 impl State {
@@ -73,7 +77,14 @@ impl State {
             Self::Failed => "failed",
             Self::Killed => "killed",
             Self::TimedOut => "timed_out",
+            Self::Lost => "lost",
         }
+    }
+
+    /// The state of this name.
+    fn named(name: &str) -> Option<Self> {
+        let all = [Self::Queued, Self::Running, Self::Completed, Self::Failed, Self::Killed, Self::TimedOut, Self::Lost];
+        all.into_iter().find(|state| state.name() == name)
     }
 }
 
