@@ -193,14 +193,15 @@ def measure(make, folder, megabytes):
     rows = {}
     server = make()
     rows["start to first answer, ms"] = server.started_in * 1000
-    server.call("list_jobs")
+    server.wait(server.start("true"))
+    rows["start to the end of the first job, ms"] = (time.perf_counter() - server.began) * 1000
     time.sleep(1)
     rows["resident at rest, MB"] = server.resident_mb()
     rows["`execute_command` of `true`, ms"] = timed(lambda: server.start("true"), 40)
     # mcp-background-job counts jobs that have ended until somebody asks for them.
     for job in server.call("list_jobs")["jobs"]:
         server.wait(job["job_id"])
-    rows["`list_jobs` of 40 jobs, ms"] = timed(lambda: server.call("list_jobs"), 50)
+    rows["`list_jobs` of 41 jobs, ms"] = timed(lambda: server.call("list_jobs"), 50)
     job, span = long_output(server, megabytes)
     rows[f"a job that prints {megabytes} MB, ms"] = span
     rows["`tail_job_output`, 50 lines of it, ms"] = timed(lambda: server.call("tail_job_output", job_id=job, lines=50), 30)
@@ -257,7 +258,10 @@ def main():
         "mcp-background-job": lambda: Server(seed, root, seed_environment),
         "portcullis": lambda: Server(gate, root, base),
     }
-    makers["portcullis"]().close()
+    # The first start compiles the policies; from then on they are taken from the cache.
+    warm = makers["portcullis"]()
+    warm.wait(warm.start("true"))
+    warm.close()
     taken = {name: [] for name in makers}
     for _ in range(options.rounds):
         for name, make in makers.items():
