@@ -9,6 +9,8 @@ const FIXED_BYTES: usize = 40;
 const GITLINK: u32 = 0o160_000;
 /// Set in the flags of an entry that has more of them.
 const EXTENDED: u16 = 0x4000;
+/// The bits of the flags that hold the length of the path. All of them set: as far as the NUL.
+const PATH_LENGTH: u16 = 0x0fff;
 /// Most bytes of a path, which is as many as the system opens. Without it, shared beginnings would make a small index a huge one.
 const MOST_PATH_BYTES: usize = 4096;
 /// Most directories, each of which is looked at.
@@ -26,7 +28,7 @@ pub struct Index {
 /// Why nobody can say what git would do with an index.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is none, is cut, has entries in another file, whole directories for entries, or is too large.
+    /// It is none, is cut, has entries in another file, whole directories for entries, or other lengths than it says, or is too large.
     Unreadable,
     /// The path of an entry, which could lead out of the working tree. git refuses to write such a one, and reads it unasked.
     Path(String),
@@ -102,6 +104,11 @@ impl<'a> Reader<'a> {
         let kept = if version == 4 { path.len().checked_sub(self.varint()?)? } else { 0 };
         path.truncate(kept);
         path.extend(self.text()?);
+        // git takes the number's word for it, also where that goes beyond the NUL.
+        let length = flags & PATH_LENGTH;
+        if length != PATH_LENGTH && usize::from(length) != path.len() {
+            return None;
+        }
         if version < 4 {
             self.align(begin);
         }

@@ -708,6 +708,7 @@ fn index_of(paths: &[&str]) -> Vec<u8> {
     for path in paths {
         let mut entry = vec![0; 62];
         entry[24..28].copy_from_slice(&0o100_644_u32.to_be_bytes());
+        entry[60..].copy_from_slice(&u16::try_from(path.len().min(0xfff)).unwrap().to_be_bytes());
         entry.extend(path.as_bytes());
         entry.resize((entry.len() + 1).next_multiple_of(8), 0);
         bytes.extend(entry);
@@ -738,6 +739,21 @@ fn paths_of_an_index_stay_in_the_working_tree() {
         scene.write("root/.git/index", index_of(&["../outside/.git/HEAD"]));
         assert_eq!(scene.judge_as("root", reach).unwrap_err().code, "repository-outside");
     }
+}
+
+/// git takes as many bytes for a path as the entry says, whatever is in them.
+#[test]
+fn a_path_of_an_index_is_as_long_as_it_says() {
+    let index = index_of(&["a.txt", "b.txt"]);
+    assert!(Index::read(&index, 20).is_ok());
+    for length in [0_u16, 4, 6, 72, 0xffe] {
+        let mut index = index.clone();
+        index[12 + 60..12 + 62].copy_from_slice(&length.to_be_bytes());
+        assert_eq!(Index::read(&index, 20), Err(Fault::Unreadable), "{length}");
+    }
+    let mut to_the_nul = index;
+    to_the_nul[12 + 60..12 + 62].copy_from_slice(&0xfff_u16.to_be_bytes());
+    assert!(Index::read(&to_the_nul, 20).is_ok());
 }
 
 #[test]
@@ -805,6 +821,30 @@ fn a_script_does_not_change_what_was_judged() {
         let message = request.nodes[1].args.last_mut().unwrap();
         message.word = Word::Dynamic(Expansion { source: "$(cat)".to_owned(), prefix: String::new(), one_word });
         assert_eq!(code(&request), wanted);
+    }
+    let (switch, status) = (&["git", "switch", "x"][..], &["git", "status"][..]);
+    assert_eq!(code(&script(&[switch, status])), "git-after-git");
+    assert_eq!(code(&script(&[&["git", "rm", "x"], status])), "git-after-git");
+    assert_eq!(code(&script(&[&["git", "config", "a.b", "c"], status])), "git-after-git");
+    assert_eq!(code(&script(&[status, switch])), judged);
+    for (kind, wanted) in [(portcullis_sdk::NodeKind::Pipeline, "git-after-git"), (portcullis_sdk::NodeKind::And, judged)] {
+        let mut request = script(&[status, status, switch]);
+        let around = &mut request.nodes[0];
+        (around.kind, around.program, around.resolved) = (kind, None, None);
+        around.args.clear();
+        around.assignments.clear();
+        request.nodes[1].parent = Some(0);
+        assert_eq!(code(&request), wanted, "{kind:?}");
+    }
+    for (words, wanted) in [
+        (["mv", "x", ".git/commondir"], "git-operand"),
+        (["mv", "x", "sub/.GIT/config"], "git-operand"),
+        (["mv", "x", "own/commondir"], "git-operand"),
+        (["restore", "--", ".git/config"], "git-operand"),
+        (["mv", "x", "config"], judged),
+        (["diff", "--", ".git/config"], judged),
+    ] {
+        assert_eq!(code(&script(&[&[&["git"], &words[..]].concat()])), wanted, "{words:?}");
     }
     let mut looped = script(&[add, add]);
     let around = &mut looped.nodes[0];
