@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 
 /// What stands in an entry in front of the name of its object.
 const FIXED_BYTES: usize = 40;
-/// The mode of an entry that is a repository of its own.
+/// The mode of an entry that is a repository of its own. git asks for no more than the kind in it.
 const GITLINK: u32 = 0o160_000;
+/// The modes of files, programs and links.
+const FILES: [u32; 3] = [0o100_644, 0o100_755, 0o120_000];
 /// Set in the flags of an entry that has more of them.
 const EXTENDED: u16 = 0x4000;
 /// The bits of the flags that hold the length of the path. All of them set: as far as the NUL.
@@ -28,7 +30,7 @@ pub struct Index {
 /// Why nobody can say what git would do with an index.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is none, is cut, has entries in another file, whole directories for entries, or other lengths than it says, or is too large.
+    /// It is none, is cut, has entries in another file, entries of other kinds or lengths than it says, or is too large.
     Unreadable,
     /// The path of an entry, which could lead out of the working tree. git refuses to write such a one, and reads it unasked.
     Path(String),
@@ -52,8 +54,8 @@ impl Index {
     }
 
     fn add(&mut self, mode: u32, path: &[u8]) -> Result<(), Fault> {
-        // A split index has such, for the entries of the other file.
-        if path.is_empty() {
+        // A split index has empty ones, for the entries of the other file.
+        if path.is_empty() || mode != GITLINK && !FILES.contains(&mode) {
             return Err(Fault::Unreadable);
         }
         let is_plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.eq_ignore_ascii_case(b".git");

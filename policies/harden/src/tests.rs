@@ -756,6 +756,45 @@ fn a_path_of_an_index_is_as_long_as_it_says() {
     assert!(Index::read(&to_the_nul, 20).is_ok());
 }
 
+/// git looks at the kind alone.
+#[test]
+fn entries_of_other_modes_are_not_read() {
+    for (mode, wanted) in [
+        (0o100_644_u32, Ok(())),
+        (0o100_755, Ok(())),
+        (0o120_000, Ok(())),
+        (0o160_000, Ok(())),
+        (0o160_644, Err(Fault::Unreadable)),
+        (0o040_000, Err(Fault::Unreadable)),
+        (0o100_664, Err(Fault::Unreadable)),
+        (0o1_160_000, Err(Fault::Unreadable)),
+    ] {
+        let mut index = index_of(&["a", "b"]);
+        index[12 + 24..12 + 28].copy_from_slice(&mode.to_be_bytes());
+        assert_eq!(Index::read(&index, 20).map(drop), wanted, "{mode:o}");
+    }
+}
+
+/// With another length of names git finds other entries.
+#[test]
+fn the_length_of_names_is_read_where_git_reads_it() {
+    let long = "[extensions]\n\tobjectformat = sha256\n";
+    for (config, worktree, wanted) in [
+        ("[core]\n\trepositoryformatversion = 0\n", long, "repository-config"),
+        ("[core]\n\trepositoryformatversion = 0\n[extensions]\n\tobjectformat = sha256\n", "", "repository-unreadable"),
+        (long, "", "repository-unreadable"),
+        ("[core]\n\trepositoryformatversion = 1\n[extensions]\n\tobjectformat = sha257\n", "", "repository-unreadable"),
+        ("[core]\n\trepositoryformatversion = 1\n[extensions]\n\tobjectformat = sha1\n", "", "fine"),
+        ("", "", "fine"),
+    ] {
+        let scene = Scene::new();
+        scene.write("root/.git/index", index_of(&["a"]));
+        scene.write("root/.git/config", config);
+        scene.write("root/.git/config.worktree", worktree);
+        assert_eq!(scene.code(), wanted, "{config}");
+    }
+}
+
 #[test]
 fn files_are_not_reached_through_links() {
     let scene = Scene::new();
