@@ -1,7 +1,7 @@
 //! From the tree of a script to what is judged, and from what was judged to what is executed.
 //!
-//! The sandboxed parser makes the tree. Here its words are resolved to the files they lead to, and it is shown to policies as the
-//! contract's table of nodes; edits change the tree; what is executed is rendered from it. The text that a client sent is kept
+//! The sandboxed parser makes the tree. Here its words are resolved to the files they lead to, patterns become the files that they match,
+//! and it is shown to policies as the contract's table of nodes; edits change the tree; what is executed is rendered from it. The text that a client sent is kept
 //! for messages and for nothing else.
 
 mod builtins;

@@ -348,9 +348,11 @@ proptest! {
     #[test]
     fn bash_runs_the_words_that_were_judged(source in literal_script()) {
         let scene = scene();
-        let probe = scene.folder.path().join("probe");
-        std::fs::write(&probe, "#!/bin/sh\n[ $# = 0 ] || printf '%s\\0' \"$@\"\nprintf '\\1'\n").unwrap();
-        std::fs::set_permissions(&probe, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let (draft, probe) = (scene.folder.path().join("draft"), scene.folder.path().join("probe"));
+        std::fs::write(&draft, "#!/bin/sh\n[ $# = 0 ] || printf '%s\\0' \"$@\"\nprintf '\\1'\n").unwrap();
+        std::fs::set_permissions(&draft, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        // By a process of its own: a file that this one had open for writing could not be executed while another test forks.
+        assert!(std::process::Command::new("cp").arg(&draft).arg(&probe).status().unwrap().success());
         let site = Site { path: vec![scene.folder.path().to_owned()], ..scene.site.clone() };
         // The grammar takes two brackets for arithmetic, whatever stands between them.
         prop_assume!(!source.contains("( ("));
