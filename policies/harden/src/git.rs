@@ -50,6 +50,9 @@ pub const PREFIX: &[&str] = &[
     // With more than one thread git reads entries wherever the end of the index says that they stand, and not one behind the other.
     "-c",
     "index.threads=1",
+    // It names packs, anywhere.
+    "-c",
+    "core.multiPackIndex=false",
     "-c",
     "color.ui=false",
 ];
