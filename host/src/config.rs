@@ -30,6 +30,7 @@ use std::time::Duration;
 use mistakes::Report;
 pub use mistakes::{Mistake, Mistakes};
 pub use raw::DefaultVerdict;
+use serde::{Deserialize, Serialize};
 use source::Source;
 pub use surroundings::{Builtin, Surroundings};
 
@@ -84,6 +85,21 @@ pub struct Jobs {
     pub keep_finished: usize,
     /// How long a finished job is remembered, 1 s to 7 days.
     pub keep_for: Duration,
+    /// What each process of a job may use up.
+    pub limits: JobLimits,
+}
+
+/// What each process of a job may use up; where nothing is said, or more than the server itself may, it is as for the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobLimits {
+    /// Open files, 1 to 1 048 576.
+    pub open_files: Option<u64>,
+    /// Address space in bytes, 1 MiB to 1 TiB.
+    pub memory_bytes: Option<u64>,
+    /// Seconds on a processor, 1 s to 7 days.
+    pub cpu_s: Option<u64>,
+    /// Bytes of a file that is written, 1 MiB to 1 TiB.
+    pub file_bytes: Option<u64>,
 }
 
 /// What one call into a policy may use up. A call that meets a limit denies.
@@ -219,7 +235,8 @@ fn cache(report: &mut Report, raw: &raw::RawConfig, roots: &[PathBuf], surroundi
 impl fmt::Debug for Jobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Taken apart, so that a new field can not be forgotten here.
-        let Self { roots, cwd, path, shell, env, max_running, timeout, grace, output_bytes, keep_finished, keep_for } = self;
+        let Self { roots, cwd, path, shell, env, max_running, timeout, grace, output_bytes, keep_finished, keep_for, limits } =
+            self;
         let names: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("Jobs")
             .field("roots", roots)
@@ -233,6 +250,7 @@ impl fmt::Debug for Jobs {
             .field("output_bytes", output_bytes)
             .field("keep_finished", keep_finished)
             .field("keep_for", keep_for)
+            .field("limits", limits)
             .finish()
     }
 }

@@ -8,7 +8,9 @@ use uuid::Uuid;
 use crate::{
     audit::{Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
-    jobs::{Cursor, Excerpt, Job, JobId, Keeper, Outlet, Registry, Status, Stdin, StreamName, THIS_PROGRAM, WriteError},
+    jobs::{
+        Cursor, Excerpt, Job, JobId, Keeper, Outlet, Registry, Status, Stdin, Stop, StreamName, Streams, THIS_PROGRAM, WriteError,
+    },
     policy::{
         Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, Judgement, MOST_INPUT_BYTES, Request, types::Client,
     },
@@ -192,7 +194,7 @@ impl Service {
 
     /// Stops a job and waits until it is final.
     pub async fn stop(&self, job: &Job) -> Status {
-        job.stop();
+        job.stop(Stop::default());
         job.ended().await
     }
 
@@ -242,7 +244,7 @@ impl Service {
 
     async fn spawn(&self, approved: Approved, stdin: Stdin, outlet: Option<Outlet>) -> Result<Arc<Job>, Refused> {
         let id = approved.id().to_string();
-        let job = match self.registry.spawn(approved, stdin, outlet).await {
+        let job = match self.registry.spawn(approved, Streams::Pipes(stdin), outlet).await {
             Ok(job) => job,
             Err(error) => {
                 let text = self.chain.scrub(&error.to_string()).await;

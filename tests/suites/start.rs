@@ -9,8 +9,8 @@ use std::{
 };
 
 use portcullis::{
-    config::{self, DefaultVerdict},
-    jobs::{Job, Keeper, Registry, Stdin, StreamName},
+    config::{self, DefaultVerdict, JobLimits},
+    jobs::{Job, Keeper, Registry, Stdin, StreamName, Streams},
     policy::{Approved, Chain, Decision, Engine, Request, types},
     script::{Script, Site},
 };
@@ -301,6 +301,7 @@ impl Bench {
             output_bytes: 1 << 20,
             keep_finished: 10,
             keep_for: Duration::from_secs(60),
+            limits: JobLimits::default(),
         };
         let engine = Engine::new(&limits()).unwrap();
         let site = Site { roots: jobs.roots.clone(), path: jobs.path.clone() };
@@ -341,7 +342,7 @@ impl Bench {
     }
 
     async fn start(&self, approved: Approved) -> Result<Arc<Job>, String> {
-        self.registry.spawn(approved, Stdin::Null, None).await.map_err(|error| error.to_string())
+        self.registry.spawn(approved, Streams::Pipes(Stdin::Null), None).await.map_err(|error| error.to_string())
     }
 
     /// What an approved command prints.

@@ -12,7 +12,7 @@ use tokio::{
 use super::{CliError, exit, say, start_error, this_client};
 use crate::{
     config::Config,
-    jobs::{Job, State, Status, Stdin, StreamName},
+    jobs::{Job, State, Status, Stdin, Stop, StreamName},
     policy::{Answer, Chunk, Denial, VerdictKind},
     script::PROGRAM_NOT_FOUND,
     service::{Command, Refused, Service, Started},
@@ -167,7 +167,7 @@ async fn follow(job: &Job, mut pieces: mpsc::Receiver<(StreamName, Chunk)>, mut 
 }
 
 fn stop(job: &Job, signal: SignalKind) -> Option<u8> {
-    job.stop();
+    job.stop(Stop::default());
     u8::try_from(signal.as_raw_value()).ok()
 }
 

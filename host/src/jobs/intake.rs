@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    net::unix::pipe,
-};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::sync::CancellationToken;
 
 use super::{Job, Outlet, StreamName};
@@ -16,7 +13,7 @@ const SILENCE: Duration = Duration::from_millis(100);
 /// How long output is still read when all of the job has ended: somebody who was handed its pipes may hold them open for ever.
 const LAST_READ: Duration = Duration::from_secs(1);
 /// What the kernel is asked to hold between a job and its reader, so that the job can write on while its output is filtered.
-const PIPE_BYTES: usize = 1 << 20;
+pub(super) const PIPE_BYTES: usize = 1 << 20;
 
 /// Where a stream's output goes.
 pub(super) struct Sink<'a> {
@@ -29,9 +26,7 @@ pub(super) struct Sink<'a> {
 
 /// Reads a stream to its end, through its filter, into the job's buffer. The reader waits for the filter, and so, in the end, does
 /// the job: nothing grows.
-pub(super) async fn drain(mut pipe: pipe::Receiver, mut filter: OutputFilter, sink: Sink<'_>) {
-    // Refused beyond the system's allowance for the user; the pipe then stays as it was.
-    _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE_BYTES);
+pub(super) async fn drain(mut pipe: impl AsyncRead + Unpin, mut filter: OutputFilter, sink: Sink<'_>) {
     let mut left = PIPE_BYTES;
     loop {
         match next(&mut pipe, filter.awaits_silence(), &mut left, sink.all_gone).await {

@@ -4,10 +4,12 @@
 //! else holds a [`Job`], which tells its status and output.
 
 mod buffer;
+mod control;
 mod intake;
 mod keeper;
 mod process;
 mod pump;
+mod terminal;
 
 use std::{
     path::PathBuf,
@@ -17,14 +19,16 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use buffer::{Buffer, Cursor, Excerpt};
+use control::{Control, control};
+pub use control::{ControlError, Signal, Stop};
 use keeper::StartError;
 pub use keeper::{Keeper, THIS_PROGRAM, keep};
-pub use process::Stdin;
+pub use process::{Stdin, Streams};
 use pump::{Input, Pump};
+pub use terminal::Size;
 
 use crate::{
     config,
@@ -152,6 +156,9 @@ pub enum WriteError {
     /// The job has yet to read what was sent before.
     #[error("the job has not read what was sent to it before, so nothing was sent now")]
     Busy,
+    /// The terminal would cut a line.
+    #[error("a terminal takes lines of at most {} bytes, so nothing was sent", terminal::MOST_LINE_BYTES)]
+    LongLine,
     /// The pipe failed.
     #[error("could not write to the job: {0}")]
     Io(#[source] std::io::Error),
@@ -172,7 +179,7 @@ pub struct Job {
     /// Input is judged and written one at a time, or lines could be smuggled past the policies in turns.
     turn: Semaphore,
     pending: Mutex<Vec<u8>>,
-    stop: CancellationToken,
+    control: Control,
 }
 
 impl Job {
@@ -218,9 +225,20 @@ impl Job {
         self.grown.subscribe()
     }
 
-    /// Asks its task to stop it. Returns at once; can be called any number of times.
-    pub fn stop(&self) {
-        self.stop.cancel();
+    /// Asks its task to stop it. Returns at once; can be called any number of times, and whoever asks again can but hasten the end.
+    pub fn stop(&self, stop: Stop) {
+        self.control.stop(stop);
+    }
+
+    /// Sends a signal, which it may handle, to what is in the foreground: INT and QUIT at a terminal to the group that reads from it, all else
+    /// to the group of its leader. Returns at once.
+    pub fn signal(&self, signal: Signal) -> Result<(), ControlError> {
+        self.control.signal(signal)
+    }
+
+    /// Changes the size of its terminal.
+    pub fn resize(&self, size: Size) -> Result<(), ControlError> {
+        self.control.resize(size)
     }
 
     /// Waits for the turn to send input; it lasts as long as the permit.
@@ -235,6 +253,9 @@ impl Job {
 
     /// Writes approved input, for as long as the job takes to read it but no longer than a few seconds.
     pub async fn write(&self, approved: ApprovedInput) -> Result<(), WriteError> {
+        if let Some(terminal) = self.control.terminal() {
+            terminal.admit(approved.bytes())?;
+        }
         let (done, written) = oneshot::channel();
         let sent = approved.bytes().to_vec();
         self.send(Input::Write(approved, done))?;
@@ -247,7 +268,7 @@ impl Job {
         }
     }
 
-    /// Ends its input.
+    /// Ends its input. At a terminal that is control-D, and more can be sent afterwards.
     pub fn close_input(&self) -> Result<(), WriteError> {
         self.send(Input::Close)
     }
@@ -300,12 +321,13 @@ impl Registry {
     /// # Cancel safety
     ///
     /// What was started when this is dropped is killed.
-    pub async fn spawn(&self, approved: Approved, stdin: Stdin, outlet: Option<Outlet>) -> Result<Arc<Job>, SpawnError> {
+    pub async fn spawn(&self, approved: Approved, streams: Streams, outlet: Option<Outlet>) -> Result<Arc<Job>, SpawnError> {
         let permit = self.running.clone().try_acquire_owned().map_err(|error| match error {
             tokio::sync::TryAcquireError::NoPermits => SpawnError::TooMany(self.limits.max_running),
             tokio::sync::TryAcquireError::Closed => SpawnError::ShuttingDown,
         })?;
-        let (child, pipes) = process::start(&self.keeper, &approved, stdin, self.limits.shell.as_deref()).await?;
+        let (child, pipes) = process::start(&self.keeper, &approved, streams, &self.limits).await?;
+        let (control, wishes) = control(pipes.terminal());
         let (status, watched) = watch::channel(Status {
             state: State::Running,
             pid: Some(child.leader()),
@@ -326,7 +348,7 @@ impl Registry {
             input,
             turn: Semaphore::new(1),
             pending: Mutex::default(),
-            stop: CancellationToken::new(),
+            control,
         });
         let pump = Pump {
             job: job.clone(),
@@ -337,7 +359,7 @@ impl Registry {
             outlet,
             timeout: approved.request().timeout,
             grace: self.limits.grace,
-            stop: job.stop.clone(),
+            wishes,
             permit,
         };
         tokio::spawn(pump.run(child, pipes));
@@ -364,7 +386,7 @@ impl Registry {
         self.running.close();
         self.jobs().is_closed = true;
         for job in self.list() {
-            job.stop();
+            job.stop(Stop::default());
         }
         let all = async {
             while let Some(job) = self.list().into_iter().find(|job| job.status().state == State::Running) {
@@ -384,7 +406,7 @@ impl Registry {
         let mut jobs = self.jobs();
         if jobs.is_closed {
             // It was being started while all were stopped.
-            job.stop();
+            job.stop(Stop::default());
         }
         jobs.list.push(job);
         self.forget(&mut jobs.list);

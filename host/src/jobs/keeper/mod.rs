@@ -49,7 +49,7 @@ pub use child::Child;
 #[cfg(test)]
 pub use execute::execute;
 use message::{Fault, frame, send};
-pub use message::{Order, Target};
+pub use message::{Order, Reach, StreamKind, Target};
 pub use process::keep;
 
 /// How long a warden may take to be ready, and then to start a job; most of that is the system's reading of the program.
