@@ -163,7 +163,7 @@ impl Start<'_> {
         if self.kind == StreamKind::Terminal {
             ioctl_tiocsctty(self.streams[0]).map_err(at(Step::Streams))?;
         }
-        self.limits.iter().try_for_each(|(resource, limit)| setrlimit(*resource, limit.clone())).map_err(at(Step::Limits))?;
+        self.limits.iter().try_for_each(|(resource, limit)| setrlimit(*resource, *limit)).map_err(at(Step::Limits))?;
         Err((Step::Execute, self.execute()))
     }
 
