@@ -22,6 +22,8 @@ mod suites {
     mod jobs;
     // The server through rmcp's own client, in both eras of the protocol.
     mod mcp;
+    // Reading what jobs print, and jobs that wait for their turn.
+    mod output;
     // The server in lines of JSON: what no well-behaved client sends.
     mod raw;
     // What a job starts with, and that nothing of it is left.

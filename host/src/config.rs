@@ -23,6 +23,7 @@ mod surroundings;
 mod tests;
 mod variables;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -75,12 +76,18 @@ pub struct Jobs {
     pub env: Vec<(String, String)>,
     /// How many jobs run at a time, 1 to 1000.
     pub max_running: usize,
+    /// How many approved jobs wait beyond those, up to 10 000.
+    pub max_queued: usize,
+    /// Named groups of jobs, and how many of each run at a time.
+    pub groups: BTreeMap<String, usize>,
     /// How long a job may run, at most 7 days; none: for ever.
     pub timeout: Option<Duration>,
     /// How long a job that is stopped has between TERM and KILL, at most 60 s.
     pub grace: Duration,
     /// Bytes kept of each of the two streams of a job, 1 KiB to 1 GiB.
     pub output_bytes: usize,
+    /// Bytes kept of all jobs together, 64 KiB to 64 GiB.
+    pub output_total_bytes: usize,
     /// How many finished jobs are remembered, 1 to 10 000.
     pub keep_finished: usize,
     /// How long a finished job is remembered, 1 s to 7 days.
@@ -235,8 +242,23 @@ fn cache(report: &mut Report, raw: &raw::RawConfig, roots: &[PathBuf], surroundi
 impl fmt::Debug for Jobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Taken apart, so that a new field can not be forgotten here.
-        let Self { roots, cwd, path, shell, env, max_running, timeout, grace, output_bytes, keep_finished, keep_for, limits } =
-            self;
+        let Self {
+            roots,
+            cwd,
+            path,
+            shell,
+            env,
+            max_running,
+            max_queued,
+            groups,
+            timeout,
+            grace,
+            output_bytes,
+            output_total_bytes,
+            keep_finished,
+            keep_for,
+            limits,
+        } = self;
         let names: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("Jobs")
             .field("roots", roots)
@@ -245,9 +267,12 @@ impl fmt::Debug for Jobs {
             .field("shell", shell)
             .field("env", &names)
             .field("max_running", max_running)
+            .field("max_queued", max_queued)
+            .field("groups", groups)
             .field("timeout", timeout)
             .field("grace", grace)
             .field("output_bytes", output_bytes)
+            .field("output_total_bytes", output_total_bytes)
             .field("keep_finished", keep_finished)
             .field("keep_for", keep_for)
             .field("limits", limits)

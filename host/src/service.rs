@@ -9,7 +9,8 @@ use crate::{
     audit::{Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
     jobs::{
-        Cursor, Excerpt, Job, JobId, Keeper, Outlet, Registry, Status, Stdin, Stop, StreamName, Streams, THIS_PROGRAM, WriteError,
+        Job, JobId, Keeper, Met, Order, Registry, Status, Stop, THIS_PROGRAM, Until, WriteError,
+        output::{Cursor, View},
     },
     policy::{
         Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, Judgement, MOST_INPUT_BYTES, Request, types::Client,
@@ -21,9 +22,6 @@ use crate::{
 const MOST_CLIENT_BYTES: usize = 256;
 /// Most bytes of a text in the record that is not a command's final form.
 const MOST_EXCERPT_BYTES: usize = 4096;
-/// How long output must be silent for an answer to input to count as complete.
-const ANSWER_SILENCE: Duration = Duration::from_millis(150);
-
 /// A command as it comes in.
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -62,17 +60,28 @@ pub struct Input {
     pub data: Vec<u8>,
     /// Whether the job's input ends here.
     pub close: bool,
-    /// The longest wait for output to come and fall silent.
-    pub wait: Duration,
+    /// What shows that the answer is complete.
+    pub until: Until,
+    /// The longest wait for that.
+    pub longest: Duration,
 }
 
-/// What a job printed in answer to input.
+/// Where a job's answer to input stands in its output.
 #[derive(Debug)]
 pub struct Answered {
-    /// Standard output since the input.
-    pub stdout: Excerpt,
-    /// Standard error since the input.
-    pub stderr: Excerpt,
+    /// Where the output ended before the input.
+    pub from: Cursor,
+    /// How the wait for the answer ended.
+    pub met: Met,
+}
+
+/// How a command is to be run.
+#[derive(Debug)]
+pub struct Terms {
+    /// How long it may run; none: as long as is configured.
+    pub timeout: Option<Duration>,
+    /// The rest.
+    pub order: Order,
 }
 
 /// A started job, and what was decided about it.
@@ -99,8 +108,8 @@ pub enum StartError {
 
 /// The whole of portcullis behind its front ends.
 pub struct Service {
-    chain: Chain,
-    registry: Registry,
+    chain: Arc<Chain>,
+    registry: Arc<Registry>,
     audit: Arc<Audit>,
     site: Site,
     jobs: config::Jobs,
@@ -124,7 +133,7 @@ impl Service {
         // First, since it begins while the policies are loaded.
         let keeper = Keeper::start(Path::new(THIS_PROGRAM)).map_err(StartError::Keeper)?;
         Ok(Arc::new(Self {
-            chain: load_chain(config).await?,
+            chain: Arc::new(load_chain(config).await?),
             audit: Arc::new(Audit::open(&config.audit)?),
             registry: Registry::new(config.jobs.clone(), keeper),
             site: site(config),
@@ -134,14 +143,16 @@ impl Service {
     }
 
     /// Runs a command: parse, judge, record, start.
-    pub async fn run(&self, command: Command, client: &Client, stdin: Stdin, outlet: Option<Outlet>) -> Result<Started, Refused> {
+    pub async fn run(&self, command: Command, client: &Client, terms: Terms) -> Result<Started, Refused> {
         let client = bounded(client);
         let (script, cwd) = match self.parse(&command).await {
             Ok(parsed) => parsed,
             Err(denial) => return Err(self.refuse_unparsed(&command, &client, denial).await),
         };
         let sent = self.chain.scrub(script.source()).await;
-        let Judgement { decision, shown, trail } = self.chain.decide(self.request(script, cwd, client.clone())).await;
+        let mut request = request(script, cwd, &self.jobs, client.clone());
+        request.timeout = terms.timeout.into_iter().chain(request.timeout).min();
+        let Judgement { decision, shown, trail } = self.chain.decide(request).await;
         let (outcome, denial, job_id) = match &decision {
             Decision::Approved(approved) => (Outcome::Allow, None, Some(approved.id().to_string())),
             Decision::Asks(denial) => (Outcome::Ask, Some(denial), None),
@@ -159,7 +170,7 @@ impl Service {
         })
         .map_err(Refused::Denied)?;
         match decision {
-            Decision::Approved(approved) => self.spawn(*approved, stdin, outlet).await.map(|job| Started { job, trail }),
+            Decision::Approved(approved) => self.spawn(*approved, terms.order).await.map(|job| Started { job, trail }),
             Decision::Asks(denial) => Err(Refused::Asks(denial)),
             Decision::Denied(denial) => Err(Refused::Denied(denial)),
         }
@@ -175,11 +186,20 @@ impl Service {
         self.registry.list()
     }
 
+    /// How long a job may run at most; none: for ever.
+    pub fn longest_run(&self) -> Option<Duration> {
+        self.jobs.timeout
+    }
+
+    /// How many jobs are queued before this one.
+    pub fn queued_before(&self, job: &Job) -> usize {
+        self.registry.queued_before(job)
+    }
+
     /// Writes to a job: judge, record, write, wait for the answer.
     pub async fn write(&self, job: &Arc<Job>, input: Input, client: &Client) -> Result<Answered, InputRefused> {
         let Ok(turn) = job.input_turn().await else { return Err(InputRefused::NotWritten(WriteError::Closed)) };
-        let before = (job.output(StreamName::Stdout).end(), job.output(StreamName::Stderr).end());
-        let growth = job.growth();
+        let from = job.end_of_output();
         if !input.data.is_empty() {
             self.write_judged(job, input.data, &bounded(client)).await?;
         }
@@ -187,9 +207,8 @@ impl Service {
             job.close_input().map_err(InputRefused::NotWritten)?;
         }
         drop(turn);
-        fall_silent(job, growth, input.wait).await;
-        let since = |name, cursor: Cursor| job.output(name).since(cursor);
-        Ok(Answered { stdout: since(StreamName::Stdout, before.0), stderr: since(StreamName::Stderr, before.1) })
+        let met = job.wait(&input.until, from, View::Both, input.longest).await.unwrap_or(Met::TimeUp);
+        Ok(Answered { from, met })
     }
 
     /// Stops a job and waits until it is final.
@@ -212,10 +231,6 @@ impl Service {
 
     async fn parse(&self, command: &Command) -> Result<(Script, Directory), Denial> {
         parse(&self.chain, command, &self.site, &self.jobs.cwd).await
-    }
-
-    fn request(&self, script: Script, cwd: Directory, client: Client) -> Request {
-        request(script, cwd, &self.jobs, client)
     }
 
     async fn refuse_unparsed(&self, command: &Command, client: &Client, denial: Denial) -> Refused {
@@ -242,25 +257,17 @@ impl Service {
         })
     }
 
-    async fn spawn(&self, approved: Approved, stdin: Stdin, outlet: Option<Outlet>) -> Result<Arc<Job>, Refused> {
+    async fn spawn(&self, approved: Approved, order: Order) -> Result<Arc<Job>, Refused> {
         let id = approved.id().to_string();
-        let job = match self.registry.spawn(approved, Streams::Pipes(stdin), outlet).await {
+        let job = match self.registry.submit(approved, order).await {
             Ok(job) => job,
             Err(error) => {
                 let text = self.chain.scrub(&error.to_string()).await;
-                if let Err(error) = tokio::task::block_in_place(|| self.audit.not_started(&id, &text)) {
-                    tracing::error!(%error, "that an approved command did not start is not recorded");
-                }
+                record_not_started(&self.audit, &id, &text);
                 return Err(Refused::NotStarted(text));
             }
         };
-        let (audit, ending) = (self.audit.clone(), job.clone());
-        self.recorders.spawn(async move {
-            let status = ending.ended().await;
-            if let Err(error) = tokio::task::block_in_place(|| audit.ended(&ending, &status)) {
-                tracing::error!(%error, "the end of a job is not recorded");
-            }
-        });
+        self.recorders.spawn(record_end(self.audit.clone(), self.chain.clone(), job.clone()));
         Ok(job)
     }
 
@@ -363,15 +370,19 @@ fn bounded(client: &Client) -> Client {
     Client { name: cut(&client.name), version: cut(&client.version) }
 }
 
-/// Waits until output came and fell silent, the job ended, or the time is up.
-async fn fall_silent(job: &Job, mut growth: tokio::sync::watch::Receiver<()>, wait: Duration) {
-    let quiet = async {
-        if growth.changed().await.is_ok() {
-            while let Ok(Ok(())) = tokio::time::timeout(ANSWER_SILENCE, growth.changed()).await {}
-        }
-    };
-    tokio::select! {
-        _ = tokio::time::timeout(wait, quiet) => {}
-        _ = job.ended() => {}
+/// Waits for a job's end and records it.
+async fn record_end(audit: Arc<Audit>, chain: Arc<Chain>, job: Arc<Job>) {
+    let status = job.ended().await;
+    if let Some(fault) = &status.fault {
+        record_not_started(&audit, &job.id().to_string(), &chain.scrub(fault).await);
+    }
+    if let Err(error) = tokio::task::block_in_place(|| audit.ended(&job, &status)) {
+        tracing::error!(%error, "the end of a job is not recorded");
+    }
+}
+
+fn record_not_started(audit: &Audit, id: &str, text: &str) {
+    if let Err(error) = tokio::task::block_in_place(|| audit.not_started(id, text)) {
+        tracing::error!(%error, "that an approved command did not start is not recorded");
     }
 }

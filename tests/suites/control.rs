@@ -9,7 +9,7 @@ use std::{
 };
 
 use portcullis::{
-    jobs::{ControlError, Job, Signal, Size, State, Status, Stdin, Stop, StreamName, Streams, WriteError},
+    jobs::{ControlError, Job, Signal, Size, State, Status, Stdin, Stop, StreamName, Streams, WriteError, output::Part},
     policy::InputDecision,
 };
 use rstest::rstest;
@@ -51,7 +51,7 @@ impl Talk {
             symlink(format!("/bin/{program}"), bench.at("bin").join(program)).unwrap();
         }
         let approved = bench.approve(command, "root").await;
-        let job = bench.registry.spawn(approved, streams, None).await.unwrap();
+        let job = bench.start_with(approved, streams).await.unwrap();
         Self { bench, job }
     }
 
@@ -62,7 +62,15 @@ impl Talk {
     }
 
     fn printed(&self) -> String {
-        String::from_utf8(self.job.output(StreamName::Stdout).all().bytes).unwrap()
+        String::from_utf8_lossy(&self.bytes(StreamName::Stdout)).into_owned()
+    }
+
+    fn bytes(&self, name: StreamName) -> Vec<u8> {
+        match self.job.output().track(name).read(0, usize::MAX).parts.as_slice() {
+            [] => Vec::new(),
+            [Part::Bytes(bytes)] => bytes.clone(),
+            parts => panic!("bytes are missing: {parts:?}"),
+        }
     }
 
     async fn shows(&self, text: &str) {
@@ -176,7 +184,7 @@ async fn a_terminal_is_the_jobs_own_on_all_streams() {
     let ids: Vec<_> = lines[4].split(' ').collect();
     assert_eq!((ids[0], ids[1]), (lines[5], lines[5]), "it leads its group and session: {printed:?}");
     assert_ne!(ids[2], "0", "its session has a terminal: {printed:?}");
-    assert!(talk.job.output(StreamName::Stderr).all().bytes.is_empty());
+    assert!(talk.bytes(StreamName::Stderr).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,7 +252,7 @@ async fn a_job_reads_the_bytes_that_were_sent() {
     talk.send(line).await.unwrap();
     talk.ended().await;
     let expected: String = line[..line.len() - 1].iter().map(|byte| format!(" {byte:02x}")).collect();
-    let printed = String::from_utf8_lossy(&talk.job.output(StreamName::Stdout).all().bytes).into_owned();
+    let printed = talk.printed();
     assert!(printed.ends_with(&format!("{expected}\n")), "{printed:?}");
 }
 

@@ -1,6 +1,7 @@
 //! What a job starts with, that it is what was judged, and that nothing of it is left, whoever dies.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, Permissions},
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
@@ -10,7 +11,7 @@ use std::{
 
 use portcullis::{
     config::{self, DefaultVerdict, JobLimits},
-    jobs::{Job, Keeper, Registry, Stdin, StreamName, Streams},
+    jobs::{Job, Keeper, Order, Registry, Stdin, StreamName, Streams, output::Part},
     policy::{Approved, Chain, Decision, Engine, Request, types},
     script::{Script, Site},
 };
@@ -334,7 +335,7 @@ fn what_forks_without_end_is_killed() {
 pub(super) struct Bench {
     folder: TempDir,
     pub(super) chain: Chain,
-    pub(super) registry: Registry,
+    registry: Arc<Registry>,
 }
 
 impl Bench {
@@ -356,9 +357,12 @@ impl Bench {
             shell: shell.map(PathBuf::from),
             env: Vec::new(),
             max_running: 10,
+            max_queued: 0,
+            groups: BTreeMap::new(),
             timeout: Some(Duration::from_secs(20)),
             grace: Duration::from_millis(100),
             output_bytes: 1 << 20,
+            output_total_bytes: 1 << 30,
             keep_finished: 10,
             keep_for: Duration::from_secs(60),
             limits: JobLimits::default(),
@@ -402,14 +406,20 @@ impl Bench {
     }
 
     async fn start(&self, approved: Approved) -> Result<Arc<Job>, String> {
-        self.registry.spawn(approved, Streams::Pipes(Stdin::Null), None).await.map_err(|error| error.to_string())
+        self.start_with(approved, Streams::Pipes(Stdin::Null)).await
+    }
+
+    pub(super) async fn start_with(&self, approved: Approved, streams: Streams) -> Result<Arc<Job>, String> {
+        self.registry.submit(approved, Order { streams, outlet: None, group: None }).await.map_err(|error| error.to_string())
     }
 
     /// What an approved command prints.
     async fn output(&self, approved: Approved) -> Result<String, String> {
         let job = self.start(approved).await?;
         job.ended().await;
-        Ok(String::from_utf8(job.output(StreamName::Stdout).all().bytes).unwrap())
+        let excerpt = job.output().track(StreamName::Stdout).read(0, usize::MAX);
+        let [Part::Bytes(bytes)] = &excerpt.parts[..] else { return Ok(String::new()) };
+        Ok(String::from_utf8(bytes.clone()).unwrap())
     }
 }
 

@@ -32,6 +32,13 @@ pub struct Wire {
 #[must_use]
 pub struct Asked(u64);
 
+impl Asked {
+    /// The id it was asked by.
+    pub fn id(&self) -> u64 {
+        self.0
+    }
+}
+
 impl Wire {
     /// Starts a server and says nothing.
     pub fn start(scene: &Scene) -> Self {
@@ -188,13 +195,13 @@ impl Wire {
     /// A job's status once it is final.
     #[track_caller]
     pub fn ended(&mut self, job: &str) -> Value {
-        eventually("the job ends", || Some(self.status(job)).filter(|status| status["status"] != "running"))
+        eventually("the job ends", || Some(self.status(job)).filter(|status| !status["ended"].is_null()))
     }
 
     /// A job's output.
     #[track_caller]
     pub fn output(&mut self, job: &str) -> Value {
-        self.tell("get_job_output", json!({ "job_id": job }))
+        self.tell("get_job_output", json!({ "job_id": job, "max_bytes": 1 << 20 }))
     }
 
     /// A job's standard output once it satisfies a condition.

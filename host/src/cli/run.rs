@@ -12,10 +12,10 @@ use tokio::{
 use super::{CliError, exit, say, start_error, this_client};
 use crate::{
     config::Config,
-    jobs::{Job, State, Status, Stdin, Stop, StreamName},
+    jobs::{Job, Order, State, Status, Stdin, Stop, StreamName, Streams},
     policy::{Answer, Chunk, Denial, VerdictKind},
     script::PROGRAM_NOT_FOUND,
-    service::{Command, Refused, Service, Started},
+    service::{Command, Refused, Service, Started, Terms},
 };
 
 /// Pieces of output on their way to the terminal; beyond, the command waits.
@@ -48,7 +48,9 @@ impl Run {
         let signals = Signals::new()?;
         let command = self.script.map_or(Command::Words(self.words), Command::Text);
         let (outlet, pieces) = mpsc::channel(OUTLET_PIECES);
-        let code = match service.run(command, &this_client(), Stdin::Null, Some(outlet)).await {
+        let order = Order { streams: Streams::Pipes(Stdin::Null), outlet: Some(outlet), group: None };
+        let terms = Terms { timeout: None, order };
+        let code = match service.run(command, &this_client(), terms).await {
             Ok(started) => {
                 say(&summary(&started));
                 follow(&started.job, pieces, signals).await

@@ -73,12 +73,18 @@ pub struct RawJobs {
     pub shell: Checked<RawShell>,
     /// How many jobs run at a time, 1 to 1000.
     pub max_running: Checked<i64>,
+    /// How many approved jobs wait beyond that, 0 to 10000.
+    pub max_queued: Checked<i64>,
+    /// Named groups of jobs, and how many of each run at a time, 1 to 1000.
+    pub groups: Checked<BTreeMap<String, Checked<i64>>>,
     /// Seconds a job may run, 0 (no limit) to 604800.
     pub timeout_s: Checked<i64>,
     /// Milliseconds between TERM and KILL, 0 to 60000.
     pub grace_ms: Checked<i64>,
     /// Bytes kept of each stream of a job, 1024 to 1073741824.
     pub output_bytes: Checked<i64>,
+    /// Bytes kept of all jobs together, 65536 to 68719476736.
+    pub output_total_bytes: Checked<i64>,
     /// How many finished jobs are remembered, 1 to 10000.
     pub keep_finished: Checked<i64>,
     /// Seconds a finished job is remembered, 1 to 604800.

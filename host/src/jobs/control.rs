@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -51,6 +51,9 @@ pub struct Stop {
 /// Why a job was not told.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
+    /// It is not started yet.
+    #[error("the job is queued and not started yet; wait until it runs")]
+    Queued,
     /// It has ended.
     #[error("the job has ended")]
     Ended,
@@ -71,7 +74,7 @@ pub(super) struct Control {
     stop: watch::Sender<Option<Stop>>,
     signals: mpsc::Sender<Signal>,
     /// The job's task holds it: a job that has ended is remembered without its terminal.
-    terminal: Option<Weak<Terminal>>,
+    terminal: OnceLock<Weak<Terminal>>,
 }
 
 /// Where its task hears of it.
@@ -87,10 +90,10 @@ pub(super) enum Wish {
 }
 
 /// Both ends of what a job can be told.
-pub(super) fn control(terminal: Option<&Arc<Terminal>>) -> (Control, Wishes) {
+pub(super) fn control() -> (Control, Wishes) {
     let (stop, stopped) = watch::channel(None);
     let (signals, receiver) = mpsc::channel(MOST_SIGNALS);
-    let control = Control { stop, signals, terminal: terminal.map(Arc::downgrade) };
+    let control = Control { stop, signals, terminal: OnceLock::new() };
     (control, Wishes { signals: receiver, stop: stopped })
 }
 
@@ -132,17 +135,31 @@ impl Control {
     }
 
     pub(super) fn resize(&self, size: Size) -> Result<(), ControlError> {
-        let terminal = self.terminal.as_ref().ok_or(ControlError::NoTerminal)?.upgrade().ok_or(ControlError::Ended)?;
+        let terminal = self.terminal.get().ok_or(ControlError::NoTerminal)?.upgrade().ok_or(ControlError::Ended)?;
         terminal.resize(size).map_err(ControlError::Io)
     }
 
     /// The terminal, while the job runs.
     pub(super) fn terminal(&self) -> Option<Arc<Terminal>> {
-        self.terminal.as_ref()?.upgrade()
+        self.terminal.get()?.upgrade()
+    }
+
+    pub(super) fn started_at(&self, terminal: Option<&Arc<Terminal>>) {
+        // A job is started once.
+        terminal.map(|terminal| self.terminal.set(Arc::downgrade(terminal)));
     }
 }
 
 impl Wishes {
+    /// Waits for the first stop.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped and called again at any time.
+    pub(super) async fn stopped(&mut self) {
+        while !matches!(self.next().await, Wish::Stop(_)) {}
+    }
+
     /// The next that is said; of stops the last one.
     ///
     /// # Cancel safety

@@ -1,0 +1,353 @@
+//! A job as everybody but its own task sees it.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, Weak},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
+
+use super::{
+    ControlError, JobId, Signal, Size, State, Status, Stop, StreamName, WRITE_DEADLINE, WriteError,
+    control::{Control, Wishes, control},
+    output::{Cursor, CursorError, Entry, Excerpt, Found, Output, Search, View},
+    pump::Input,
+    registry::Shelf,
+    terminal::Terminal,
+};
+use crate::policy::{Approved, ApprovedInput, Chunk, types};
+
+/// What was sent since the last newline is remembered up to this many bytes.
+const MOST_PENDING_BYTES: usize = 64 * 1024;
+
+/// A job: its status, its output, and the way to its input.
+#[derive(Debug)]
+pub struct Job {
+    id: JobId,
+    shown: String,
+    group: Option<String>,
+    contract: Arc<types::Job>,
+    status: watch::Receiver<Status>,
+    output: Mutex<Output>,
+    /// Changes with every piece of output.
+    grown: watch::Sender<()>,
+    input: mpsc::Sender<Input>,
+    /// Input is judged and written one at a time, or lines could be smuggled past the policies in turns.
+    turn: Semaphore,
+    pending: Mutex<Vec<u8>>,
+    control: Control,
+    shelf: Weak<Shelf>,
+}
+
+/// What the task of a new job holds of it.
+pub(super) struct Reins {
+    pub(super) status: watch::Sender<Status>,
+    pub(super) input: mpsc::Receiver<Input>,
+    pub(super) wishes: Wishes,
+}
+
+/// Where a reader begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Beginning {
+    /// At the first byte.
+    First,
+    /// Where an earlier reading ended.
+    Cursor(Cursor),
+    /// With what came at this time or later.
+    Since(DateTime<Utc>),
+    /// With the last lines of each stream; in the order of both streams there are no lines, and all is read.
+    Lines(u64),
+}
+
+/// What was read.
+#[derive(Debug, PartialEq)]
+pub struct Reading {
+    /// Of standard output.
+    pub stdout: Excerpt,
+    /// Of standard error.
+    pub stderr: Excerpt,
+    /// Of both in the order in which they came, with times.
+    pub merged: Vec<(DateTime<Utc>, Entry)>,
+    /// Where to go on.
+    pub next: Cursor,
+    /// Bytes that the streams which were read ever had.
+    pub total: u64,
+    /// Whether there is more than was asked for: behind it, or, of the last lines, before it.
+    pub is_cut: bool,
+}
+
+impl Job {
+    /// A job that is queued, and the reins of it.
+    pub(super) fn new(approved: &Approved, group: Option<String>, output: Output, shelf: Weak<Shelf>) -> (Arc<Self>, Reins) {
+        let (status, watched) = watch::channel(Status {
+            state: State::Queued,
+            pid: None,
+            exit_code: None,
+            signal: None,
+            submitted: Utc::now(),
+            started: None,
+            ended: None,
+            fault: None,
+        });
+        let (input, receiver) = mpsc::channel(1);
+        let (control, wishes) = control();
+        let job = Arc::new(Self {
+            id: JobId(approved.id()),
+            shown: approved.shown().to_owned(),
+            group,
+            contract: approved.job().clone(),
+            status: watched,
+            output: Mutex::new(output),
+            grown: watch::Sender::new(()),
+            input,
+            turn: Semaphore::new(1),
+            pending: Mutex::default(),
+            control,
+            shelf,
+        });
+        (job, Reins { status, input: receiver, wishes })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// The canonical text of its command, filtered.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// The group it runs in.
+    pub fn group(&self) -> Option<&str> {
+        self.group.as_deref()
+    }
+
+    /// The job as policies see it.
+    pub fn contract(&self) -> &Arc<types::Job> {
+        &self.contract
+    }
+
+    /// Its status now.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Whether it is final.
+    pub fn is_final(&self) -> bool {
+        self.status.borrow().state.is_final()
+    }
+
+    /// When it became final, if it has.
+    pub fn ended_at(&self) -> Option<DateTime<Utc>> {
+        self.status.borrow().ended
+    }
+
+    /// Waits until it is final.
+    pub async fn ended(&self) -> Status {
+        let mut status = self.status.clone();
+        let ended = status.wait_for(|status| status.state.is_final()).await;
+        ended.map_or_else(|_| self.status(), |status| status.clone())
+    }
+
+    /// Its output.
+    pub fn output(&self) -> MutexGuard<'_, Output> {
+        self.output.lock().expect("no holder of this lock panics")
+    }
+
+    /// Tells when output comes.
+    pub fn growth(&self) -> watch::Receiver<()> {
+        self.grown.subscribe()
+    }
+
+    /// Where its output ends now.
+    pub fn end_of_output(&self) -> Cursor {
+        let output = self.output();
+        let total = |name| output.track(name).total();
+        Cursor::streams(self.id, View::Both, total(StreamName::Stdout), total(StreamName::Stderr))
+    }
+
+    /// Reads up to `most` bytes of each stream of a view, or of both together in their order.
+    pub fn read(&self, view: View, from: Beginning, most: usize) -> Result<Reading, CursorError> {
+        let is_over = self.is_final();
+        let output = self.output();
+        match view {
+            View::Merged => self.read_merged(&output, from, most, is_over),
+            View::Both | View::One(_) => self.read_streams(&output, view, from, most, is_over),
+        }
+    }
+
+    fn read_streams(
+        &self,
+        output: &Output,
+        view: View,
+        from: Beginning,
+        most: usize,
+        is_over: bool,
+    ) -> Result<Reading, CursorError> {
+        let cursor = match from {
+            Beginning::Cursor(cursor) => cursor.in_streams(self.id, view, output)?,
+            Beginning::First | Beginning::Since(_) | Beginning::Lines(_) => (0, 0),
+        };
+        let (mut total, mut is_cut) = (0, false);
+        let mut read = |name, cursor| {
+            if view != View::Both && view != View::One(name) {
+                return Excerpt::default();
+            }
+            let track = output.track(name);
+            let begin = match from {
+                Beginning::First | Beginning::Cursor(_) => cursor,
+                Beginning::Since(time) => track.since(output.stamp_of(time)),
+                Beginning::Lines(lines) => {
+                    let begin = track.tail_from(lines).max(track.total().saturating_sub(most as u64));
+                    is_cut |= begin > track.tail_from(lines);
+                    begin
+                }
+            };
+            let mut excerpt = track.read(begin, most);
+            is_cut |= excerpt.next < track.total();
+            total += track.total();
+            if !is_over || excerpt.next < track.total() {
+                excerpt.trim_to_character();
+            }
+            excerpt
+        };
+        let (stdout, stderr) = (read(StreamName::Stdout, cursor.0), read(StreamName::Stderr, cursor.1));
+        let next = Cursor::streams(self.id, view, stdout.next, stderr.next);
+        Ok(Reading { stdout, stderr, merged: Vec::new(), next, total, is_cut })
+    }
+
+    fn read_merged(&self, output: &Output, from: Beginning, most: usize, is_over: bool) -> Result<Reading, CursorError> {
+        let begin = match from {
+            Beginning::First | Beginning::Lines(_) => 0,
+            Beginning::Cursor(cursor) => cursor.in_merged(self.id, output)?,
+            Beginning::Since(time) => output.merged_since(output.stamp_of(time)),
+        };
+        let (mut entries, mut next) = output.read_merged(begin, most);
+        let is_cut = next < output.total();
+        if let Some(last) = entries.last_mut()
+            && (is_cut || !is_over)
+        {
+            last.excerpt.trim_to_character();
+            next = last.excerpt.next;
+        }
+        let merged = entries.into_iter().map(|entry| (output.time_of(entry.stamp), entry)).collect();
+        let (stdout, stderr) = (Excerpt::default(), Excerpt::default());
+        Ok(Reading { stdout, stderr, merged, next: Cursor::merged(self.id, next), total: output.total(), is_cut })
+    }
+
+    /// Searches what is kept of these streams; takes as long as it takes, and holds up nobody.
+    pub fn search(&self, view: View, search: &Search) -> Found {
+        let mut found = Found::default();
+        for name in [StreamName::Stdout, StreamName::Stderr] {
+            if matches!(view, View::Both | View::Merged) || view == View::One(name) {
+                let blocks = self.output().track(name).blocks();
+                found.add(search.run(name, &blocks), search.limit);
+            }
+        }
+        found
+    }
+
+    /// Asks its task to stop it. Returns at once; can be called any number of times, and whoever asks again can but hasten the end.
+    pub fn stop(&self, stop: Stop) {
+        self.control.stop(stop);
+    }
+
+    /// Sends a signal, which it may handle, to what is in the foreground: INT and QUIT at a terminal to the group that reads from it, all
+    /// else to the group of its leader. Returns at once.
+    pub fn signal(&self, signal: Signal) -> Result<(), ControlError> {
+        self.check_started()?;
+        self.control.signal(signal)
+    }
+
+    /// Changes the size of its terminal.
+    pub fn resize(&self, size: Size) -> Result<(), ControlError> {
+        self.check_started()?;
+        self.control.resize(size)
+    }
+
+    fn check_started(&self) -> Result<(), ControlError> {
+        if self.status.borrow().state == State::Queued { Err(ControlError::Queued) } else { Ok(()) }
+    }
+
+    /// Tells it of its terminal, if it was started at one.
+    pub(super) fn started_at(&self, terminal: Option<&Arc<Terminal>>) {
+        self.control.started_at(terminal);
+    }
+
+    /// Waits for the turn to send input; it lasts as long as the permit.
+    pub async fn input_turn(&self) -> Result<SemaphorePermit<'_>, WriteError> {
+        self.turn.acquire().await.map_err(|_| WriteError::Closed)
+    }
+
+    /// What was sent since the last newline.
+    pub fn pending_input(&self) -> Vec<u8> {
+        self.pending.lock().expect("no holder of this lock panics").clone()
+    }
+
+    /// Writes approved input, for as long as the job takes to read it but no longer than a few seconds.
+    pub async fn write(&self, approved: ApprovedInput) -> Result<(), WriteError> {
+        if let Some(terminal) = self.control.terminal() {
+            terminal.admit(approved.bytes())?;
+        }
+        let (done, written) = oneshot::channel();
+        let sent = approved.bytes().to_vec();
+        self.send(Input::Write(approved, done))?;
+        // What was not sent is no part of any line.
+        self.remember_pending(&sent);
+        match tokio::time::timeout(WRITE_DEADLINE, written).await {
+            Ok(Ok(result)) => result.map_err(WriteError::Io),
+            Ok(Err(_)) => Err(WriteError::Closed),
+            Err(_) => Err(WriteError::NotReading),
+        }
+    }
+
+    /// Ends its input. At a terminal that is control-D, and more can be sent afterwards.
+    pub fn close_input(&self) -> Result<(), WriteError> {
+        self.send(Input::Close)
+    }
+
+    fn send(&self, input: Input) -> Result<(), WriteError> {
+        if self.status.borrow().state == State::Queued {
+            return Err(WriteError::Queued);
+        }
+        self.input.try_send(input).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => WriteError::Busy,
+            mpsc::error::TrySendError::Closed(_) => WriteError::Closed,
+        })
+    }
+
+    fn remember_pending(&self, sent: &[u8]) {
+        let mut pending = self.pending.lock().expect("no holder of this lock panics");
+        match memchr::memrchr(b'\n', sent) {
+            Some(newline) => *pending = sent[newline + 1..].to_vec(),
+            None => pending.extend_from_slice(sent),
+        }
+        let surplus = pending.len().saturating_sub(MOST_PENDING_BYTES);
+        pending.drain(..surplus);
+    }
+
+    /// Adds to its output. Where all jobs hold too much, finished ones are forgotten, and then this one gives up what is old.
+    pub(super) fn keep(&self, name: StreamName, chunk: &Chunk) {
+        let is_over = {
+            let mut output = self.output();
+            output.push(name, chunk.bytes());
+            output.is_over_budget()
+        };
+        if is_over {
+            if let Some(shelf) = self.shelf.upgrade() {
+                shelf.make_room();
+            }
+            self.output().shrink_to_budget();
+        }
+        self.grown.send_replace(());
+    }
+
+    /// How long it ran, or has run so far.
+    pub fn duration(&self) -> Duration {
+        let status = self.status.borrow();
+        let ended = status.ended.unwrap_or_else(Utc::now);
+        status.started.map_or(Duration::ZERO, |started| (ended - started).to_std().unwrap_or_default())
+    }
+}
