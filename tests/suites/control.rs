@@ -265,6 +265,13 @@ async fn what_a_job_leaves_in_its_terminal_is_read_before_it_is_final() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_is_read_also_when_a_job_closed_it_for_a_while() {
+    let talk = Talk::bash("echo one; exec <&- >&- 2>&-; sleep 0.3; exec >/dev/tty; echo two", TERMINAL).await;
+    talk.ended().await;
+    assert_eq!(talk.printed(), "one\ntwo\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_terminal_takes_as_much_as_a_job_reads() {
     let talk = Talk::bash("stty -echo; echo ready; cat >copy; cksum <copy", TERMINAL).await;
     talk.shows("ready").await;

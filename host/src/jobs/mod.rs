@@ -54,7 +54,7 @@ pub enum State {
     Running,
     /// Ended by itself with exit code 0.
     Completed,
-    /// Ended by itself with another code, or by a signal that portcullis did not send; or could not be started when its turn came.
+    /// Ended by itself with another code, or by a signal that was not to stop it; or could not be started when its turn came.
     Failed,
     /// Stopped by request.
     Killed,

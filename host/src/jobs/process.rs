@@ -142,7 +142,7 @@ pub(super) async fn start(
     if !request.cwd.is_in_place() {
         return Err(SpawnError::Moved(request.cwd.to_path_buf()));
     }
-    let (pipes, ends) = streams.open().map_err(|error| failed(error.into()))?;
+    let (pipes, ends) = streams.open().map_err(|error| failed(StartError::Streams(error)))?;
     let order = launch.order(streams.kind(), jobs.limits).map_err(|error| failed(io::Error::from(error).into()))?;
     let handles = launch.handles(&request.cwd, &ends);
     let child = keeper.start_job(&order, &handles).await.map_err(failed)?;

@@ -81,7 +81,7 @@ impl Pump {
             )
         };
         tokio::pin!(output);
-        let ending = Ending { child, terminal, grace, wishes }.run(timeout);
+        let ending = Ending { child, terminal: terminal.clone(), grace, wishes }.run(timeout);
         tokio::pin!(ending);
         let mut is_drained = false;
         let ending = loop {
@@ -91,6 +91,7 @@ impl Pump {
             }
         };
         writer.abort();
+        terminal.inspect(|terminal| terminal.release());
         all_gone.cancel();
         if !is_drained {
             output.await;

@@ -10,14 +10,14 @@ use std::{
     os::fd::OwnedFd,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
 };
 
 use rustix::{
-    io::{Errno, ioctl_fionbio},
+    io::{Errno, ioctl_fionbio, retry_on_intr},
     ioctl::{IntegerSetter, Opcode, ioctl, opcode},
     process::Signal,
     pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt},
@@ -62,6 +62,8 @@ pub struct Size {
 #[derive(Debug)]
 pub(super) struct Terminal {
     file: AsyncFd<OwnedFd>,
+    /// Held while anything of the job is left: it may close its terminal, open it again by `/dev/tty` and go on.
+    its: Mutex<Option<OwnedFd>>,
     /// Bytes that were sent since the last line end, as far as the terminal kept them together.
     on_line: AtomicUsize,
 }
@@ -84,7 +86,13 @@ impl Terminal {
         #[expect(unsafe_code, reason = "tokio waits for descriptors, and can not know who closes them")]
         // SAFETY: an owned descriptor stays open and the same until it is dropped, which happens after it is registered no more.
         let file = unsafe { AsyncFd::register(ours)? };
-        Ok((Self { file, on_line: AtomicUsize::new(0) }, its))
+        let held = Mutex::new(Some(its.try_clone()?));
+        Ok((Self { file, its: held, on_line: AtomicUsize::new(0) }, its))
+    }
+
+    /// Nothing of the job is left: what it wrote now has an end.
+    pub(super) fn release(&self) {
+        self.its.lock().expect("no holder of this lock panics").take();
     }
 
     /// Whether a line of this input would be too long; if not, what is on the line then is remembered. To be asked before it is written, by
@@ -106,8 +114,11 @@ impl Terminal {
     /// Writes all of it, however long the job takes to read it.
     pub(super) async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let written = self.file.async_io(Interest::WRITABLE, |file| Ok(rustix::io::write(file, bytes)?)).await?;
-            bytes = &bytes[written..];
+            let write = |file: &OwnedFd| Ok(retry_on_intr(|| rustix::io::write(file, bytes))?);
+            match self.file.async_io(Interest::WRITABLE, write).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => bytes = &bytes[written..],
+            }
         }
         Ok(())
     }
@@ -141,10 +152,9 @@ impl Terminal {
         loop {
             let mut ready = ready!(self.file.poll_read_ready(context))?;
             let room = buffer.initialize_unfilled_to(READ_BYTES.min(buffer.remaining()));
-            let read = ready.try_io(|file| match rustix::io::read(file, &mut *room) {
+            let read = ready.try_io(|file| match retry_on_intr(|| rustix::io::read(file, &mut *room)) {
                 // Nobody holds the job's side any more, and all that was written is read.
                 Err(Errno::IO) => Ok(0),
-                Err(Errno::INTR) => Err(Errno::AGAIN.into()),
                 read => Ok(read?),
             });
             if let Ok(read) = read {

@@ -81,6 +81,9 @@ pub enum StartError {
     /// It took too long; whatever ran of it is killed.
     #[error("it took longer than {} s", START_DEADLINE.as_secs())]
     TooSlow,
+    /// There are no pipes or terminals for it.
+    #[error("opening its streams: {0}")]
+    Streams(#[source] io::Error),
     /// The way to the keeper failed.
     #[error("could not tell the process that starts jobs: {0}")]
     Io(#[from] io::Error),
