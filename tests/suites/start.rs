@@ -154,6 +154,40 @@ fn who_meets_a_limit_is_told_by_the_system(
     }
 }
 
+/// Where the user may have cgroups each job has its own, below the server's; else it is in the server's. The log says which.
+#[rstest]
+#[case::asked(None)]
+#[case::killed(Some("server"))]
+#[case::without_a_keeper(Some("keeper"))]
+fn a_job_has_a_cgroup_where_there_are_any_and_none_is_left(#[case] dying: Option<&str>) {
+    let scene = Scene::open("grace_ms = 0");
+    let mut wire = Wire::start_with(&scene, &[("PORTCULLIS_LOG", "info")]);
+    wire.initialize();
+    let of = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let unified = |text: &str| text.lines().find_map(|line| line.strip_prefix("0::").map(str::to_owned));
+    let job = wire.sh("cat /proc/self/cgroup; exec sleep 1000");
+    let printed = wire.printed(&job, |stdout| stdout.contains("0::"));
+    let said = eventually("it is logged", || Some(wire.stderr()).filter(|said| said.contains("cgroups of their own")));
+    let folder = said
+        .lines()
+        .find_map(|line| line.split_once("jobs get cgroups of their own folder="))
+        .map(|(_, folder)| PathBuf::from(folder));
+    let Some(folder) = folder else {
+        assert_eq!(unified(&printed), unified(&of("self")));
+        return;
+    };
+    let its = unified(&printed).unwrap();
+    assert!(its.contains(&format!("/portcullis-{}/", wire.pid())), "{its}");
+    assert!(folder.exists());
+    match dying {
+        Some("server") => signal(wire.pid(), Signal::KILL),
+        Some(_) => signal(keeper_of(wire.pid()), Signal::KILL),
+        None => wire.hang_up(),
+    }
+    eventually("its cgroups are removed", || (!folder.exists()).then_some(()));
+    scene.deserted();
+}
+
 #[test]
 fn a_job_has_exactly_the_configured_variables() {
     let scene = Scene::open("[jobs.env]\npass = [\"COLOR\"]\npass_matching = [\"LC_*\", \"L*\"]\nset = { LC_TIME = \"C\" }");
