@@ -12,6 +12,8 @@ mod suites {
     mod control;
     // Configurations that must not start anything, and what is said about them.
     mod config;
+    // What outlives the server of its jobs.
+    mod history;
     // Rules of other gates as settings of the real allowlist.
     mod import;
     // Output on its way through real filters.

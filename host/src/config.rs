@@ -10,6 +10,7 @@
 //! [`load`] reports all mistakes at once and never hands out a [`Config`] beside a mistake. Nothing is read from the working
 //! directory, and nothing that steers the server may lie where a job could write it.
 
+mod history;
 mod jobs;
 mod limits;
 mod mistakes;
@@ -49,6 +50,8 @@ pub struct Config {
     pub default_verdict: DefaultVerdict,
     /// The audit log: absolute, links followed, outside every root. It and its directory may not exist yet.
     pub audit: PathBuf,
+    /// What outlives the server of its jobs; none: nothing does.
+    pub history: Option<History>,
     /// Directory for compiled policies: absolute, links followed, outside every root. It may not exist yet; whether others can
     /// write it is for its user to check.
     pub cache: PathBuf,
@@ -107,6 +110,15 @@ pub struct JobLimits {
     pub cpu_s: Option<u64>,
     /// Bytes of a file that is written, 1 MiB to 1 TiB.
     pub file_bytes: Option<u64>,
+}
+
+/// What outlives the server of its jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Directory for it: absolute, links followed, outside every root. It may not exist yet.
+    pub path: PathBuf,
+    /// Bytes of each stream of a job that are kept in a file, up to 64 GiB; 0: none are.
+    pub spill_bytes: u64,
 }
 
 /// What one call into a policy may use up. A call that meets a limit denies.
@@ -207,6 +219,7 @@ fn mean(source: Source, surroundings: &Surroundings, report: &mut Report) -> Opt
         limits: limits::mean(report, &raw.limits),
         default_verdict: default_verdict(report, raw),
         audit: audit(report, raw, &jobs.roots, surroundings),
+        history: history::mean(report, &raw.history, &jobs.roots, surroundings),
         cache: cache(report, raw, &jobs.roots, surroundings),
         policies: policies::Reader { surroundings, origin: &source.origin, roots: &jobs.roots }.mean(report, &raw.policies),
         jobs,

@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
 
+use tokio::sync::SetOnce;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -9,7 +10,7 @@ use crate::{
     audit::{Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
     jobs::{
-        Job, JobId, Keeper, Met, Order, Registry, Status, Stop, THIS_PROGRAM, Until, WriteError,
+        History, Job, JobId, Keeper, Met, Order, Record, Registry, Status, Stop, THIS_PROGRAM, Until, WriteError,
         output::{Cursor, View},
     },
     policy::{
@@ -108,7 +109,8 @@ pub enum StartError {
 
 /// The whole of portcullis behind its front ends.
 pub struct Service {
-    chain: Arc<Chain>,
+    /// Set once the policies are ready; whatever needs them waits until then.
+    chain: Arc<SetOnce<Chain>>,
     registry: Arc<Registry>,
     audit: Arc<Audit>,
     site: Site,
@@ -123,36 +125,62 @@ pub async fn load_chain(config: &Config) -> Result<Chain, ChainError> {
     Chain::load(&engine, &config.policies, &config.cache, config.default_verdict, site(config)).await
 }
 
+/// The history, and what is known of earlier jobs. Without it everything works but for what outlives the server.
+fn history(config: &Config) -> Option<(History, Vec<Record>)> {
+    let wanted = config.history.as_ref()?;
+    let opened = History::open(&wanted.path, &config.jobs.roots, wanted.spill_bytes);
+    opened.inspect_err(|error| tracing::warn!(path = %wanted.path.display(), %error, "no history of jobs is kept")).ok()
+}
+
 fn site(config: &Config) -> Site {
     Site { roots: config.jobs.roots.clone(), path: config.jobs.path.clone() }
 }
 
 impl Service {
-    /// Loads the policies and opens the record.
+    /// Opens the record and loads the policies.
     pub async fn start(config: &Config) -> Result<Arc<Self>, StartError> {
+        let (service, loading) = Self::open(config)?;
+        loading.await?;
+        Ok(service)
+    }
+
+    /// Opens the record. The policies are loaded by the second of what this gives; until they are, everything that needs them waits.
+    pub fn open(config: &Config) -> Result<(Arc<Self>, impl Future<Output = Result<(), ChainError>> + use<>), StartError> {
         // First, since it begins while the policies are loaded.
         let keeper = Keeper::start(Path::new(THIS_PROGRAM)).map_err(StartError::Keeper)?;
-        Ok(Arc::new(Self {
-            chain: Arc::new(load_chain(config).await?),
+        let service = Arc::new(Self {
+            chain: Arc::default(),
             audit: Arc::new(Audit::open(&config.audit)?),
-            registry: Registry::new(config.jobs.clone(), keeper),
+            registry: Registry::new(config.jobs.clone(), keeper, history(config)),
             site: site(config),
             jobs: config.jobs.clone(),
             recorders: TaskTracker::new(),
-        }))
+        });
+        let (chain, config) = (service.chain.clone(), config.clone());
+        let loading = async move {
+            // It is set here only.
+            _ = chain.set(load_chain(&config).await?);
+            Ok(())
+        };
+        Ok((service, loading))
+    }
+
+    async fn chain(&self) -> &Chain {
+        self.chain.wait().await
     }
 
     /// Runs a command: parse, judge, record, start.
-    pub async fn run(&self, command: Command, client: &Client, terms: Terms) -> Result<Started, Refused> {
+    pub async fn run(self: &Arc<Self>, command: Command, client: &Client, terms: Terms) -> Result<Started, Refused> {
         let client = bounded(client);
         let (script, cwd) = match self.parse(&command).await {
             Ok(parsed) => parsed,
             Err(denial) => return Err(self.refuse_unparsed(&command, &client, denial).await),
         };
-        let sent = self.chain.scrub(script.source()).await;
+        let chain = self.chain().await;
+        let sent = chain.scrub(script.source()).await;
         let mut request = request(script, cwd, &self.jobs, client.clone());
         request.timeout = terms.timeout.into_iter().chain(request.timeout).min();
-        let Judgement { decision, shown, trail } = self.chain.decide(request).await;
+        let Judgement { decision, shown, trail } = chain.decide(request).await;
         let (outcome, denial, job_id) = match &decision {
             Decision::Approved(approved) => (Outcome::Allow, None, Some(approved.id().to_string())),
             Decision::Asks(denial) => (Outcome::Ask, Some(denial), None),
@@ -161,7 +189,7 @@ impl Service {
         self.record(&Decided {
             subject: Subject::Command,
             job_id,
-            client: &self.chain.scrub(&client.name).await,
+            client: &self.scrub(&client.name).await,
             sent: &sent,
             runs: Some(&shown),
             outcome,
@@ -222,24 +250,25 @@ impl Service {
         self.registry.shut_down().await;
         self.recorders.close();
         self.recorders.wait().await;
+        tokio::task::block_in_place(|| self.registry.close_history());
     }
 
     /// Passes a text that goes to a client or a log through the output policies.
     pub async fn scrub(&self, text: &str) -> String {
-        self.chain.scrub(text).await
+        self.chain().await.scrub(text).await
     }
 
     async fn parse(&self, command: &Command) -> Result<(Script, Directory), Denial> {
-        parse(&self.chain, command, &self.site, &self.jobs.cwd).await
+        parse(self.chain().await, command, &self.site, &self.jobs.cwd).await
     }
 
     async fn refuse_unparsed(&self, command: &Command, client: &Client, denial: Denial) -> Refused {
-        let denial = Denial { message: self.chain.scrub(&denial.message).await, ..denial };
-        let sent = self.chain.scrub(&excerpt(command)).await;
+        let denial = Denial { message: self.scrub(&denial.message).await, ..denial };
+        let sent = self.scrub(&excerpt(command)).await;
         let recorded = self.record(&Decided {
             subject: Subject::Command,
             job_id: None,
-            client: &self.chain.scrub(&client.name).await,
+            client: &self.scrub(&client.name).await,
             sent: &sent,
             runs: None,
             outcome: Outcome::Deny,
@@ -257,34 +286,54 @@ impl Service {
         })
     }
 
-    async fn spawn(&self, approved: Approved, order: Order) -> Result<Arc<Job>, Refused> {
+    async fn spawn(self: &Arc<Self>, approved: Approved, order: Order) -> Result<Arc<Job>, Refused> {
         let id = approved.id().to_string();
         let job = match self.registry.submit(approved, order).await {
             Ok(job) => job,
             Err(error) => {
-                let text = self.chain.scrub(&error.to_string()).await;
-                record_not_started(&self.audit, &id, &text);
+                let text = self.scrub(&error.to_string()).await;
+                self.record_not_started(&id, &text);
                 return Err(Refused::NotStarted(text));
             }
         };
-        self.recorders.spawn(record_end(self.audit.clone(), self.chain.clone(), job.clone()));
+        let (service, started) = (self.clone(), job.clone());
+        self.recorders.spawn(async move { service.record_end(&started).await });
         Ok(job)
     }
 
+    /// Waits for a job's end and records it.
+    async fn record_end(&self, job: &Job) {
+        let status = job.ended().await;
+        if let Some(fault) = &status.fault {
+            self.record_not_started(&job.id().to_string(), &self.scrub(fault).await);
+        }
+        if let Err(error) = tokio::task::block_in_place(|| self.audit.ended(job, &status)) {
+            tracing::error!(%error, "the end of a job is not recorded");
+        }
+        self.registry.record(job);
+    }
+
+    fn record_not_started(&self, id: &str, text: &str) {
+        if let Err(error) = tokio::task::block_in_place(|| self.audit.not_started(id, text)) {
+            tracing::error!(%error, "that an approved command did not start is not recorded");
+        }
+    }
+
     async fn write_judged(&self, job: &Job, data: Vec<u8>, client: &Client) -> Result<(), InputRefused> {
+        let Some(contract) = job.contract() else { return Err(InputRefused::NotWritten(WriteError::Closed)) };
         // With what was sent before on the same line, or a secret could be recorded in two halves.
         let pending = job.pending_input();
-        let sent = self.chain.scrub(&String::from_utf8_lossy(&[pending.as_slice(), &data].concat())).await;
+        let sent = self.scrub(&String::from_utf8_lossy(&[pending.as_slice(), &data].concat())).await;
         let decision = if data.len() > MOST_INPUT_BYTES {
             let message = format!("the input has {} bytes; at most {MOST_INPUT_BYTES} can be sent at once", data.len());
             InputDecision::Denied(Denial::by_host("too-long", message))
         } else {
-            self.chain.decide_input(job.contract(), &pending, data).await
+            self.chain().await.decide_input(contract, &pending, data).await
         };
         let (outcome, denial, runs) = match &decision {
             InputDecision::Approved(input) => {
                 let written = [pending.as_slice(), input.bytes()].concat();
-                (Outcome::Allow, None, Some(self.chain.scrub(&String::from_utf8_lossy(&written)).await))
+                (Outcome::Allow, None, Some(self.scrub(&String::from_utf8_lossy(&written)).await))
             }
             InputDecision::Asks(denial) => (Outcome::Ask, Some(denial), None),
             InputDecision::Denied(denial) => (Outcome::Deny, Some(denial), None),
@@ -292,7 +341,7 @@ impl Service {
         self.record(&Decided {
             subject: Subject::Input,
             job_id: Some(job.id().to_string()),
-            client: &self.chain.scrub(&client.name).await,
+            client: &self.scrub(&client.name).await,
             sent: last_part(&sent),
             runs: runs.as_deref().map(last_part),
             outcome,
@@ -368,21 +417,4 @@ fn excerpt(command: &Command) -> String {
 fn bounded(client: &Client) -> Client {
     let cut = |text: &str| text[..text.floor_char_boundary(MOST_CLIENT_BYTES)].to_owned();
     Client { name: cut(&client.name), version: cut(&client.version) }
-}
-
-/// Waits for a job's end and records it.
-async fn record_end(audit: Arc<Audit>, chain: Arc<Chain>, job: Arc<Job>) {
-    let status = job.ended().await;
-    if let Some(fault) = &status.fault {
-        record_not_started(&audit, &job.id().to_string(), &chain.scrub(fault).await);
-    }
-    if let Err(error) = tokio::task::block_in_place(|| audit.ended(&job, &status)) {
-        tracing::error!(%error, "the end of a job is not recorded");
-    }
-}
-
-fn record_not_started(audit: &Audit, id: &str, text: &str) {
-    if let Err(error) = tokio::task::block_in_place(|| audit.not_started(id, text)) {
-        tracing::error!(%error, "that an approved command did not start is not recorded");
-    }
 }

@@ -393,6 +393,15 @@ enum End {
 }
 
 impl End {
+    /// The exit code that says why.
+    fn code(self) -> i32 {
+        match self {
+            Self::HangUp => 0,
+            Self::Terminate => 128 + 15,
+            Self::Interrupt => 128 + 2,
+        }
+    }
+
     fn happen(self, wire: &mut Wire) {
         match self {
             Self::HangUp => wire.hang_up(),
@@ -409,12 +418,26 @@ fn the_server_ends_and_with_it_every_job(#[values(End::HangUp, End::Terminate, E
     let jobs = [wire.sh("echo $$; exec sleep 1000"), wire.sh("sleep 1000 & echo $!; wait"), wire.sh("echo $$; exec cat")];
     let pids: Vec<_> = jobs.iter().map(|job| wire.printed_pid(job)).collect();
     end.happen(&mut wire);
-    assert!(wire.exit_within(AT_ONCE).success(), "{}", wire.stderr());
+    assert_eq!(wire.exit_within(AT_ONCE).code(), Some(end.code()), "{}", wire.stderr());
     for pid in pids {
         gone(pid);
     }
     let ends = scene.audit().iter().filter(|line| line["event"] == "job_end" && line["state"] == "killed").count();
     assert_eq!(ends, jobs.len());
+}
+
+#[test]
+fn a_second_signal_ends_the_server_at_once() {
+    let scene = Scene::open("grace_ms = 60000");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("trap : TERM; echo $$; while :; do sleep 1000; done");
+    let pid = wire.printed_pid(&job);
+    signal(wire.pid(), Signal::INT);
+    // The first is taken once nothing is answered any more.
+    std::thread::sleep(Duration::from_millis(300));
+    signal(wire.pid(), Signal::TERM);
+    assert_eq!(wire.exit_within(AT_ONCE).code(), Some(128 + 15), "{}", wire.stderr());
+    gone(pid);
 }
 
 #[rstest]
@@ -434,7 +457,7 @@ fn the_server_ends_while_a_call_waits(
     // Requests are taken in order, so the one that waits has been taken when this is answered.
     wire.status(&job);
     end.happen(&mut wire);
-    assert!(wire.exit_within(2 * AT_ONCE).success(), "{}", wire.stderr());
+    assert_eq!(wire.exit_within(2 * AT_ONCE).code(), Some(end.code()), "{}", wire.stderr());
     gone(pid);
 }
 
@@ -449,7 +472,7 @@ fn the_server_ends_while_a_policy_thinks(#[values(End::HangUp, End::Terminate)] 
     let _asked = wire.begin("execute_command", json!({ "command": "true" }));
     wire.tell("list_jobs", json!({}));
     end.happen(&mut wire);
-    assert!(wire.exit_within(2 * AT_ONCE).success(), "{}", wire.stderr());
+    assert_eq!(wire.exit_within(2 * AT_ONCE).code(), Some(end.code()), "{}", wire.stderr());
 }
 
 #[tokio::test]

@@ -136,13 +136,13 @@ fn a_wait_ends_with_the_job() {
 fn a_wait_ends_with_a_pattern() {
     let scene = Scene::open("");
     let mut wire = Wire::open(&scene);
-    let job = wire.sh("echo starting; sleep 0.3; printf \"listening on 80\"; exec sleep 1000");
-    let pattern = json!({ "job_id": job, "pattern": "listening on \\d+$" });
+    let job = wire.sh("echo starting; sleep 0.3; printf \"ready> \"; exec sleep 1000");
+    let pattern = json!({ "job_id": job, "pattern": "^ready> $" });
     let waited = wire.tell("wait_for_job", pattern.clone());
-    assert_eq!((&waited["met"], &waited["stdout"]), (&"matched".into(), &"starting\nlistening on 80".into()));
+    assert_eq!((&waited["met"], &waited["stdout"]), (&"matched".into(), &"starting\nready> ".into()));
     assert_eq!(wire.tell("wait_for_job", pattern)["met"], "matched");
     // What was there before does not count.
-    let later = json!({ "job_id": job, "pattern": "listening", "cursor": waited["next_cursor"], "wait_ms": 200 });
+    let later = json!({ "job_id": job, "pattern": "ready", "cursor": waited["next_cursor"], "wait_ms": 200 });
     let waited = wire.tell("wait_for_job", later);
     assert_eq!((&waited["met"], &waited["stdout"], &waited["status"]), (&"time_up".into(), &"".into(), &"running".into()));
 }

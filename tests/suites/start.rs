@@ -405,7 +405,7 @@ impl Bench {
         let site = Site { roots: jobs.roots.clone(), path: jobs.path.clone() };
         let chain = Chain::load(&engine, &[], &base.join("cache"), DefaultVerdict::Allow, site).await.unwrap();
         let keeper = Keeper::start(Path::new(env!("CARGO_BIN_EXE_portcullis"))).unwrap();
-        Self { registry: Registry::new(jobs, keeper), chain, folder }
+        Self { registry: Registry::new(jobs, keeper, None), chain, folder }
     }
 
     pub(super) fn at(&self, below: &str) -> PathBuf {

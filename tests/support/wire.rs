@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Write},
     path::PathBuf,
-    process::{Child, ChildStdin, ExitStatus, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
     time::Duration,
@@ -47,9 +47,14 @@ impl Wire {
 
     /// Starts a server with more variables.
     pub fn start_with(scene: &Scene, variables: &[(&str, &str)]) -> Self {
-        let stderr = scene.base().join("serve.stderr");
         let mut command = scene.command(["serve"]);
         command.envs(variables.iter().copied());
+        Self::over(scene, command)
+    }
+
+    /// Talks to a server that this command starts.
+    pub fn over(scene: &Scene, mut command: Command) -> Self {
+        let stderr = scene.base().join("serve.stderr");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&stderr).unwrap());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());

@@ -53,6 +53,8 @@ pub struct RawConfig {
     pub decision: Section<RawDecision>,
     /// The record of decisions.
     pub audit: Section<RawAudit>,
+    /// What outlives the server of its jobs.
+    pub history: Section<RawHistory>,
     /// Compiled policies.
     pub cache: Section<RawCache>,
     /// The policies, in the order in which their edits apply; at least one.
@@ -147,6 +149,18 @@ pub struct RawLimits {
     pub hostcall_mib: Checked<i64>,
     /// Bytes a policy may log, 0 to 16777216.
     pub log_bytes: Checked<i64>,
+}
+
+/// `[history]`: what outlives the server of its jobs.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawHistory {
+    /// Whether there is one. Default: true.
+    pub keep: Checked<bool>,
+    /// Directory for it; absolute or `~/…`. Default: in the user's state directory.
+    pub path: Checked<String>,
+    /// Bytes of each stream of a job that are kept in a file, 0 (none are) to 68719476736.
+    pub spill_bytes: Checked<i64>,
 }
 
 /// `[decision]`: how verdicts are joined.

@@ -11,7 +11,8 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 use super::{
     ControlError, JobId, Signal, Size, State, Status, Stop, StreamName, WRITE_DEADLINE, WriteError,
     control::{Control, Wishes, control},
-    output::{Cursor, CursorError, Entry, Excerpt, Found, Output, Search, View},
+    history::Record,
+    output::{Budget, Cursor, CursorError, Entry, Excerpt, Found, Output, Search, Spill, View},
     pump::Input,
     registry::Shelf,
     terminal::Terminal,
@@ -27,9 +28,11 @@ pub struct Job {
     id: JobId,
     shown: String,
     group: Option<String>,
-    contract: Arc<types::Job>,
+    /// None: it is a job of an earlier server.
+    contract: Option<Arc<types::Job>>,
     status: watch::Receiver<Status>,
     output: Mutex<Output>,
+    spill: Option<Spill>,
     /// Changes with every piece of output.
     grown: watch::Sender<()>,
     input: mpsc::Sender<Input>,
@@ -79,8 +82,15 @@ pub struct Reading {
 
 impl Job {
     /// A job that is queued, and the reins of it.
-    pub(super) fn new(approved: &Approved, group: Option<String>, output: Output, shelf: Weak<Shelf>) -> (Arc<Self>, Reins) {
-        let (status, watched) = watch::channel(Status {
+    pub(super) fn new(
+        approved: &Approved,
+        group: Option<String>,
+        output: Output,
+        spill: Option<Spill>,
+        shelf: Weak<Shelf>,
+    ) -> (Arc<Self>, Reins) {
+        let contract = Some(approved.job().clone());
+        let status = Status {
             state: State::Queued,
             pid: None,
             exit_code: None,
@@ -89,16 +99,44 @@ impl Job {
             started: None,
             ended: None,
             fault: None,
-        });
+        };
+        let (id, shown) = (JobId(approved.id()), approved.shown().to_owned());
+        Self::with(id, shown, group, contract, status, output, spill, shelf)
+    }
+
+    /// A job of an earlier server. What it printed is gone but for what was spilled.
+    pub(super) fn past(record: Record, spill: Spill, budget: Arc<Budget>) -> Arc<Self> {
+        let Record { id, command, group, state, exit_code, signal, submitted, started, ended, stdout_bytes, stderr_bytes } =
+            record;
+        let status = Status { state, pid: None, exit_code, signal, submitted, started, ended, fault: None };
+        let total = |name, bytes: u64| bytes.max(spill.written(name));
+        let totals = (total(StreamName::Stdout, stdout_bytes), total(StreamName::Stderr, stderr_bytes));
+        let output = Output::gone(totals.0, totals.1, budget);
+        Self::with(id, command, group, None, status, output, Some(spill), Weak::new()).0
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "they are its fields")]
+    fn with(
+        id: JobId,
+        shown: String,
+        group: Option<String>,
+        contract: Option<Arc<types::Job>>,
+        status: Status,
+        output: Output,
+        spill: Option<Spill>,
+        shelf: Weak<Shelf>,
+    ) -> (Arc<Self>, Reins) {
+        let (status, watched) = watch::channel(status);
         let (input, receiver) = mpsc::channel(1);
         let (control, wishes) = control();
         let job = Arc::new(Self {
-            id: JobId(approved.id()),
-            shown: approved.shown().to_owned(),
+            id,
+            shown,
             group,
-            contract: approved.job().clone(),
+            contract,
             status: watched,
             output: Mutex::new(output),
+            spill,
             grown: watch::Sender::new(()),
             input,
             turn: Semaphore::new(1),
@@ -124,9 +162,9 @@ impl Job {
         self.group.as_deref()
     }
 
-    /// The job as policies see it.
-    pub fn contract(&self) -> &Arc<types::Job> {
-        &self.contract
+    /// The job as policies see it; none if it is one of an earlier server.
+    pub fn contract(&self) -> Option<&Arc<types::Job>> {
+        self.contract.as_ref()
     }
 
     /// Its status now.
@@ -170,52 +208,52 @@ impl Job {
 
     /// Reads up to `most` bytes of each stream of a view, or of both together in their order.
     pub fn read(&self, view: View, from: Beginning, most: usize) -> Result<Reading, CursorError> {
-        let is_over = self.is_final();
-        let output = self.output();
         match view {
-            View::Merged => self.read_merged(&output, from, most, is_over),
-            View::Both | View::One(_) => self.read_streams(&output, view, from, most, is_over),
+            View::Merged => self.read_merged(&self.output(), from, most, self.is_final()),
+            View::Both | View::One(_) => self.read_streams(view, from, most),
         }
     }
 
-    fn read_streams(
-        &self,
-        output: &Output,
-        view: View,
-        from: Beginning,
-        most: usize,
-        is_over: bool,
-    ) -> Result<Reading, CursorError> {
-        let cursor = match from {
-            Beginning::Cursor(cursor) => cursor.in_streams(self.id, view, output)?,
+    fn read_streams(&self, view: View, from: Beginning, most: usize) -> Result<Reading, CursorError> {
+        let (stdout, stderr) = match from {
+            Beginning::Cursor(cursor) => cursor.in_streams(self.id, view, &self.output())?,
             Beginning::First | Beginning::Since(_) | Beginning::Lines(_) => (0, 0),
         };
-        let (mut total, mut is_cut) = (0, false);
-        let mut read = |name, cursor| {
-            if view != View::Both && view != View::One(name) {
-                return Excerpt::default();
-            }
-            let track = output.track(name);
-            let begin = match from {
-                Beginning::First | Beginning::Cursor(_) => cursor,
-                Beginning::Since(time) => track.since(output.stamp_of(time)),
-                Beginning::Lines(lines) => {
-                    let begin = track.tail_from(lines).max(track.total().saturating_sub(most as u64));
-                    is_cut |= begin > track.tail_from(lines);
-                    begin
-                }
-            };
-            let mut excerpt = track.read(begin, most);
-            is_cut |= excerpt.next < track.total();
-            total += track.total();
-            if !is_over || excerpt.next < track.total() {
-                excerpt.trim_to_character();
-            }
-            excerpt
+        let [stdout, stderr] = [(StreamName::Stdout, stdout), (StreamName::Stderr, stderr)].map(|(name, cursor)| {
+            let is_read = view == View::Both || view == View::One(name);
+            if is_read { self.read_stream(name, cursor, from, most) } else { (Excerpt::default(), 0, false) }
+        });
+        let next = Cursor::streams(self.id, view, stdout.0.next, stderr.0.next);
+        let (total, is_cut) = (stdout.1 + stderr.1, stdout.2 || stderr.2);
+        Ok(Reading { stdout: stdout.0, stderr: stderr.0, merged: Vec::new(), next, total, is_cut })
+    }
+
+    /// A part of one stream, how many bytes that has in all, and whether the part was cut.
+    fn read_stream(&self, name: StreamName, cursor: u64, from: Beginning, most: usize) -> (Excerpt, u64, bool) {
+        let is_over = self.is_final();
+        let output = self.output();
+        let track = output.track(name);
+        let wanted = match from {
+            Beginning::First | Beginning::Cursor(_) => cursor,
+            Beginning::Since(time) => track.since(output.stamp_of(time)),
+            Beginning::Lines(lines) => track.tail_from(lines),
         };
-        let (stdout, stderr) = (read(StreamName::Stdout, cursor.0), read(StreamName::Stderr, cursor.1));
-        let next = Cursor::streams(self.id, view, stdout.next, stderr.next);
-        Ok(Reading { stdout, stderr, merged: Vec::new(), next, total, is_cut })
+        let total = track.total();
+        let begin = match from {
+            Beginning::Lines(_) => wanted.max(total.saturating_sub(most as u64)),
+            Beginning::First | Beginning::Cursor(_) | Beginning::Since(_) => wanted,
+        };
+        let mut excerpt = track.read(begin, most);
+        // Nobody waits for the disk.
+        drop(output);
+        if let Some(spill) = &self.spill {
+            spill.fill(name, begin, &mut excerpt, most);
+        }
+        let is_cut = excerpt.next < total;
+        if is_cut || !is_over {
+            excerpt.trim_to_character();
+        }
+        (excerpt, total, is_cut || begin > wanted)
     }
 
     fn read_merged(&self, output: &Output, from: Beginning, most: usize, is_over: bool) -> Result<Reading, CursorError> {
@@ -330,6 +368,9 @@ impl Job {
 
     /// Adds to its output. Where all jobs hold too much, finished ones are forgotten, and then this one gives up what is old.
     pub(super) fn keep(&self, name: StreamName, chunk: &Chunk) {
+        if let Some(spill) = &self.spill {
+            tokio::task::block_in_place(|| spill.push(name, chunk.bytes()));
+        }
         let is_over = {
             let mut output = self.output();
             output.push(name, chunk.bytes());

@@ -4,6 +4,7 @@
 //! each child; everybody else holds a [`Job`], which tells its status and output.
 
 mod control;
+mod history;
 mod intake;
 mod job;
 mod keeper;
@@ -22,6 +23,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 pub use control::{ControlError, Signal, Stop};
+pub use history::{History, Record};
 pub use job::{Beginning, Job, Reading};
 use keeper::StartError;
 pub use keeper::{Keeper, THIS_PROGRAM, keep};
@@ -60,6 +62,8 @@ pub enum State {
     Killed,
     /// Stopped because its time was up.
     TimedOut,
+    /// Its server died; nothing of it was left running.
+    Lost,
 }
 
 impl State {
@@ -77,7 +81,14 @@ impl State {
             Self::Failed => "failed",
             Self::Killed => "killed",
             Self::TimedOut => "timed_out",
+            Self::Lost => "lost",
         }
+    }
+
+    /// The state of this name.
+    fn named(name: &str) -> Option<Self> {
+        let all = [Self::Queued, Self::Running, Self::Completed, Self::Failed, Self::Killed, Self::TimedOut, Self::Lost];
+        all.into_iter().find(|state| state.name() == name)
     }
 }
 

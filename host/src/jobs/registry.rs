@@ -1,14 +1,14 @@
 //! All jobs of this server: which run, which wait, which are remembered.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, Weak},
     time::Duration,
 };
 
 use chrono::Utc;
 
 use super::{
-    Job, JobId, Keeper, Outlet, SpawnError, State, Stop, Streams,
+    History, Job, JobId, Keeper, Outlet, Record, SpawnError, State, Stop, Streams,
     job::Reins,
     lanes::{Lane, Lanes, Permit},
     output::{Budget, Output},
@@ -48,6 +48,8 @@ pub(super) struct Shelf {
     keep_finished: usize,
     keep_for: Duration,
     budget: Arc<Budget>,
+    /// None: it is not kept.
+    history: Option<History>,
     jobs: Mutex<Jobs>,
 }
 
@@ -58,11 +60,17 @@ struct Jobs {
 }
 
 impl Registry {
-    /// An empty registry, whose jobs `keeper` starts. Needs a runtime.
-    pub fn new(limits: config::Jobs, keeper: Keeper) -> Arc<Self> {
+    /// A registry whose jobs `keeper` starts, and which remembers what the history knows of earlier ones. Needs a runtime.
+    pub fn new(limits: config::Jobs, keeper: Keeper, history: Option<(History, Vec<Record>)>) -> Arc<Self> {
         let budget = Arc::new(Budget::new(limits.output_total_bytes));
         let (keep_finished, keep_for) = (limits.keep_finished, limits.keep_for);
-        let shelf = Arc::new(Shelf { keep_finished, keep_for, budget: budget.clone(), jobs: Mutex::default() });
+        let (history, past) = history.unzip();
+        let past = past.into_iter().flatten().filter_map(|record| {
+            let spill = history.as_ref()?.old_spill(record.id);
+            Some(Job::past(record, spill, budget.clone()))
+        });
+        let jobs = Mutex::new(Jobs { list: past.collect(), is_closed: false });
+        let shelf = Arc::new(Shelf { keep_finished, keep_for, budget: budget.clone(), history, jobs });
         tokio::spawn(clean_up(Arc::downgrade(&shelf), keep_for.min(CLEAN_UP)));
         Arc::new(Self { lanes: Lanes::new(limits.max_running, &limits.groups), limits, keeper, budget, shelf })
     }
@@ -79,7 +87,8 @@ impl Registry {
             self.check_queue()?;
         }
         let output = Output::new(self.limits.output_bytes, self.budget.clone());
-        let (job, reins) = Job::new(&approved, order.group.clone(), output, Arc::downgrade(&self.shelf));
+        let spill = self.shelf.history.as_ref().and_then(|history| history.new_spill(JobId(approved.id())));
+        let (job, reins) = Job::new(&approved, order.group.clone(), output, spill, Arc::downgrade(&self.shelf));
         match permit {
             Some(permit) => {
                 let pump = self.start(&job, &approved, order, &reins, permit).await?;
@@ -88,7 +97,15 @@ impl Registry {
             None => _ = tokio::spawn(self.clone().queue(lane, job.clone(), approved, order, reins)),
         }
         self.shelf.add(job.clone());
+        self.record(&job);
         Ok(job)
+    }
+
+    /// Notes in the history how a job stands.
+    pub fn record(&self, job: &Job) {
+        if let Some(history) = &self.shelf.history {
+            history.put(job);
+        }
     }
 
     fn check_queue(&self) -> Result<(), SpawnError> {
@@ -187,6 +204,13 @@ impl Registry {
             tracing::error!("some jobs could not be stopped in time");
         }
     }
+
+    /// Waits until the history is written; what happens later is not in it.
+    pub fn close_history(&self) {
+        if let Some(history) = &self.shelf.history {
+            history.close();
+        }
+    }
 }
 
 impl Shelf {
@@ -208,15 +232,14 @@ impl Shelf {
     /// Drops finished jobs, output and all, that are too old or too many; the oldest first.
     fn forget(&self) {
         let now = Utc::now();
-        let keep_for = self.keep_for;
-        let is_old = |job: &Arc<Job>| job.ended_at().is_some_and(|ended| (now - ended).to_std().unwrap_or_default() > keep_for);
+        let is_old =
+            |job: &Arc<Job>| job.ended_at().is_some_and(|ended| (now - ended).to_std().unwrap_or_default() > self.keep_for);
         let mut jobs = self.jobs();
-        jobs.list.retain(|job| !is_old(job));
         let mut surplus = jobs.finished().count().saturating_sub(self.keep_finished);
-        jobs.list.retain(|job| {
-            let goes = surplus > 0 && is_final(job);
-            surplus -= usize::from(goes);
-            !goes
+        self.drop_if(&mut jobs, |job| {
+            let is_surplus = surplus > 0 && job.is_final();
+            surplus -= usize::from(is_surplus);
+            is_surplus || is_old(job)
         });
     }
 
@@ -224,25 +247,35 @@ impl Shelf {
     pub(super) fn make_room(&self) {
         let mut jobs = self.jobs();
         while self.budget.surplus() > 0
-            && let Some(oldest) = jobs.list.iter().position(is_final)
+            && let Some(oldest) = jobs.oldest_finished()
         {
-            jobs.list.remove(oldest);
+            self.drop_if(&mut jobs, |job| job.id() == oldest);
         }
+    }
+
+    fn drop_if(&self, jobs: &mut Jobs, mut goes: impl FnMut(&Arc<Job>) -> bool) {
+        jobs.list.retain(|job| {
+            let goes = goes(job);
+            if goes && let Some(history) = &self.history {
+                history.forget(job.id());
+            }
+            !goes
+        });
     }
 }
 
 impl Jobs {
+    fn oldest_finished(&self) -> Option<JobId> {
+        self.finished().next().map(|job| job.id())
+    }
+
     fn finished(&self) -> impl Iterator<Item = &Arc<Job>> {
-        self.list.iter().filter(|job| is_final(job))
+        self.list.iter().filter(|job| job.is_final())
     }
 }
 
-fn is_final(job: &Arc<Job>) -> bool {
-    job.is_final()
-}
-
 /// Forgets in time also where nobody asks.
-async fn clean_up(shelf: std::sync::Weak<Shelf>, pause: Duration) {
+async fn clean_up(shelf: Weak<Shelf>, pause: Duration) {
     loop {
         tokio::time::sleep(pause).await;
         match shelf.upgrade() {

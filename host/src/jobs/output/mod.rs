@@ -12,6 +12,7 @@ mod budget;
 mod cursor;
 mod merged;
 mod search;
+mod spill;
 mod stretch;
 mod track;
 
@@ -24,6 +25,7 @@ pub use budget::Budget;
 pub use cursor::{Cursor, CursorError, View};
 pub use merged::Entry;
 pub use search::{Found, Line, Match, Search};
+pub use spill::Spill;
 pub use track::Track;
 
 use super::StreamName;
@@ -111,6 +113,13 @@ impl Output {
     /// An empty one, with a limit for each stream and a share in what all jobs may hold together.
     pub fn new(limit: usize, budget: Arc<Budget>) -> Self {
         Self { stdout: Track::new(limit), stderr: Track::new(limit), total: 0, began: Instant::now(), budget }
+    }
+
+    /// One of which nothing is kept any more, but for how much it was.
+    pub fn gone(stdout: u64, stderr: u64, budget: Arc<Budget>) -> Self {
+        let mut output = Self::new(0, budget);
+        (output.stdout, output.stderr, output.total) = (Track::gone(stdout), Track::gone(stderr), stdout + stderr);
+        output
     }
 
     /// Adds to the end of a stream.

@@ -170,6 +170,61 @@ fn a_character_is_not_cut(#[case] bytes: &[u8], #[case] kept: usize) {
     assert_eq!((excerpt.len(), excerpt.next), (kept, kept as u64));
 }
 
+fn spill(folder: &std::path::Path, limit: u64) -> Spill {
+    Spill::new(["stdout", "stderr"].map(|name| folder.join(name)), limit)
+}
+
+#[rstest]
+#[case::all_of_it(100, 0, 100, "abcdefghijkl")]
+#[case::a_page(100, 0, 5, "abcde")]
+#[case::from_within(100, 3, 100, "defghijkl")]
+#[case::as_far_as_it_goes(6, 0, 100, "abcdef")]
+#[case::not_far_enough(3, 4, 100, "<4>ijklmn")]
+fn what_memory_dropped_is_read_from_the_file(#[case] limit: u64, #[case] from: u64, #[case] most: usize, #[case] expected: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (spill, mut output) = (spill(folder.path(), limit), output(8));
+    for piece in ["abcdef", "ghijkl", "mn"] {
+        spill.push(StreamName::Stdout, piece.as_bytes());
+        output.push(StreamName::Stdout, &Bytes::copy_from_slice(piece.as_bytes()));
+    }
+    let mut excerpt = stdout(&output).read(from, most);
+    spill.fill(StreamName::Stdout, from, &mut excerpt, most);
+    assert!(drawn(&excerpt).starts_with(&expected[..expected.len().min(drawn(&excerpt).len())]), "{}", drawn(&excerpt));
+    assert_eq!(excerpt.next - from, excerpt.len() as u64 + excerpt.dropped());
+}
+
+#[test]
+fn pages_from_memory_and_file_are_the_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spill, mut output, mut text) = (spill(folder.path(), 1 << 20), output(1000), Vec::new());
+    for number in 0..5000 {
+        let line = format!("{number}\n").into_bytes();
+        spill.push(StreamName::Stdout, &line);
+        output.push(StreamName::Stdout, &line.clone().into());
+        text.extend(line);
+    }
+    let (mut next, mut read) = (0, Vec::new());
+    while next < stdout(&output).total() {
+        let mut excerpt = stdout(&output).read(next, 777);
+        spill.fill(StreamName::Stdout, next, &mut excerpt, 777);
+        next = excerpt.next;
+        for part in excerpt.parts {
+            let Part::Bytes(bytes) = part else { panic!("{part:?}") };
+            read.extend(bytes);
+        }
+    }
+    assert!(read == text);
+}
+
+#[test]
+fn a_file_that_can_not_be_written_stops_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let spill = spill(&folder.path().join("missing"), 100);
+    spill.push(StreamName::Stdout, b"abc");
+    spill.push(StreamName::Stdout, b"def");
+    assert_eq!(spill.written(StreamName::Stdout), 0);
+}
+
 /// What a program printed: of which stream, how much, of which letter.
 fn pushes() -> impl Strategy<Value = Vec<(bool, usize)>> {
     proptest::collection::vec((any::<bool>(), prop_oneof![0..50_usize, 40_000..70_000_usize]), 0..20)

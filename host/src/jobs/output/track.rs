@@ -27,6 +27,12 @@ impl Track {
         Self { head: Stretch::default(), tail: Stretch::default(), limit }
     }
 
+    /// One of so many bytes, all of which fell out. How many lines they were is not known.
+    pub(super) fn gone(total: u64) -> Self {
+        let tail = Stretch::at(Mark { at: total, line: 0 });
+        Self { head: Stretch::default(), tail, limit: 0 }
+    }
+
     /// Adds to the end; `merged` is where it stands in the order of both streams.
     pub(super) fn push(&mut self, bytes: &Bytes, merged: u64, stamp: Stamp) {
         let head_limit = self.limit / HEAD_SHARE;
