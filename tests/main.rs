@@ -28,6 +28,8 @@ mod suites {
     mod output;
     // The server in lines of JSON: what no well-behaved client sends.
     mod raw;
+    // Many jobs at once, read and killed at random.
+    mod soak;
     // What a job starts with, and that nothing of it is left.
     mod start;
     // Hostile and ordinary repositories, with git itself.

@@ -100,11 +100,14 @@ fn a_cursor_that_leads_nowhere(#[case] spoil: fn(&str) -> String, #[case] said: 
     assert!(refused.contains(said), "{refused}");
 }
 
-#[test]
-fn any_number_of_readers_hold_up_nobody() {
+#[rstest]
+#[case::lines("yes a line of some length | head -c 200000000")]
+#[case::one_line("head -c 200000000 /dev/zero | tr \"\\000\" .")]
+#[case::zeroes("head -c 200000000 /dev/zero")]
+fn any_number_of_readers_hold_up_nobody(#[case] script: &str) {
     let scene = Scene::open("output_bytes = 1048576");
     let mut wire = Wire::open(&scene);
-    let job = wire.sh("yes a line of some length | head -c 200000000");
+    let job = wire.sh(script);
     let reads: Vec<_> = (0..20)
         .map(|n| {
             let tool = ["get_job_output", "tail_job_output", "search_job_output"][n % 3];
@@ -208,6 +211,17 @@ fn a_pattern_that_would_backtrack_does_not() {
     let found = wire.tell("search_job_output", json!({ "job_id": job, "pattern": "(a+)+b" }));
     assert_eq!(found["matches"], json!([]));
     assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_job_that_closes_its_output_runs_on() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("echo last; exec >&- 2>&-; sleep 0.5; exit 4");
+    let waited = wire.tell("wait_for_job", json!({ "job_id": job, "pattern": "last" }));
+    assert_eq!((&waited["met"], &waited["status"]), (&"matched".into(), &"running".into()));
+    assert_eq!(wire.ended(&job)["exit_code"], 4);
+    assert_eq!(wire.output(&job)["stdout"], "last\n");
 }
 
 // ── limits ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────

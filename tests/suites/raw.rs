@@ -13,6 +13,7 @@ use crate::support::{
     eventually,
     scene::{Running, Scene},
     wire::Wire,
+    within,
 };
 
 const SOON: Duration = Duration::from_secs(10);
