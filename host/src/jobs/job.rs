@@ -292,8 +292,8 @@ impl Job {
         self.control.stop(stop);
     }
 
-    /// Sends a signal, which it may handle, to what is in the foreground: INT and QUIT at a terminal to the group that reads from it, all
-    /// else to the group of its leader. Returns at once.
+    /// Sends a signal, which it may handle, to what is in the foreground: INT and QUIT at a terminal to the group that reads from
+    /// it, all else to the group of its leader. Returns at once.
     pub fn signal(&self, signal: Signal) -> Result<(), ControlError> {
         self.check_started()?;
         self.control.signal(signal)

@@ -1,9 +1,9 @@
 //! A pseudo-terminal: the server's side of one.
 //!
-//! Its line discipline changes as little as a terminal can: what was approved is what the job reads, and what the job writes is what the
-//! output filters see. So nothing that the system itself would take for editing is switched on (erase, kill, word erase, reprint, literal next),
-//! no byte stops the output, a return stays a return, and a newline a newline. What remains: echo, lines, control-C, control-\, control-Z,
-//! control-D. What a program makes of its terminal afterwards is its own.
+//! Its line discipline changes as little as a terminal can: what was approved is what the job reads, and what the job writes is
+//! what the output filters see. So nothing that the system itself would take for editing is switched on (erase, kill, word erase,
+//! reprint, literal next), no byte stops the output, a return stays a return, and a newline a newline. What remains: echo, lines,
+//! control-C, control-\, control-Z, control-D. What a program makes of its terminal afterwards is its own.
 
 use std::{
     io,
@@ -29,8 +29,8 @@ use tokio::io::{AsyncRead, Interest, ReadBuf, unix::AsyncFd};
 
 use super::WriteError;
 
-/// Longest line, with its end, that is sent while the terminal takes input by lines, in bytes: the system drops what is beyond, and the
-/// job would read another line than was approved.
+/// Longest line, with its end, that is sent while the terminal takes input by lines, in bytes: the system drops what is beyond, and
+/// the job would read another line than was approved.
 pub(super) const MOST_LINE_BYTES: usize = 4095;
 /// What the system hands over at a time, in bytes.
 const READ_BYTES: usize = 4096;
@@ -95,8 +95,8 @@ impl Terminal {
         self.its.lock().expect("no holder of this lock panics").take();
     }
 
-    /// Whether a line of this input would be too long; if not, what is on the line then is remembered. To be asked before it is written, by
-    /// one writer at a time.
+    /// Whether a line of this input would be too long; if not, what is on the line then is remembered. To be asked before it is
+    /// written, by one writer at a time.
     pub(super) fn admit(&self, input: &[u8]) -> Result<(), WriteError> {
         let is_by_lines = tcgetattr(&self.file).is_ok_and(|modes| modes.local_modes.contains(LocalModes::ICANON));
         let mut on_line = if is_by_lines { self.on_line.load(Ordering::Relaxed) } else { 0 };
@@ -130,7 +130,8 @@ impl Terminal {
         self.write(&[END; 2][..1 + usize::from(is_within_line)]).await
     }
 
-    /// Sends INT or QUIT to whoever is in the foreground, as control-C and control-\ do, whether or not a program would read them as bytes.
+    /// Sends INT or QUIT to whoever is in the foreground, as control-C and control-\ do, whether or not a program would read them
+    /// as bytes.
     pub(super) fn interrupt(&self, signal: Signal) -> io::Result<()> {
         let number = usize::try_from(signal.as_raw()).expect("signals have positive numbers");
         #[expect(

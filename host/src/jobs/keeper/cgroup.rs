@@ -1,5 +1,5 @@
-//! Control groups (version 2), where the user may have some: all of a job ends in one step of the kernel, whoever's rights it runs with and
-//! however fast it forks.
+//! Control groups (version 2), where the user may have some: all of a job ends in one step of the kernel, whoever's rights it runs
+//! with and however fast it forks.
 //!
 //! ```text
 //! the server's own cgroup
@@ -8,8 +8,8 @@
 //!    └─ 2
 //! ```
 //!
-//! Nobody depends on them: a job of the same user can move itself out. Wardens are born into theirs, since moving a process takes the
-//! kernel milliseconds.
+//! Nobody depends on them: a job of the same user can move itself out. Wardens are born into theirs, since moving a process takes
+//! the kernel milliseconds.
 
 use std::{
     fs, io,

@@ -24,18 +24,18 @@ use crate::{config::JobLimits, script::Identity};
 const STACK_BYTES: usize = 64 * 1024;
 /// Exit code of a process that did not get to execute its program; nobody asks for it.
 const NOT_EXECUTED: c_int = 127;
-/// No core dumps. It is 1 because for 0 the kernel would still hand them to a program (`core_pattern` with a `|`); 1 byte is too short for
-/// a file and stops that too.
+/// No core dumps. It is 1 because for 0 the kernel would still hand them to a program (`core_pattern` with a `|`); 1 byte is too
+/// short for a file and stops that too.
 const CORE_BYTES: u64 = 1;
 /// How long what used up its time may take to end after SIGXCPU, in seconds on a processor.
 const LAST_CPU_S: u64 = 1;
 
-/// Starts a program. The process leads a session and a group of its own, stands in the directory it was given, holds its three streams
-/// and no other descriptor, blocks no signal, is limited in what it can use up, and is killed when the calling process ends. What signals do
-/// in it is as it is here, unless they are handled: then it is the default.
+/// Starts a program. The process leads a session and a group of its own, stands in the directory it was given, holds its three
+/// streams and no other descriptor, blocks no signal, is limited in what it can use up, and is killed when the calling process
+/// ends. What signals do in it is as it is here, unless they are handled: then it is the default.
 ///
-/// A binary is executed by its handle. What is executed by its path, an interpreted program, or whatever the text for a shell names, is
-/// looked at immediately before; between that and the kernel's own look at the path lies the race that remains.
+/// A binary is executed by its handle. What is executed by its path, an interpreted program, or whatever the text for a shell
+/// names, is looked at immediately before; between that and the kernel's own look at the path lies the race that remains.
 ///
 /// # Errors
 ///
@@ -123,9 +123,9 @@ impl Start<'_> {
     fn begin(&self) -> Result<Pid, Fault> {
         let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()];
         #[expect(unsafe_code, reason = "no safe function makes a process that shares memory until it executes something")]
-        // SAFETY: as `posix_spawn` does it. The calling thread stands still until the new process has executed its program or ended,
-        // so that all that is borrowed here outlives it, and no two threads share the memory that it writes. The stack is its own,
-        // aligned, and grows down from its end.
+        // SAFETY: as `posix_spawn` does it. The calling thread stands still until the new process has executed its program or
+        // ended, so that all that is borrowed here outlives it, and no two threads share the memory that it writes. The stack is
+        // its own, aligned, and grows down from its end.
         let made = unsafe {
             let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
             libc::clone(become_program, stack.as_mut_ptr_range().end.cast(), flags, std::ptr::from_ref(self).cast_mut().cast())
@@ -171,8 +171,8 @@ impl Start<'_> {
     fn execute(&self) -> Errno {
         let (args, env) = (self.args.as_ptr(), self.env.as_ptr());
         #[expect(unsafe_code, reason = "no safe function executes a program")]
-        // SAFETY: the texts and the two lists live in the calling process, which stands still; each list ends with a null pointer. A
-        // set of no signals is all zeroes.
+        // SAFETY: the texts and the two lists live in the calling process, which stands still; each list ends with a null pointer.
+        // A set of no signals is all zeroes.
         unsafe {
             let none: libc::sigset_t = std::mem::zeroed();
             libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());

@@ -17,21 +17,21 @@ use rustix::{
 const LAST_SIGNAL: i32 = 64;
 /// The flag of `clone3` that a process begins in a cgroup: `CLONE_INTO_CGROUP`.
 const INTO_CGROUP: u64 = 0x2_0000_0000;
-/// Shortest and longest pause between two rounds of killing. What does not end at once may be in a slow write, or be another user's and
-/// never end.
+/// Shortest and longest pause between two rounds of killing. What does not end at once may be in a slow write, or be another user's
+/// and never end.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
 
 /// The signals that matter to the keeper, to be read instead of being handled; all others wait for ever.
 pub struct Signals(OwnedFd);
 
 impl Signals {
-    /// Sets what signals do back to the default, which is what jobs start with, blocks all of them, and opens those that matter: the
-    /// end of a child, and TERM, which the kernel sends when the parent ends.
+    /// Sets what signals do back to the default, which is what jobs start with, blocks all of them, and opens those that matter:
+    /// the end of a child, and TERM, which the kernel sends when the parent ends.
     pub fn open() -> io::Result<Self> {
         #[expect(unsafe_code, reason = "no safe function sets, blocks or opens signals")]
-        // SAFETY: zeroes are the default action for the kernel, which refuses it for the signals that have no other; the C library's
-        // call would leave two out. Zeroes are a set of signals too, and both sets live through the calls. The descriptor that a call
-        // gives, and -1 is none, is nobody else's.
+        // SAFETY: zeroes are the default action for the kernel, which refuses it for the signals that have no other; the C
+        // library's call would leave two out. Zeroes are a set of signals too, and both sets live through the calls. The descriptor
+        // that a call gives, and -1 is none, is nobody else's.
         unsafe {
             let default = [0_u64; 4];
             for signal in 1..=LAST_SIGNAL {
@@ -94,8 +94,9 @@ impl Pauses {
 /// The system makes no more processes, or none there.
 pub fn fork(group: Option<BorrowedFd<'_>>) -> Result<Option<Pid>, Errno> {
     #[expect(unsafe_code, reason = "no safe function forks")]
-    // SAFETY: only processes of a single thread get here, so that no lock is held by a thread that the new one does not have. Zeroes are
-    // no flags and nothing wanted; the kernel reads the arguments during the call and shares no memory with the new process.
+    // SAFETY: only processes of a single thread get here, so that no lock is held by a thread that the new one does not have.
+    // Zeroes are no flags and nothing wanted; the kernel reads the arguments during the call and shares no memory with the new
+    // process.
     let forked = unsafe {
         match group {
             None => libc::fork().into(),
