@@ -162,9 +162,12 @@ impl Keeper {
 
     /// A spare warden, in a group of its own if there are any. In the new process: what it is to be.
     fn fork(&mut self) -> Result<Option<Role>, Errno> {
-        let group = self.groups.as_mut().map(Groups::make).transpose();
-        let group = group.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        let forked = fork(group.as_ref().map(AsFd::as_fd));
+        let group = self.groups.as_mut().and_then(|groups| groups.make().ok());
+        let mut forked = fork(group.as_ref().map(AsFd::as_fd));
+        // Nothing rests on groups: who can not be born into one, in a container that forbids the call perhaps, does without.
+        if group.is_some() && forked.is_err_and(|errno| !matches!(errno, Errno::AGAIN | Errno::NOMEM)) {
+            forked = fork(None);
+        }
         let group = group.map(Group::into_path);
         match forked {
             Ok(None) => Ok(Some(Role::Warden)),
