@@ -11,6 +11,7 @@ use std::{
     io::Read,
     path::Path,
     process::{Command as Process, ExitCode, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn run(service: &Service, command: &str) {
+async fn run(service: &Arc<Service>, command: &str) {
     let client = Client { name: "bench".to_owned(), version: String::new() };
     let terms = Terms { timeout: None, order: Order { streams: Streams::Pipes(Stdin::Null), outlet: None, group: None } };
     let Ok(started) = service.run(Command::Text(command.to_owned()), &client, terms).await else { panic!("it was refused") };
