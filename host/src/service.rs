@@ -10,7 +10,8 @@ use crate::{
     audit::{Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
     jobs::{
-        History, Job, JobId, Keeper, Met, Order, Record, Registry, Status, Stop, THIS_PROGRAM, Until, WriteError,
+        ControlError, History, Job, JobId, Keeper, Met, Order, Record, Registry, Signal, Status, Stop, THIS_PROGRAM, Until,
+        WriteError,
         output::{Cursor, View},
     },
     policy::{
@@ -52,6 +53,8 @@ pub enum InputRefused {
     Asks(Denial),
     /// Approved, but the job did not take it.
     NotWritten(WriteError),
+    /// The job could not be sent a signal.
+    NotTold(ControlError),
 }
 
 /// What to write to a job, and how long to wait for its answer.
@@ -59,12 +62,23 @@ pub enum InputRefused {
 pub struct Input {
     /// The bytes; may be none.
     pub data: Vec<u8>,
-    /// Whether the job's input ends here.
-    pub close: bool,
+    /// What is done behind them.
+    pub then: Then,
     /// What shows that the answer is complete.
     pub until: Until,
     /// The longest wait for that.
     pub longest: Duration,
+}
+
+/// What is done after input was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing.
+    Nothing,
+    /// The job's input ends.
+    Close,
+    /// The job gets a signal.
+    Signal(Signal),
 }
 
 /// Where a job's answer to input stands in its output.
@@ -231,8 +245,10 @@ impl Service {
         if !input.data.is_empty() {
             self.write_judged(job, input.data, &bounded(client)).await?;
         }
-        if input.close {
-            job.close_input().map_err(InputRefused::NotWritten)?;
+        match input.then {
+            Then::Nothing => {}
+            Then::Close => job.close_input().map_err(InputRefused::NotWritten)?,
+            Then::Signal(signal) => job.signal(signal).map_err(InputRefused::NotTold)?,
         }
         drop(turn);
         let met = job.wait(&input.until, from, View::Both, input.longest).await.unwrap_or(Met::TimeUp);
@@ -240,8 +256,8 @@ impl Service {
     }
 
     /// Stops a job and waits until it is final.
-    pub async fn stop(&self, job: &Job) -> Status {
-        job.stop(Stop::default());
+    pub async fn stop(&self, job: &Job, stop: Stop) -> Status {
+        job.stop(stop);
         job.ended().await
     }
 

@@ -251,7 +251,7 @@ fn policies_that_can_not_be_used_end_the_server() {
     scene.configure(&format!("[[policies]]\nname = \"guest\"\ncomponent = {guest:?}\n"));
     let mut wire = Wire::start(&scene);
     assert_eq!(wire.exit_within(SOON).code(), Some(3));
-    assert!(wire.stderr().contains("guest.wasm") && wire.stderr().contains("policies[0]"), "{}", wire.stderr());
+    assert!(wire.stderr().contains("policies[0] (guest): not a WebAssembly component"), "{}", wire.stderr());
 }
 
 #[test]

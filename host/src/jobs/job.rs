@@ -299,6 +299,11 @@ impl Job {
         self.control.signal(signal)
     }
 
+    /// Whether it runs at a terminal.
+    pub fn has_terminal(&self) -> bool {
+        self.control.terminal().is_some()
+    }
+
     /// Changes the size of its terminal.
     pub fn resize(&self, size: Size) -> Result<(), ControlError> {
         self.check_started()?;
