@@ -47,6 +47,9 @@ pub(super) async fn drain(mut pipe: pipe::Receiver, mut filter: OutputFilter, si
                 break;
             }
         }
+        if filter.must_stop() {
+            sink.job.stop();
+        }
     }
     sink.deliver(filter.end().await).await;
 }

@@ -28,7 +28,7 @@ use pump::{Input, Pump};
 
 use crate::{
     config,
-    policy::{Approved, ApprovedInput, Chunk, types},
+    policy::{Approved, ApprovedInput, Chunk, Findings, types},
     script::MOST_SHELL_BYTES,
 };
 
@@ -163,6 +163,7 @@ pub struct Job {
     id: JobId,
     shown: String,
     contract: Arc<types::Job>,
+    findings: Arc<Findings>,
     status: watch::Receiver<Status>,
     stdout: Mutex<Buffer>,
     stderr: Mutex<Buffer>,
@@ -189,6 +190,11 @@ impl Job {
     /// The job as policies see it.
     pub fn contract(&self) -> &types::Job {
         &self.contract
+    }
+
+    /// What was taken out of its output, counted by kind while it runs.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
     }
 
     /// Its status now.
@@ -319,6 +325,7 @@ impl Registry {
             id: JobId(approved.id()),
             shown: approved.shown().to_owned(),
             contract: approved.job().clone(),
+            findings: approved.findings().clone(),
             status: watched,
             stdout: Mutex::new(Buffer::new(self.limits.output_bytes)),
             stderr: Mutex::new(Buffer::new(self.limits.output_bytes)),

@@ -271,7 +271,12 @@ impl Filter for Redaction {
         let (kept, out) = (piece.at - context.len(), piece.out);
         self.mid_line = goes_on;
         self.context = tail(&[context.as_slice(), &out].concat());
-        Action { emit: emission(out, &bytes[..kept]), hold: count(bytes.len() - kept), engaged: self.is_engaged() }
+        Action {
+            emit: emission(out, &bytes[..kept]),
+            hold: count(bytes.len() - kept),
+            engaged: self.is_engaged(),
+            findings: Vec::new(),
+        }
     }
 }
 
