@@ -174,7 +174,7 @@ async fn held_bytes_come_again_in_front_of_the_next_piece() {
 
 /// A guest that shows how it was called: `<before|bytes|boundary>`.
 #[rstest]
-#[case::lines(json!([]), &["a\nb", "c\nd"], r"<|a\n|Boundary::Line><|b|Boundary::Silence><b|c\n|Boundary::Line><|d|Boundary::Silence>")]
+#[case::lines(json!([]), &["a\nb", "c\nd"], r"<|a\n|Boundary::Line><|b|Boundary::Silence><b|c\n|Boundary::Line><|d|Boundary::Silence><d||Boundary::End>")]
 #[case::from_the_trigger_on(json!(["TRIG"]), &["no\nx TR", "IG y\nno", "\n"], r"no
 x <x |TRIG y\n|Boundary::Line>no
 ")]
