@@ -25,7 +25,8 @@ fn filter(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("filter");
     group.throughput(Throughput::Bytes(BYTES as u64)).sample_size(10);
     let token = format!("remote: using ghp_{} for the push\n", "A".repeat(36));
-    let shares = [0, 1, 5, 20, 100].map(|percent| (format!("a secret in {percent} % of the lines"), mixed(&plain, &token, percent)));
+    let shares =
+        [0, 1, 5, 20, 100].map(|percent| (format!("a secret in {percent} % of the lines"), mixed(&plain, &token, percent)));
     let triggers = ("a trigger in 5 % of the lines".to_owned(), mixed(&plain, "remote: see https://h.invalid/doc/key\n", 5));
     for (name, stream) in shares.into_iter().chain([triggers]) {
         group.bench_function(name, |bencher| {

@@ -20,7 +20,7 @@ fn expanded(sample: &str) -> String {
     while let Some((before, behind)) = rest.split_once('{') {
         text.push_str(before);
         let repeated = behind.split_once('}').and_then(|(inside, after)| {
-            let (piece, count) = inside.split_once('*')?;
+            let (piece, count) = inside.split_once('*').filter(|(piece, _)| !piece.contains('{'))?;
             Some((piece.repeat(count.parse().ok()?), after))
         });
         match repeated {

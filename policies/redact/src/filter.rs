@@ -339,12 +339,7 @@ impl Filter for Redaction {
         let (kept, out, findings) = (piece.at - context.len(), piece.out, piece.findings);
         self.mid_line = goes_on;
         self.context = tail(&[context.as_slice(), &out].concat());
-        Action {
-            emit: emission(out, &bytes[..kept]),
-            hold: count(bytes.len() - kept),
-            engaged: self.is_engaged(),
-            findings,
-        }
+        Action { emit: emission(out, &bytes[..kept]), hold: count(bytes.len() - kept), engaged: self.is_engaged(), findings }
     }
 }
 

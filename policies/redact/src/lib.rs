@@ -189,7 +189,8 @@ fn compile_allowed(patterns: &[String], errors: &mut SettingsErrors) -> Vec<Rege
     for (at, pattern) in patterns.iter().enumerate().take(MAX_PATTERNS) {
         match compiled(&format!(r"\A(?:{pattern})\z")) {
             Ok(regex) if regex.is_match(b"") => {
-                errors.push(SettingsError::new(format!("allow_matching.{at}"), "matches even nothing, so it would allow too much"));
+                errors
+                    .push(SettingsError::new(format!("allow_matching.{at}"), "matches even nothing, so it would allow too much"));
             }
             Ok(regex) => regexes.push(regex),
             Err(message) => errors.push(SettingsError::new(format!("allow_matching.{at}"), message)),

@@ -694,7 +694,8 @@ pub fn is_netrc(text: Text, at: usize) -> bool {
 /// Whether `login` at `at` is one of a netrc file: behind `default` or at the beginning of its line, with a name and no more prose.
 pub fn is_netrc_login(text: Text, at: usize) -> bool {
     let before = text.before(at).trim_ascii();
-    let is_default = before.strip_suffix(b"default").is_some_and(|rest| rest.last().is_none_or(|byte| !byte.is_ascii_alphanumeric()));
+    let is_default =
+        before.strip_suffix(b"default").is_some_and(|rest| rest.last().is_none_or(|byte| !byte.is_ascii_alphanumeric()));
     let begins = before.is_empty() || before == b"+" || is_default;
     begins && words(text, at).nth(1).is_some() && words(text, at).nth(2).is_none_or(is_netrc_word)
 }

@@ -138,7 +138,6 @@ pub const TOKENS: &[Token] = &[
     token("yandex-api-key", "AQVN", NoWord, Word, 35),
     token("yandex-token", "y0_A", NoWord, Word, 50),
     token("scaleway-access-key", "SCW", NoWord, Upper, 17),
-    token("cloudflare-origin-ca-key", "v1.0-", NoWord, Word, 150),
     token("openshift-token", "sha256~", NoWord, Word, 40),
     token("digitalocean-spaces-key", "DO00", NoWord, Upper, 16),
     token("supabase-token", "sb_secret_", NoWord, Word, 20),
@@ -335,7 +334,9 @@ pub fn json_web_token(text: Text, at: usize) -> Option<Found<'static>> {
     }
     let second = text.run(first + 1, |byte| Word.has(byte));
     let end = text.run(at, |byte| Dotted.has(byte) || byte == b'=');
-    (second - first > 10).then_some(Found { start: at, end, rule: "jwt" })
+    // Of an encrypted one the second of five parts may be empty.
+    let is_encrypted = text.between(first, end).iter().filter(|byte| **byte == b'.').count() == 4;
+    (second - first > 10 || is_encrypted).then_some(Found { start: at, end, rule: "jwt" })
 }
 
 /// A private key in one run of base64, as kubeconfig files and secrets hold it, whose `-----BEGIN` is encoded at `at`; and whether the

@@ -67,7 +67,9 @@ pub fn forms(variables: Vec<(String, String)>, errors: &mut SettingsErrors) -> V
                  would be found in ordinary text; do not grant it, or give it a longer value"
             ),
             () if lines.clone().any(|line| line.len() > MAX) => {
-                format!("a line of the variable {name} has more than {MAX} bytes, too many to be found where output is cut; do not grant it")
+                format!(
+                    "a line of the variable {name} has more than {MAX} bytes, too many to be found where output is cut; do not grant it"
+                )
             }
             () => continue,
         };
