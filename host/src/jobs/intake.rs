@@ -52,6 +52,9 @@ pub(super) async fn drain(mut pipe: pipe::Receiver, mut filter: OutputFilter, si
         }
     }
     sink.deliver(filter.end().await).await;
+    if filter.must_stop() {
+        sink.job.stop();
+    }
 }
 
 /// What came of waiting for output.

@@ -290,8 +290,8 @@ fn value(text: Text, joint: Joint, at: usize) -> Value {
     let at = behind_prefix(text, at);
     let opened = text.run(at, |byte| byte == b'\\');
     match text.byte(opened) {
-        Some(quote @ (b'"' | b'\'' | b'`')) => quoted(text, opened + 1, quote, opened > at),
         _ if joint == Joint::Element => element(text, at),
+        Some(quote @ (b'"' | b'\'' | b'`')) => quoted(text, opened + 1, quote, opened > at),
         _ => unquoted(text, at),
     }
 }
@@ -467,7 +467,8 @@ impl Shape<'_> {
             Name::Maybe if environment => bytes.len() >= 8 && !bytes.starts_with(b"/"),
             Name::Maybe => looks_random(bytes),
             _ if environment => true,
-            _ if value.quoted => bytes.len() >= 3,
+            // A label says what it labels.
+            _ if value.quoted => bytes.len() >= 3 && !bytes.eq_ignore_ascii_case(self.written),
             _ if code || bytes == self.written => false,
             _ if self.joint == Joint::Tight => bytes.len() >= 3,
             _ if self.joint == Joint::Option => {

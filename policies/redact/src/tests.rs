@@ -67,6 +67,15 @@ fn every_family_is_redacted_and_nothing_around_it() {
 }
 
 #[test]
+fn ordinary_text_stays_as_it_is() {
+    let text = include_str!("../../../tests/corpora/ordinary.txt");
+    for (out, line) in redacted(text).lines().zip(text.lines()) {
+        assert_eq!(out, line);
+    }
+    assert_eq!(redacted(text), text);
+}
+
+#[test]
 fn no_sample_survives_wherever_it_stands() {
     for (rule, sample) in samples() {
         for (before, behind) in
