@@ -138,6 +138,43 @@ fn however_a_stream_is_cut_the_filtered_bytes_are_the_same() {
             rest = next;
         }
         prop_assert_eq!(&runtime.block_on(filtered(approved.stdout_filter(), &pieces)), &whole);
+        prop_assert_eq!(&runtime.block_on(paced(approved.stdout_filter(), &pieces)), &whole);
+    });
+}
+
+/// Like [`filtered`], with a pause after every piece, whether the filter wants to know of it or not.
+async fn paced(mut filter: OutputFilter, pieces: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for piece in pieces {
+        out.extend_from_slice(filter.push(piece.to_vec().into()).await.bytes());
+        out.extend_from_slice(filter.silence().await.bytes());
+    }
+    out.extend_from_slice(filter.end().await.bytes());
+    out
+}
+
+/// Triggers of letters that the streams are made of, so that they stand everywhere, overlap, and begin where others end.
+#[rstest]
+#[case::short(json!(["aab", "bba", "abab"]))]
+#[case::nested(json!(["aaaaaaaaab", "aab", "baaaa", "cc cc"]))]
+#[case::many((b'a'..=b'e').flat_map(|a| (b'a'..=b'e').map(move |b| String::from_utf8(vec![a, b, a]).unwrap())).collect::<Vec<_>>().into())]
+fn wherever_triggers_stand_and_streams_are_cut_the_filtered_bytes_are_the_same(#[case] triggers: Value) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let settings = json!({"command": "allow", "output": "show", "triggers": triggers});
+    let approved = runtime.block_on(async { approved_by(&chain(settings).await).await });
+    let config = ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(stream in "[abc\n ]{0,400}", cuts in prop::collection::vec(1..9usize, 1..20))| {
+        let _inside = runtime.enter();
+        let whole = runtime.block_on(filtered(approved.stdout_filter(), &[stream.as_bytes()]));
+        let (mut pieces, mut rest) = (Vec::new(), stream.as_bytes());
+        for cut in cuts.iter().cycle() {
+            if rest.is_empty() { break }
+            let (piece, next) = rest.split_at((*cut).min(rest.len()));
+            pieces.push(piece);
+            rest = next;
+        }
+        prop_assert_eq!(&runtime.block_on(filtered(approved.stdout_filter(), &pieces)), &whole);
+        prop_assert_eq!(&runtime.block_on(paced(approved.stdout_filter(), &pieces)), &whole);
     });
 }
 

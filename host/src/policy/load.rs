@@ -231,7 +231,10 @@ impl Policy {
         let hooks = [
             self.hooks.command.as_ref().map(|_| "command"),
             self.hooks.input.as_ref().map(|_| "input"),
-            self.hooks.output.as_ref().map(|_| "output"),
+            self.hooks.output.as_ref().map(|_| match self.apply {
+                Apply::Stream => "output",
+                Apply::Reads => "output as it is read",
+            }),
         ];
         let hooks: Vec<_> = hooks.into_iter().flatten().collect();
         let frozen = if self.unfrozen.is_some() { "configured anew for each decision" } else { "frozen" };

@@ -698,7 +698,8 @@ pub fn is_netrc_login(text: Text, at: usize) -> bool {
     let is_default =
         before.strip_suffix(b"default").is_some_and(|rest| rest.last().is_none_or(|byte| !byte.is_ascii_alphanumeric()));
     let begins = before.is_empty() || before == b"+" || is_default;
-    begins && words(text, at).nth(1).is_some() && words(text, at).nth(2).is_none_or(is_netrc_word)
+    let is_name = |word: &[u8]| !word.ends_with(b"=");
+    begins && words(text, at).nth(1).is_some_and(is_name) && words(text, at).nth(2).is_none_or(is_netrc_word)
 }
 
 /// Whether a line is `password` and one word that is more than a word.
