@@ -10,6 +10,8 @@ mod suites {
     mod corpora;
     // Configurations that must not start anything, and what is said about them.
     mod config;
+    // What outlives the server of its jobs.
+    mod history;
     // Rules of other gates as settings of the real allowlist.
     mod import;
     // Output on its way through real filters.
@@ -20,8 +22,12 @@ mod suites {
     mod jobs;
     // The server through rmcp's own client, in both eras of the protocol.
     mod mcp;
+    // Reading what jobs print, and jobs that wait for their turn.
+    mod output;
     // The server in lines of JSON: what no well-behaved client sends.
     mod raw;
+    // Many jobs at once, read and killed at random.
+    mod soak;
     // What a job starts with, and that nothing of it is left.
     mod start;
     // Hostile and ordinary repositories, with git itself.

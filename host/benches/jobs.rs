@@ -16,9 +16,9 @@ use std::{
 
 use criterion::Criterion;
 use portcullis::{
-    jobs::{State, Stdin},
+    jobs::{Order, State, Stdin},
     policy::types::Client,
-    service::{Command, Service},
+    service::{Command, Service, Terms},
 };
 
 const BYTES: usize = 100_000_000;
@@ -47,9 +47,8 @@ fn main() -> ExitCode {
 
 async fn run(service: &Service, command: &str) {
     let client = Client { name: "bench".to_owned(), version: String::new() };
-    let Ok(started) = service.run(Command::Text(command.to_owned()), &client, Stdin::Null, None).await else {
-        panic!("it was refused")
-    };
+    let terms = Terms { timeout: None, order: Order { stdin: Stdin::Null, outlet: None, group: None } };
+    let Ok(started) = service.run(Command::Text(command.to_owned()), &client, terms).await else { panic!("it was refused") };
     assert_eq!(started.job.ended().await.state, State::Completed);
 }
 

@@ -15,7 +15,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use crate::{
-    jobs::{Job, Status},
+    jobs::{Job, Status, StreamName},
     policy::{Answer, Denial},
 };
 
@@ -121,7 +121,8 @@ struct EndLine<'a> {
     state: &'static str,
     exit_code: Option<i32>,
     signal: Option<i32>,
-    started: String,
+    submitted: String,
+    started: Option<String>,
     ended: Option<String>,
     stdout_bytes: u64,
     stderr_bytes: u64,
@@ -172,6 +173,7 @@ impl Audit {
 
     /// Records a job's end.
     pub fn ended(&self, job: &Job, status: &Status) -> Result<(), AuditError> {
+        let bytes = |name| job.output().track(name).total();
         self.append(&EndLine {
             time: stamp(Utc::now()),
             event: "job_end",
@@ -180,10 +182,11 @@ impl Audit {
             state: status.state.name(),
             exit_code: status.exit_code,
             signal: status.signal,
-            started: stamp(status.started),
+            submitted: stamp(status.submitted),
+            started: status.started.map(stamp),
             ended: status.ended.map(stamp),
-            stdout_bytes: job.output(crate::jobs::StreamName::Stdout).total(),
-            stderr_bytes: job.output(crate::jobs::StreamName::Stderr).total(),
+            stdout_bytes: bytes(StreamName::Stdout),
+            stderr_bytes: bytes(StreamName::Stderr),
             redacted: job.findings().counts(),
         })
     }

@@ -10,6 +10,7 @@
 //! [`load`] reports all mistakes at once and never hands out a [`Config`] beside a mistake. Nothing is read from the working
 //! directory, and nothing that steers the server may lie where a job could write it.
 
+mod history;
 mod jobs;
 mod limits;
 mod mistakes;
@@ -23,6 +24,7 @@ mod surroundings;
 mod tests;
 mod variables;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,6 +49,8 @@ pub struct Config {
     pub default_verdict: DefaultVerdict,
     /// The audit log: absolute, links followed, outside every root. It and its directory may not exist yet.
     pub audit: PathBuf,
+    /// What outlives the server of its jobs; none: nothing does.
+    pub history: Option<History>,
     /// Directory for compiled policies: absolute, links followed, outside every root. It may not exist yet; whether others can
     /// write it is for its user to check.
     pub cache: PathBuf,
@@ -74,16 +78,31 @@ pub struct Jobs {
     pub env: Vec<(String, String)>,
     /// How many jobs run at a time, 1 to 1000.
     pub max_running: usize,
+    /// How many approved jobs wait beyond those, up to 10 000.
+    pub max_queued: usize,
+    /// Named groups of jobs, and how many of each run at a time.
+    pub groups: BTreeMap<String, usize>,
     /// How long a job may run, at most 7 days; none: for ever.
     pub timeout: Option<Duration>,
     /// How long a job that is stopped has between TERM and KILL, at most 60 s.
     pub grace: Duration,
     /// Bytes kept of each of the two streams of a job, 1 KiB to 1 GiB.
     pub output_bytes: usize,
+    /// Bytes kept of all jobs together, 64 KiB to 64 GiB.
+    pub output_total_bytes: usize,
     /// How many finished jobs are remembered, 1 to 10 000.
     pub keep_finished: usize,
     /// How long a finished job is remembered, 1 s to 7 days.
     pub keep_for: Duration,
+}
+
+/// What outlives the server of its jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Directory for it: absolute, links followed, outside every root. It may not exist yet.
+    pub path: PathBuf,
+    /// Bytes of each stream of a job that are kept in a file, up to 64 GiB; 0: none are.
+    pub spill_bytes: u64,
 }
 
 /// What one call into a policy may use up. A call that meets a limit denies.
@@ -188,6 +207,7 @@ fn mean(source: Source, surroundings: &Surroundings, report: &mut Report) -> Opt
         limits: limits::mean(report, &raw.limits),
         default_verdict: default_verdict(report, raw),
         audit: audit(report, raw, &jobs.roots, surroundings),
+        history: history::mean(report, &raw.history, &jobs.roots, surroundings),
         cache: cache(report, raw, &jobs.roots, surroundings),
         policies: policies::Reader { surroundings, origin: &source.origin, roots: &jobs.roots }.mean(report, &raw.policies),
         jobs,
@@ -223,7 +243,22 @@ fn cache(report: &mut Report, raw: &raw::RawConfig, roots: &[PathBuf], surroundi
 impl fmt::Debug for Jobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Taken apart, so that a new field can not be forgotten here.
-        let Self { roots, cwd, path, shell, env, max_running, timeout, grace, output_bytes, keep_finished, keep_for } = self;
+        let Self {
+            roots,
+            cwd,
+            path,
+            shell,
+            env,
+            max_running,
+            max_queued,
+            groups,
+            timeout,
+            grace,
+            output_bytes,
+            output_total_bytes,
+            keep_finished,
+            keep_for,
+        } = self;
         let names: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("Jobs")
             .field("roots", roots)
@@ -232,9 +267,12 @@ impl fmt::Debug for Jobs {
             .field("shell", shell)
             .field("env", &names)
             .field("max_running", max_running)
+            .field("max_queued", max_queued)
+            .field("groups", groups)
             .field("timeout", timeout)
             .field("grace", grace)
             .field("output_bytes", output_bytes)
+            .field("output_total_bytes", output_total_bytes)
             .field("keep_finished", keep_finished)
             .field("keep_for", keep_for)
             .finish()

@@ -1,8 +1,8 @@
 //! portcullis: the gate between AI agents and an organisation's machines.
 //!
 //! ```text
-//! command   mcp::tools ─▶ service ─▶ policy::Parser ─▶ script ─▶ policy::Chain::decide ─▶ jobs::Registry::spawn ─▶ keeper ─▶ process
-//! output    mcp::tools ◀─ service ◀─ jobs::Buffer ◀─ pump task: read ≤ 64 KiB ─▶ OutputFilter ⇒ Chunk
+//! command   mcp::tools ─▶ service ─▶ policy::Parser ─▶ script ─▶ policy::Chain::decide ─▶ jobs::Registry::submit ─▶ keeper ─▶ process
+//! output    mcp::tools ◀─ service ◀─ jobs::output ◀─ pump task: read ≤ 64 KiB ─▶ OutputFilter ⇒ Chunk
 //! input     mcp::tools ─▶ service ─▶ policy::Chain::decide_input ─▶ jobs: stdin
 //! ```
 //!
@@ -18,3 +18,4 @@ pub mod mcp;
 pub mod policy;
 pub mod script;
 pub mod service;
+pub mod signals;

@@ -2,13 +2,17 @@
 
 use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
 
+use tokio::sync::SetOnce;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::{
     audit::{Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
-    jobs::{Cursor, Excerpt, Job, JobId, Keeper, Outlet, Registry, Status, Stdin, StreamName, THIS_PROGRAM, WriteError},
+    jobs::{
+        History, Job, JobId, Keeper, Met, Order, Record, Registry, Status, THIS_PROGRAM, Until, WriteError,
+        output::{Cursor, View},
+    },
     policy::{
         Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, Judgement, MOST_INPUT_BYTES, Request, types::Client,
     },
@@ -19,9 +23,6 @@ use crate::{
 const MOST_CLIENT_BYTES: usize = 256;
 /// Most bytes of a text in the record that is not a command's final form.
 const MOST_EXCERPT_BYTES: usize = 4096;
-/// How long output must be silent for an answer to input to count as complete.
-const ANSWER_SILENCE: Duration = Duration::from_millis(150);
-
 /// A command as it comes in.
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -60,17 +61,28 @@ pub struct Input {
     pub data: Vec<u8>,
     /// Whether the job's input ends here.
     pub close: bool,
-    /// The longest wait for output to come and fall silent.
-    pub wait: Duration,
+    /// What shows that the answer is complete.
+    pub until: Until,
+    /// The longest wait for that.
+    pub longest: Duration,
 }
 
-/// What a job printed in answer to input.
+/// Where a job's answer to input stands in its output.
 #[derive(Debug)]
 pub struct Answered {
-    /// Standard output since the input.
-    pub stdout: Excerpt,
-    /// Standard error since the input.
-    pub stderr: Excerpt,
+    /// Where the output ended before the input.
+    pub from: Cursor,
+    /// How the wait for the answer ended.
+    pub met: Met,
+}
+
+/// How a command is to be run.
+#[derive(Debug)]
+pub struct Terms {
+    /// How long it may run; none: as long as is configured.
+    pub timeout: Option<Duration>,
+    /// The rest.
+    pub order: Order,
 }
 
 /// A started job, and what was decided about it.
@@ -97,8 +109,9 @@ pub enum StartError {
 
 /// The whole of portcullis behind its front ends.
 pub struct Service {
-    chain: Chain,
-    registry: Registry,
+    /// Set once the policies are ready; whatever needs them waits until then.
+    chain: Arc<SetOnce<Chain>>,
+    registry: Arc<Registry>,
     audit: Arc<Audit>,
     site: Site,
     jobs: config::Jobs,
@@ -112,34 +125,62 @@ pub async fn load_chain(config: &Config) -> Result<Chain, ChainError> {
     Chain::load(&engine, &config.policies, &config.cache, config.default_verdict, site(config)).await
 }
 
+/// The history, and what is known of earlier jobs. Without it everything works but for what outlives the server.
+fn history(config: &Config) -> Option<(History, Vec<Record>)> {
+    let wanted = config.history.as_ref()?;
+    let opened = History::open(&wanted.path, &config.jobs.roots, wanted.spill_bytes);
+    opened.inspect_err(|error| tracing::warn!(path = %wanted.path.display(), %error, "no history of jobs is kept")).ok()
+}
+
 fn site(config: &Config) -> Site {
     Site { roots: config.jobs.roots.clone(), path: config.jobs.path.clone() }
 }
 
 impl Service {
-    /// Loads the policies and opens the record.
+    /// Opens the record and loads the policies.
     pub async fn start(config: &Config) -> Result<Arc<Self>, StartError> {
+        let (service, loading) = Self::open(config)?;
+        loading.await?;
+        Ok(service)
+    }
+
+    /// Opens the record. The policies are loaded by the second of what this gives; until they are, everything that needs them waits.
+    pub fn open(config: &Config) -> Result<(Arc<Self>, impl Future<Output = Result<(), ChainError>> + use<>), StartError> {
         // First, since it begins while the policies are loaded.
         let keeper = Keeper::start(Path::new(THIS_PROGRAM)).map_err(StartError::Keeper)?;
-        Ok(Arc::new(Self {
-            chain: load_chain(config).await?,
+        let service = Arc::new(Self {
+            chain: Arc::default(),
             audit: Arc::new(Audit::open(&config.audit)?),
-            registry: Registry::new(config.jobs.clone(), keeper),
+            registry: Registry::new(config.jobs.clone(), keeper, history(config)),
             site: site(config),
             jobs: config.jobs.clone(),
             recorders: TaskTracker::new(),
-        }))
+        });
+        let (chain, config) = (service.chain.clone(), config.clone());
+        let loading = async move {
+            // It is set here only.
+            _ = chain.set(load_chain(&config).await?);
+            Ok(())
+        };
+        Ok((service, loading))
+    }
+
+    async fn chain(&self) -> &Chain {
+        self.chain.wait().await
     }
 
     /// Runs a command: parse, judge, record, start.
-    pub async fn run(&self, command: Command, client: &Client, stdin: Stdin, outlet: Option<Outlet>) -> Result<Started, Refused> {
+    pub async fn run(self: &Arc<Self>, command: Command, client: &Client, terms: Terms) -> Result<Started, Refused> {
         let client = bounded(client);
         let (script, cwd) = match self.parse(&command).await {
             Ok(parsed) => parsed,
             Err(denial) => return Err(self.refuse_unparsed(&command, &client, denial).await),
         };
-        let sent = self.chain.scrub(script.source()).await;
-        let Judgement { decision, shown, trail } = self.chain.decide(self.request(script, cwd, client.clone())).await;
+        let chain = self.chain().await;
+        let sent = chain.scrub(script.source()).await;
+        let mut request = request(script, cwd, &self.jobs, client.clone());
+        request.timeout = terms.timeout.into_iter().chain(request.timeout).min();
+        let Judgement { decision, shown, trail } = chain.decide(request).await;
         let (outcome, denial, job_id) = match &decision {
             Decision::Approved(approved) => (Outcome::Allow, None, Some(approved.id().to_string())),
             Decision::Asks(denial) => (Outcome::Ask, Some(denial), None),
@@ -148,7 +189,7 @@ impl Service {
         self.record(&Decided {
             subject: Subject::Command,
             job_id,
-            client: &self.chain.scrub(&client.name).await,
+            client: &self.scrub(&client.name).await,
             sent: &sent,
             runs: Some(&shown),
             outcome,
@@ -157,7 +198,7 @@ impl Service {
         })
         .map_err(Refused::Denied)?;
         match decision {
-            Decision::Approved(approved) => self.spawn(*approved, stdin, outlet).await.map(|job| Started { job, trail }),
+            Decision::Approved(approved) => self.spawn(*approved, terms.order).await.map(|job| Started { job, trail }),
             Decision::Asks(denial) => Err(Refused::Asks(denial)),
             Decision::Denied(denial) => Err(Refused::Denied(denial)),
         }
@@ -173,11 +214,20 @@ impl Service {
         self.registry.list()
     }
 
+    /// How long a job may run at most; none: for ever.
+    pub fn longest_run(&self) -> Option<Duration> {
+        self.jobs.timeout
+    }
+
+    /// How many jobs are queued before this one.
+    pub fn queued_before(&self, job: &Job) -> usize {
+        self.registry.queued_before(job)
+    }
+
     /// Writes to a job: judge, record, write, wait for the answer.
     pub async fn write(&self, job: &Arc<Job>, input: Input, client: &Client) -> Result<Answered, InputRefused> {
         let Ok(turn) = job.input_turn().await else { return Err(InputRefused::NotWritten(WriteError::Closed)) };
-        let before = (job.output(StreamName::Stdout).end(), job.output(StreamName::Stderr).end());
-        let growth = job.growth();
+        let from = job.end_of_output();
         if !input.data.is_empty() {
             self.write_judged(job, input.data, &bounded(client)).await?;
         }
@@ -185,9 +235,8 @@ impl Service {
             job.close_input().map_err(InputRefused::NotWritten)?;
         }
         drop(turn);
-        fall_silent(job, growth, input.wait).await;
-        let since = |name, cursor: Cursor| job.output(name).since(cursor);
-        Ok(Answered { stdout: since(StreamName::Stdout, before.0), stderr: since(StreamName::Stderr, before.1) })
+        let met = job.wait(&input.until, from, View::Both, input.longest).await.unwrap_or(Met::TimeUp);
+        Ok(Answered { from, met })
     }
 
     /// Stops a job and waits until it is final.
@@ -201,28 +250,25 @@ impl Service {
         self.registry.shut_down().await;
         self.recorders.close();
         self.recorders.wait().await;
+        tokio::task::block_in_place(|| self.registry.close_history());
     }
 
     /// Passes a text that goes to a client or a log through the output policies.
     pub async fn scrub(&self, text: &str) -> String {
-        self.chain.scrub(text).await
+        self.chain().await.scrub(text).await
     }
 
     async fn parse(&self, command: &Command) -> Result<(Script, Directory), Denial> {
-        parse(&self.chain, command, &self.site, &self.jobs.cwd).await
-    }
-
-    fn request(&self, script: Script, cwd: Directory, client: Client) -> Request {
-        request(script, cwd, &self.jobs, client)
+        parse(self.chain().await, command, &self.site, &self.jobs.cwd).await
     }
 
     async fn refuse_unparsed(&self, command: &Command, client: &Client, denial: Denial) -> Refused {
-        let denial = Denial { message: self.chain.scrub(&denial.message).await, ..denial };
-        let sent = self.chain.scrub(&excerpt(command)).await;
+        let denial = Denial { message: self.scrub(&denial.message).await, ..denial };
+        let sent = self.scrub(&excerpt(command)).await;
         let recorded = self.record(&Decided {
             subject: Subject::Command,
             job_id: None,
-            client: &self.chain.scrub(&client.name).await,
+            client: &self.scrub(&client.name).await,
             sent: &sent,
             runs: None,
             outcome: Outcome::Deny,
@@ -240,42 +286,54 @@ impl Service {
         })
     }
 
-    async fn spawn(&self, approved: Approved, stdin: Stdin, outlet: Option<Outlet>) -> Result<Arc<Job>, Refused> {
+    async fn spawn(self: &Arc<Self>, approved: Approved, order: Order) -> Result<Arc<Job>, Refused> {
         let id = approved.id().to_string();
-        let job = match self.registry.spawn(approved, stdin, outlet).await {
+        let job = match self.registry.submit(approved, order).await {
             Ok(job) => job,
             Err(error) => {
-                let text = self.chain.scrub(&error.to_string()).await;
-                if let Err(error) = tokio::task::block_in_place(|| self.audit.not_started(&id, &text)) {
-                    tracing::error!(%error, "that an approved command did not start is not recorded");
-                }
+                let text = self.scrub(&error.to_string()).await;
+                self.record_not_started(&id, &text);
                 return Err(Refused::NotStarted(text));
             }
         };
-        let (audit, ending) = (self.audit.clone(), job.clone());
-        self.recorders.spawn(async move {
-            let status = ending.ended().await;
-            if let Err(error) = tokio::task::block_in_place(|| audit.ended(&ending, &status)) {
-                tracing::error!(%error, "the end of a job is not recorded");
-            }
-        });
+        let (service, started) = (self.clone(), job.clone());
+        self.recorders.spawn(async move { service.record_end(&started).await });
         Ok(job)
     }
 
+    /// Waits for a job's end and records it.
+    async fn record_end(&self, job: &Job) {
+        let status = job.ended().await;
+        if let Some(fault) = &status.fault {
+            self.record_not_started(&job.id().to_string(), &self.scrub(fault).await);
+        }
+        if let Err(error) = tokio::task::block_in_place(|| self.audit.ended(job, &status)) {
+            tracing::error!(%error, "the end of a job is not recorded");
+        }
+        self.registry.record(job);
+    }
+
+    fn record_not_started(&self, id: &str, text: &str) {
+        if let Err(error) = tokio::task::block_in_place(|| self.audit.not_started(id, text)) {
+            tracing::error!(%error, "that an approved command did not start is not recorded");
+        }
+    }
+
     async fn write_judged(&self, job: &Job, data: Vec<u8>, client: &Client) -> Result<(), InputRefused> {
+        let Some(contract) = job.contract() else { return Err(InputRefused::NotWritten(WriteError::Closed)) };
         // With what was sent before on the same line, or a secret could be recorded in two halves.
         let pending = job.pending_input();
-        let sent = self.chain.scrub(&String::from_utf8_lossy(&[pending.as_slice(), &data].concat())).await;
+        let sent = self.scrub(&String::from_utf8_lossy(&[pending.as_slice(), &data].concat())).await;
         let decision = if data.len() > MOST_INPUT_BYTES {
             let message = format!("the input has {} bytes; at most {MOST_INPUT_BYTES} can be sent at once", data.len());
             InputDecision::Denied(Denial::by_host("too-long", message))
         } else {
-            self.chain.decide_input(job.contract(), &pending, data).await
+            self.chain().await.decide_input(contract, &pending, data).await
         };
         let (outcome, denial, runs) = match &decision {
             InputDecision::Approved(input) => {
                 let written = [pending.as_slice(), input.bytes()].concat();
-                (Outcome::Allow, None, Some(self.chain.scrub(&String::from_utf8_lossy(&written)).await))
+                (Outcome::Allow, None, Some(self.scrub(&String::from_utf8_lossy(&written)).await))
             }
             InputDecision::Asks(denial) => (Outcome::Ask, Some(denial), None),
             InputDecision::Denied(denial) => (Outcome::Deny, Some(denial), None),
@@ -283,7 +341,7 @@ impl Service {
         self.record(&Decided {
             subject: Subject::Input,
             job_id: Some(job.id().to_string()),
-            client: &self.chain.scrub(&client.name).await,
+            client: &self.scrub(&client.name).await,
             sent: last_part(&sent),
             runs: runs.as_deref().map(last_part),
             outcome,
@@ -359,17 +417,4 @@ fn excerpt(command: &Command) -> String {
 fn bounded(client: &Client) -> Client {
     let cut = |text: &str| text[..text.floor_char_boundary(MOST_CLIENT_BYTES)].to_owned();
     Client { name: cut(&client.name), version: cut(&client.version) }
-}
-
-/// Waits until output came and fell silent, the job ended, or the time is up.
-async fn fall_silent(job: &Job, mut growth: tokio::sync::watch::Receiver<()>, wait: Duration) {
-    let quiet = async {
-        if growth.changed().await.is_ok() {
-            while let Ok(Ok(())) = tokio::time::timeout(ANSWER_SILENCE, growth.changed()).await {}
-        }
-    };
-    tokio::select! {
-        _ = tokio::time::timeout(wait, quiet) => {}
-        _ = job.ended() => {}
-    }
 }

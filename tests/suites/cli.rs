@@ -338,8 +338,20 @@ fn a_secret_in_a_command_reaches_no_stream_and_no_log(#[case] args: &[&str]) {
 
 const DECISION_KEYS: [&str; 12] =
     ["client", "code", "decision", "event", "job_id", "message", "policies", "policy", "runs", "sent", "subject", "time"];
-const END_KEYS: [&str; 11] =
-    ["command", "ended", "event", "exit_code", "job_id", "signal", "started", "state", "stderr_bytes", "stdout_bytes", "time"];
+const END_KEYS: [&str; 12] = [
+    "command",
+    "ended",
+    "event",
+    "exit_code",
+    "job_id",
+    "signal",
+    "started",
+    "state",
+    "stderr_bytes",
+    "stdout_bytes",
+    "submitted",
+    "time",
+];
 
 #[test]
 fn allow_and_deny_are_recorded_with_the_same_fields() {

@@ -193,8 +193,11 @@ fn a_root_that_holds_configuration_audit_log_and_cache() {
     command.current_dir(scene.base()).env("XDG_CACHE_HOME", scene.base().join("cache"));
     let said = Running::start(&mut command).done().expect(3).stderr;
     let root = format!("lies in the job root {}", scene.base().display());
-    assert_says(&said, &[&root, "audit.path: ", "cache.path: ", &format!("{} lies in", scene.config_file().display())]);
-    assert_eq!(said.matches(&root).count(), 3, "{said}");
+    assert_says(
+        &said,
+        &[&root, "audit.path: ", "history.path: ", "cache.path: ", &format!("{} lies in", scene.config_file().display())],
+    );
+    assert_eq!(said.matches(&root).count(), 4, "{said}");
 }
 
 #[test]

@@ -268,8 +268,9 @@ fn row_10_limits_are_bytes(#[case] script: &str, #[case] printed: u64) {
     for (job, stream) in [(out, "stdout"), (err, "stderr")] {
         wire.ended(&job);
         let output = wire.output(&job);
-        let kept = text(&output[stream]).len() as u64;
-        assert_eq!((kept, number(&output[&format!("{stream}_dropped_bytes")])), (1024, printed - 1024));
+        assert_eq!((number(&output["total_bytes"]), number(&output["dropped_bytes"])), (printed, printed - 1024));
+        let marker = format!("[portcullis: {} bytes with ", printed - 1024);
+        assert_eq!(text(&output[stream]).contains(&marker), printed > 1024, "{output}");
     }
 }
 
@@ -282,9 +283,10 @@ fn row_10_the_end_is_what_is_kept() {
     let all = wire.output(&job);
     assert!(text(&all["stdout"]).ends_with("\n4999\n5000\n"));
     let tail = wire.tell("tail_job_output", json!({ "job_id": job, "lines": 2 }));
-    assert_eq!((&tail["stdout"], &tail["stdout_dropped_bytes"]), (&"4999\n5000\n".into(), &0.into()));
+    assert_eq!((&tail["stdout"], &tail["dropped_bytes"], &tail["truncated"]), (&"4999\n5000\n".into(), &0.into(), &false.into()));
     let more = wire.tell("tail_job_output", json!({ "job_id": job, "lines": 1000 }));
-    assert_eq!(more, all);
+    assert!(text(&more["stdout"]).starts_with("[portcullis: "), "{more}");
+    assert_eq!((&more["dropped_bytes"], &more["next_cursor"]), (&all["dropped_bytes"], &all["next_cursor"]));
 }
 
 #[test]
@@ -303,12 +305,12 @@ fn row_11_an_endless_line_is_shown_and_bounded() {
     let mut wire = Wire::open(&scene);
     // No beginning of a secret: such a one would be held back.
     let job = wire.sh("head -c 5000000 /dev/zero | tr \"\\000\" .; exec sleep 1000");
-    let shown = eventually("all of the line is taken in", || {
+    let output = eventually("all of the line is taken in", || {
         let output = wire.output(&job);
-        let (kept, dropped) = (text(&output["stdout"]).len() as u64, number(&output["stdout_dropped_bytes"]));
-        (kept + dropped == 5_000_000).then_some(kept)
+        (number(&output["total_bytes"]) == 5_000_000).then_some(output)
     });
-    assert_eq!(shown, 65536);
+    assert_eq!(number(&output["dropped_bytes"]), 5_000_000 - 65536);
+    assert_eq!(text(&output["stdout"]).bytes().filter(|byte| *byte == b'.').count(), 65536);
 }
 
 #[test]
@@ -629,7 +631,7 @@ fn row_28_tools_are_annotated() {
     let scene = Scene::new();
     let tools = Wire::open(&scene).request("tools/list", json!({}))["result"]["tools"].clone();
     for tool in tools.as_array().unwrap() {
-        let reads = ["list_jobs", "get_job_status", "get_job_output", "tail_job_output"].contains(&text(&tool["name"]));
+        let reads = !["execute_command", "interact_with_job", "kill_job"].contains(&text(&tool["name"]));
         let notes = &tool["annotations"];
         assert_eq!((&notes["readOnlyHint"], &notes["destructiveHint"]), (&reads.into(), &(!reads).into()), "{tool}");
         assert!(notes["title"].is_string() && tool["outputSchema"].is_object() && tool["description"].is_string(), "{tool}");

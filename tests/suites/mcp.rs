@@ -154,7 +154,23 @@ async fn a_command_of_two_megabytes(#[case] era: Era) {
 #[case::too_many_lines("tail_job_output", json!({ "job_id": "x", "lines": 1001 }))]
 #[case::negative_lines("tail_job_output", json!({ "job_id": "x", "lines": -1 }))]
 #[case::half_a_line("tail_job_output", json!({ "job_id": "x", "lines": 1.5 }))]
-#[case::wait_too_long("interact_with_job", json!({ "job_id": "x", "input": "", "wait_ms": 60_001 }))]
+#[case::wait_too_long("interact_with_job", json!({ "job_id": "x", "input": "", "wait_ms": 600_001 }))]
+#[case::no_bytes("get_job_output", json!({ "job_id": "x", "max_bytes": 0 }))]
+#[case::too_many_bytes("get_job_output", json!({ "job_id": "x", "max_bytes": 1_048_577 }))]
+#[case::unknown_stream("get_job_output", json!({ "job_id": "x", "stream": "stdin" }))]
+#[case::rubbish_for_a_cursor("get_job_output", json!({ "job_id": "x", "cursor": "7" }))]
+#[case::rubbish_for_a_time("get_job_output", json!({ "job_id": "x", "since": "yesterday" }))]
+#[case::two_beginnings("get_job_output", json!({ "job_id": "x", "cursor": "00000000-o0", "since": "2026-01-01T00:00:00Z" }))]
+#[case::merged_lines("tail_job_output", json!({ "job_id": "x", "stream": "merged" }))]
+#[case::rubbish_for_a_pattern("search_job_output", json!({ "job_id": "x", "pattern": "(" }))]
+#[case::endless_pattern("search_job_output", json!({ "job_id": "x", "pattern": "x".repeat(1025) }))]
+#[case::pattern_that_is_too_large("search_job_output", json!({ "job_id": "x", "pattern": "(a{100}){100}{100}" }))]
+#[case::no_matches_wanted("search_job_output", json!({ "job_id": "x", "pattern": "x", "limit": 0 }))]
+#[case::much_context("search_job_output", json!({ "job_id": "x", "pattern": "x", "context": 11 }))]
+#[case::two_ends("wait_for_job", json!({ "job_id": "x", "pattern": "x", "silence_ms": 1 }))]
+#[case::no_silence("wait_for_job", json!({ "job_id": "x", "silence_ms": 0 }))]
+#[case::no_time("execute_command", json!({ "command": "true", "timeout_s": 0 }))]
+#[case::more_time_than_there_is("execute_command", json!({ "command": "true", "timeout_s": 3601 }))]
 #[case::no_input("interact_with_job", json!({ "job_id": "x" }))]
 #[tokio::test]
 async fn arguments_that_are_wrong(
@@ -350,7 +366,7 @@ async fn a_job_is_killed(#[case] era: Era) {
 #[case::discover(Era::Discover)]
 #[tokio::test]
 async fn the_limit_counts_what_runs(#[case] era: Era) {
-    let scene = Scene::open("max_running = 2");
+    let scene = Scene::open("max_running = 2\nmax_queued = 0");
     let client = Client::connect(&scene, era).await;
     let done = client.execute("true").await;
     client.ended(&done).await;
@@ -377,6 +393,15 @@ enum End {
 }
 
 impl End {
+    /// The exit code that says why.
+    fn code(self) -> i32 {
+        match self {
+            Self::HangUp => 0,
+            Self::Terminate => 128 + 15,
+            Self::Interrupt => 128 + 2,
+        }
+    }
+
     fn happen(self, wire: &mut Wire) {
         match self {
             Self::HangUp => wire.hang_up(),
@@ -393,12 +418,26 @@ fn the_server_ends_and_with_it_every_job(#[values(End::HangUp, End::Terminate, E
     let jobs = [wire.sh("echo $$; exec sleep 1000"), wire.sh("sleep 1000 & echo $!; wait"), wire.sh("echo $$; exec cat")];
     let pids: Vec<_> = jobs.iter().map(|job| wire.printed_pid(job)).collect();
     end.happen(&mut wire);
-    assert!(wire.exit_within(AT_ONCE).success(), "{}", wire.stderr());
+    assert_eq!(wire.exit_within(AT_ONCE).code(), Some(end.code()), "{}", wire.stderr());
     for pid in pids {
         gone(pid);
     }
     let ends = scene.audit().iter().filter(|line| line["event"] == "job_end" && line["state"] == "killed").count();
     assert_eq!(ends, jobs.len());
+}
+
+#[test]
+fn a_second_signal_ends_the_server_at_once() {
+    let scene = Scene::open("grace_ms = 60000");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("trap : TERM; echo $$; while :; do sleep 1000; done");
+    let pid = wire.printed_pid(&job);
+    signal(wire.pid(), Signal::INT);
+    // The first is taken once nothing is answered any more.
+    std::thread::sleep(Duration::from_millis(300));
+    signal(wire.pid(), Signal::TERM);
+    assert_eq!(wire.exit_within(AT_ONCE).code(), Some(128 + 15), "{}", wire.stderr());
+    gone(pid);
 }
 
 #[rstest]
@@ -418,7 +457,7 @@ fn the_server_ends_while_a_call_waits(
     // Requests are taken in order, so the one that waits has been taken when this is answered.
     wire.status(&job);
     end.happen(&mut wire);
-    assert!(wire.exit_within(2 * AT_ONCE).success(), "{}", wire.stderr());
+    assert_eq!(wire.exit_within(2 * AT_ONCE).code(), Some(end.code()), "{}", wire.stderr());
     gone(pid);
 }
 
@@ -433,7 +472,7 @@ fn the_server_ends_while_a_policy_thinks(#[values(End::HangUp, End::Terminate)] 
     let _asked = wire.begin("execute_command", json!({ "command": "true" }));
     wire.tell("list_jobs", json!({}));
     end.happen(&mut wire);
-    assert!(wire.exit_within(2 * AT_ONCE).success(), "{}", wire.stderr());
+    assert_eq!(wire.exit_within(2 * AT_ONCE).code(), Some(end.code()), "{}", wire.stderr());
 }
 
 #[tokio::test]

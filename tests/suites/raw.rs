@@ -13,6 +13,7 @@ use crate::support::{
     eventually,
     scene::{Running, Scene},
     wire::Wire,
+    within,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -227,6 +228,35 @@ fn a_client_that_reads_nothing_does_not_keep_jobs_alive() {
     server.signal(rustix::process::Signal::TERM);
     server.done();
     scene.deserted();
+}
+
+#[test]
+fn a_client_that_asks_without_reading_is_made_to_wait() {
+    let scene = Scene::open("");
+    let mut command = scene.command(["serve"]);
+    let mut server = Running::start_unread(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()));
+    let mut stdin = server.child().stdin.take().unwrap();
+    let _unread = server.child().stdout.take().unwrap();
+    let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = sent.clone();
+    let asking = std::thread::spawn(move || {
+        // One id again and again: what is waited for is not told by it.
+        while stdin.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"tools/list\"}\n").is_ok() {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    });
+    let mut before = usize::MAX;
+    within(Duration::from_secs(60), "the server reads no more", || {
+        let now = sent.load(std::sync::atomic::Ordering::Relaxed);
+        let is_still = now > 0 && std::mem::replace(&mut before, now) == now;
+        std::thread::sleep(Duration::from_millis(500));
+        is_still.then_some(())
+    });
+    // What fits into the pipe, and little more.
+    assert!(before < 10_000, "{before}");
+    server.signal(rustix::process::Signal::KILL);
+    server.done();
+    asking.join().unwrap();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What a job starts with, that it is what was judged, and that nothing of it is left, whoever dies.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, Permissions},
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
@@ -10,7 +11,7 @@ use std::{
 
 use portcullis::{
     config::{self, DefaultVerdict},
-    jobs::{Job, Keeper, Registry, Stdin, StreamName},
+    jobs::{Job, Keeper, Order, Registry, Stdin, StreamName, output::Part},
     policy::{Approved, Chain, Decision, Engine, Request, types},
     script::{Script, Site},
 };
@@ -274,7 +275,7 @@ fn what_forks_without_end_is_killed() {
 struct Bench {
     folder: TempDir,
     chain: Chain,
-    registry: Registry,
+    registry: Arc<Registry>,
 }
 
 impl Bench {
@@ -296,9 +297,12 @@ impl Bench {
             shell: shell.map(PathBuf::from),
             env: Vec::new(),
             max_running: 10,
+            max_queued: 0,
+            groups: BTreeMap::new(),
             timeout: Some(Duration::from_secs(20)),
             grace: Duration::from_millis(100),
             output_bytes: 1 << 20,
+            output_total_bytes: 1 << 30,
             keep_finished: 10,
             keep_for: Duration::from_secs(60),
         };
@@ -306,7 +310,7 @@ impl Bench {
         let site = Site { roots: jobs.roots.clone(), path: jobs.path.clone() };
         let chain = Chain::load(&engine, &[], &base.join("cache"), DefaultVerdict::Allow, site).await.unwrap();
         let keeper = Keeper::start(Path::new(env!("CARGO_BIN_EXE_portcullis"))).unwrap();
-        Self { registry: Registry::new(jobs, keeper), chain, folder }
+        Self { registry: Registry::new(jobs, keeper, None), chain, folder }
     }
 
     fn at(&self, below: &str) -> PathBuf {
@@ -341,14 +345,19 @@ impl Bench {
     }
 
     async fn start(&self, approved: Approved) -> Result<Arc<Job>, String> {
-        self.registry.spawn(approved, Stdin::Null, None).await.map_err(|error| error.to_string())
+        self.registry
+            .submit(approved, Order { stdin: Stdin::Null, outlet: None, group: None })
+            .await
+            .map_err(|error| error.to_string())
     }
 
     /// What an approved command prints.
     async fn output(&self, approved: Approved) -> Result<String, String> {
         let job = self.start(approved).await?;
         job.ended().await;
-        Ok(String::from_utf8(job.output(StreamName::Stdout).all().bytes).unwrap())
+        let excerpt = job.output().track(StreamName::Stdout).read(0, usize::MAX);
+        let [Part::Bytes(bytes)] = &excerpt.parts[..] else { return Ok(String::new()) };
+        Ok(String::from_utf8(bytes.clone()).unwrap())
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Write},
     path::PathBuf,
-    process::{Child, ChildStdin, ExitStatus, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
     time::Duration,
@@ -32,6 +32,13 @@ pub struct Wire {
 #[must_use]
 pub struct Asked(u64);
 
+impl Asked {
+    /// The id it was asked by.
+    pub fn id(&self) -> u64 {
+        self.0
+    }
+}
+
 impl Wire {
     /// Starts a server and says nothing.
     pub fn start(scene: &Scene) -> Self {
@@ -40,9 +47,14 @@ impl Wire {
 
     /// Starts a server with more variables.
     pub fn start_with(scene: &Scene, variables: &[(&str, &str)]) -> Self {
-        let stderr = scene.base().join("serve.stderr");
         let mut command = scene.command(["serve"]);
         command.envs(variables.iter().copied());
+        Self::over(scene, command)
+    }
+
+    /// Talks to a server that this command starts.
+    pub fn over(scene: &Scene, mut command: Command) -> Self {
+        let stderr = scene.base().join("serve.stderr");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&stderr).unwrap());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -188,13 +200,13 @@ impl Wire {
     /// A job's status once it is final.
     #[track_caller]
     pub fn ended(&mut self, job: &str) -> Value {
-        eventually("the job ends", || Some(self.status(job)).filter(|status| status["status"] != "running"))
+        eventually("the job ends", || Some(self.status(job)).filter(|status| !status["ended"].is_null()))
     }
 
     /// A job's output.
     #[track_caller]
     pub fn output(&mut self, job: &str) -> Value {
-        self.tell("get_job_output", json!({ "job_id": job }))
+        self.tell("get_job_output", json!({ "job_id": job, "max_bytes": 1 << 20 }))
     }
 
     /// A job's standard output once it satisfies a condition.

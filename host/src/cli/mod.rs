@@ -35,8 +35,6 @@ pub mod exit {
     pub const NOT_RUN: u8 = 126;
     /// `run`: there is no such program.
     pub const NOT_FOUND: u8 = 127;
-    /// `run`: added to the number of the signal.
-    pub const SIGNALLED: u8 = 128;
 }
 
 /// The gate between AI agents and this machine: every command is judged by sandboxed policies, rewritten where they say so, run, and

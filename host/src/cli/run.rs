@@ -5,17 +5,18 @@ use std::{ffi::OsString, time::Duration};
 use clap::Args;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::SignalKind,
     sync::mpsc,
 };
 
 use super::{CliError, exit, say, start_error, this_client};
 use crate::{
     config::Config,
-    jobs::{Job, State, Status, Stdin, StreamName},
+    jobs::{Job, Order, State, Status, Stdin, StreamName},
     policy::{Answer, Chunk, Denial, VerdictKind},
     script::PROGRAM_NOT_FOUND,
-    service::{Command, Refused, Service, Started},
+    service::{Command, Refused, Service, Started, Terms},
+    signals::{SIGNALLED, Signals, exit_code},
 };
 
 /// Pieces of output on their way to the terminal; beyond, the command waits.
@@ -44,11 +45,15 @@ pub struct Run {
 
 impl Run {
     pub(super) async fn execute(self, config: &Config) -> Result<u8, CliError> {
-        let service = Service::start(config).await.map_err(start_error)?;
-        let signals = Signals::new()?;
+        // Nobody asks for its record later but in the audit log.
+        let config = Config { history: None, ..config.clone() };
+        let service = Service::start(&config).await.map_err(start_error)?;
+        let signals = Signals::catch().map_err(|error| CliError::Failed(format!("could not wait for signals: {error}")))?;
         let command = self.script.map_or(Command::Words(self.words), Command::Text);
         let (outlet, pieces) = mpsc::channel(OUTLET_PIECES);
-        let code = match service.run(command, &this_client(), Stdin::Null, Some(outlet)).await {
+        let order = Order { stdin: Stdin::Null, outlet: Some(outlet), group: None };
+        let terms = Terms { timeout: None, order };
+        let code = match service.run(command, &this_client(), terms).await {
             Ok(started) => {
                 say(&summary(&started));
                 follow(&started.job, pieces, signals).await
@@ -103,37 +108,6 @@ fn names<'a>(answers: impl Iterator<Item = &'a Answer>) -> String {
     names.join(", ")
 }
 
-/// The signals that end a command, caught from before it starts: one that came in between would leave it running.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, CliError> {
-        let catch = |kind| signal(kind).map_err(|error| CliError::Failed(format!("could not wait for signals: {error}")));
-        Ok(Self {
-            terminate: catch(SignalKind::terminate())?,
-            interrupt: catch(SignalKind::interrupt())?,
-            hang_up: catch(SignalKind::hangup())?,
-        })
-    }
-
-    /// The next of them.
-    ///
-    /// # Cancel safety
-    ///
-    /// No signal is lost when this is dropped.
-    async fn next(&mut self) -> SignalKind {
-        tokio::select! {
-            _ = self.terminate.recv() => SignalKind::terminate(),
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            _ = self.hang_up.recv() => SignalKind::hangup(),
-        }
-    }
-}
-
 /// Passes the output on until the job is final; a signal, or a reader that is gone, stops the job.
 async fn follow(job: &Job, mut pieces: mpsc::Receiver<(StreamName, Chunk)>, mut signals: Signals) -> u8 {
     let (mut stdout, mut stderr) = (tokio::io::stdout(), tokio::io::stderr());
@@ -163,12 +137,12 @@ async fn follow(job: &Job, mut pieces: mpsc::Receiver<(StreamName, Chunk)>, mut 
         };
     }
     let status = job.ended().await;
-    broken_by.map_or_else(|| code(&status), |signal| exit::SIGNALLED + signal)
+    broken_by.map_or_else(|| code(&status), exit_code)
 }
 
-fn stop(job: &Job, signal: SignalKind) -> Option<u8> {
+fn stop(job: &Job, signal: SignalKind) -> Option<SignalKind> {
     job.stop();
-    u8::try_from(signal.as_raw_value()).ok()
+    Some(signal)
 }
 
 async fn pass_on(out: &mut (impl AsyncWrite + Unpin), chunk: &Chunk) -> std::io::Result<()> {
@@ -181,7 +155,7 @@ fn code(status: &Status) -> u8 {
     match (status.state, status.exit_code, status.signal) {
         (State::TimedOut, ..) => exit::TIMED_OUT,
         (_, Some(code), _) => low_byte(code),
-        (_, None, Some(signal)) => exit::SIGNALLED.saturating_add(low_byte(signal)),
+        (_, None, Some(signal)) => SIGNALLED.saturating_add(low_byte(signal)),
         (_, None, None) => exit::FAILED,
     }
 }

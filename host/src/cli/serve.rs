@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{CliError, exit, start_error, with_causes};
-use crate::{config::Config, mcp, service::Service};
+use crate::{config::Config, mcp, service::Service, signals::exit_code};
 
 /// Serves MCP on standard input and output, until its client closes it or a signal comes; then every job is stopped.
 #[derive(Debug, Args)]
@@ -15,9 +15,15 @@ pub struct Serve {}
 
 impl Serve {
     pub(super) async fn execute(self, config: &Config) -> Result<u8, CliError> {
-        let service = Service::start(config).await.map_err(start_error)?;
+        let (service, loading) = Service::open(config).map_err(start_error)?;
         tracing::info!(configuration = %config.origin, policies = config.policies.len(), "serving MCP on standard input and output");
-        mcp::serve_stdio(service).await.map_err(|error| CliError::Failed(with_causes(&error)))?;
-        Ok(exit::OK)
+        let ended = mcp::serve_stdio(service, loading).await.map_err(|error| match error {
+            mcp::ServeError::Policies(error) => start_error(error.into()),
+            error => CliError::Failed(with_causes(&error)),
+        })?;
+        Ok(match ended {
+            mcp::Ended::ByClient => exit::OK,
+            mcp::Ended::BySignal(signal) => exit_code(signal),
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! `[jobs]`: where jobs may be, what they start with, how much of everything.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,14 +17,20 @@ use crate::script::{ProgramFile, ProgramKind};
 const WEEK_S: i64 = 7 * 24 * 3600;
 
 pub(super) const MAX_RUNNING: Span = Span { unit: "jobs", min: 1, max: 1000, default: 10, zero: None };
+const MAX_QUEUED: Span =
+    Span { unit: "jobs", min: 0, max: 10_000, default: 100, zero: Some("what can not run at once is refused") };
 pub(super) const TIMEOUT_S: Span = Span { unit: "seconds", min: 0, max: WEEK_S, default: 3600, zero: Some("no limit") };
 const GRACE_MS: Span = Span { unit: "milliseconds", min: 0, max: 60_000, default: 3000, zero: Some("KILL at once") };
 pub(super) const OUTPUT_BYTES: Span = Span { unit: "bytes per stream", min: 1 << 10, max: 1 << 30, default: 4 << 20, zero: None };
+const OUTPUT_TOTAL_BYTES: Span = Span { unit: "bytes of all jobs", min: 64 << 10, max: 64 << 30, default: 256 << 20, zero: None };
 const KEEP_FINISHED: Span = Span { unit: "jobs", min: 1, max: 10_000, default: 100, zero: None };
 pub(super) const KEEP_FINISHED_S: Span = Span { unit: "seconds", min: 1, max: WEEK_S, default: 3600, zero: None };
 
 /// Where programs are looked up if the server has no `PATH` itself.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Longest name of a group.
+const MOST_NAME_BYTES: usize = 64;
 
 const SHELL_RIGHT: &str = "must be the path of a bash, or `false`, which refuses all scripts";
 
@@ -38,9 +45,11 @@ pub(super) fn mean(report: &mut Report, section: &Section<RawJobs>, origin: &Ori
     let shell = shell(report, &raw.shell, &path, &roots, surroundings);
     let env = variables(report, &raw.env, &path, surroundings);
     let max_running = report.number("jobs.max_running", &raw.max_running, &MAX_RUNNING);
+    let max_queued = report.number("jobs.max_queued", &raw.max_queued, &MAX_QUEUED);
     let timeout = report.number("jobs.timeout_s", &raw.timeout_s, &TIMEOUT_S);
     let grace = report.number("jobs.grace_ms", &raw.grace_ms, &GRACE_MS);
     let output = report.number("jobs.output_bytes", &raw.output_bytes, &OUTPUT_BYTES);
+    let output_total = report.number("jobs.output_total_bytes", &raw.output_total_bytes, &OUTPUT_TOTAL_BYTES);
     let keep = report.number("jobs.keep_finished", &raw.keep_finished, &KEEP_FINISHED);
     let keep_for = "jobs.keep_finished_s";
     let keep_for = report.number(keep_for, &raw.keep_finished_s, &KEEP_FINISHED_S);
@@ -51,12 +60,35 @@ pub(super) fn mean(report: &mut Report, section: &Section<RawJobs>, origin: &Ori
         shell,
         env,
         max_running: size(max_running),
+        max_queued: size(max_queued),
+        groups: groups(report, &raw.groups),
         timeout: (timeout != 0).then(|| Duration::from_secs(timeout.unsigned_abs())),
         grace: Duration::from_millis(grace.unsigned_abs()),
         output_bytes: size(output),
+        output_total_bytes: size(output_total),
         keep_finished: size(keep),
         keep_for: Duration::from_secs(keep_for.unsigned_abs()),
     }
+}
+
+/// The groups, and how many jobs of each run at a time.
+fn groups(report: &mut Report, leaf: &Checked<BTreeMap<String, Checked<i64>>>) -> BTreeMap<String, usize> {
+    let written = report.leaf("jobs.groups", leaf, "must be a table of names and numbers").into_iter().flatten();
+    let mut groups = BTreeMap::new();
+    for (name, most) in written {
+        let path = format!("jobs.groups.{name}");
+        let is_name = (1..=MOST_NAME_BYTES).contains(&name.len()) && name.bytes().all(is_name_byte);
+        if !is_name {
+            let right = format!("must have 1 to {MOST_NAME_BYTES} characters of a-z, 0-9, `-` and `_`");
+            report.add(&path, Fault::new("is no name of a group", right));
+        }
+        groups.insert(name.clone(), size(report.number(&path, most, &MAX_RUNNING)));
+    }
+    groups
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte)
 }
 
 /// Where the server was started, or was told to act as if it had been.

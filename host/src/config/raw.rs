@@ -53,6 +53,8 @@ pub struct RawConfig {
     pub decision: Section<RawDecision>,
     /// The record of decisions.
     pub audit: Section<RawAudit>,
+    /// What outlives the server of its jobs.
+    pub history: Section<RawHistory>,
     /// Compiled policies.
     pub cache: Section<RawCache>,
     /// The policies, in the order in which their edits apply; at least one.
@@ -73,12 +75,18 @@ pub struct RawJobs {
     pub shell: Checked<RawShell>,
     /// How many jobs run at a time, 1 to 1000.
     pub max_running: Checked<i64>,
+    /// How many approved jobs wait beyond that, 0 to 10000.
+    pub max_queued: Checked<i64>,
+    /// Named groups of jobs, and how many of each run at a time, 1 to 1000.
+    pub groups: Checked<BTreeMap<String, Checked<i64>>>,
     /// Seconds a job may run, 0 (no limit) to 604800.
     pub timeout_s: Checked<i64>,
     /// Milliseconds between TERM and KILL, 0 to 60000.
     pub grace_ms: Checked<i64>,
     /// Bytes kept of each stream of a job, 1024 to 1073741824.
     pub output_bytes: Checked<i64>,
+    /// Bytes kept of all jobs together, 65536 to 68719476736.
+    pub output_total_bytes: Checked<i64>,
     /// How many finished jobs are remembered, 1 to 10000.
     pub keep_finished: Checked<i64>,
     /// Seconds a finished job is remembered, 1 to 604800.
@@ -125,6 +133,18 @@ pub struct RawLimits {
     pub hostcall_mib: Checked<i64>,
     /// Bytes a policy may log, 0 to 16777216.
     pub log_bytes: Checked<i64>,
+}
+
+/// `[history]`: what outlives the server of its jobs.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawHistory {
+    /// Whether there is one. Default: true.
+    pub keep: Checked<bool>,
+    /// Directory for it; absolute or `~/…`. Default: in the user's state directory.
+    pub path: Checked<String>,
+    /// Bytes of each stream of a job that are kept in a file, 0 (none are) to 68719476736.
+    pub spill_bytes: Checked<i64>,
 }
 
 /// `[decision]`: how verdicts are joined.

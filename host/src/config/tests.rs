@@ -755,7 +755,7 @@ fn relative_home_counts_as_none() {
     scene.surroundings.home = Some("home".into());
     let mistakes = scene.mistakes(scene.load());
     let expected = "no default, since the home directory is not known; name a path here, or set HOME";
-    let expected = ["audit.path", "cache.path"].map(|path| format!("{path}: {expected}"));
+    let expected = ["audit.path", "history.path", "cache.path"].map(|path| format!("{path}: {expected}"));
     assert_eq!(mistakes, expected);
 }
 
@@ -890,6 +890,7 @@ fn nothing_that_steers_the_server_lies_in_a_root() {
         ("jobs.path[0]: ", "bin"),
         ("", ".config/portcullis/config.toml"),
         ("audit.path: ", ".local/state/portcullis/audit.jsonl"),
+        ("history.path: ", ".local/state/portcullis"),
         ("cache.path: ", ".cache/portcullis"),
         ("policies[0].component: ", "x.wasm"),
     ]
@@ -931,7 +932,7 @@ fn a_root_is_known_by_its_canonical_name() {
     scene.surroundings.cwd = Ok(scene.path("alias"));
     let Mistakes(list) = scene.load().unwrap_err();
     let paths: Vec<_> = list.iter().map(|mistake| mistake.path.as_str()).collect();
-    assert_eq!(paths, ["audit.path", "cache.path"]);
+    assert_eq!(paths, ["audit.path", "history.path", "cache.path"]);
 }
 
 #[test]

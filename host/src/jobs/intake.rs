@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::unix::pipe,
+    sync::mpsc,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +16,8 @@ use crate::policy::{Chunk, OutputFilter, Piece};
 const SILENCE: Duration = Duration::from_millis(100);
 /// How long output is still read when all of the job has ended: somebody who was handed its pipes may hold them open for ever.
 const LAST_READ: Duration = Duration::from_secs(1);
+/// Pieces that are read while one is filtered. With the one in either hand, that is what a stream takes up besides what is kept.
+const PIECES_AHEAD: usize = 2;
 /// What the kernel is asked to hold between a job and its reader, so that the job can write on while its output is filtered.
 const PIPE_BYTES: usize = 1 << 20;
 
@@ -27,29 +30,32 @@ pub(super) struct Sink<'a> {
     pub(super) all_gone: &'a CancellationToken,
 }
 
-/// Reads a stream to its end, through its filter, into the job's buffer. The reader waits for the filter, and so, in the end, does
-/// the job: nothing grows.
-pub(super) async fn drain(mut pipe: pipe::Receiver, mut filter: OutputFilter, sink: Sink<'_>) {
-    // Refused beyond the system's allowance for the user; the pipe then stays as it was.
-    _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE_BYTES);
-    let mut left = PIPE_BYTES;
+/// Reads a stream to its end, through its filter, into the job's buffer. Reading goes on in a task of its own while a piece is
+/// filtered, but only so far ahead: the reader waits for the filter, and so, in the end, does the job: nothing grows.
+pub(super) async fn drain(pipe: pipe::Receiver, mut filter: OutputFilter, sink: Sink<'_>) {
+    let (sender, mut pieces) = mpsc::channel(PIECES_AHEAD);
+    let reader = tokio::spawn(read(pipe, sender, sink.all_gone.clone()));
     loop {
-        match next(&mut pipe, filter.awaits_silence(), &mut left, sink.all_gone).await {
-            Next::Piece(piece) => sink.deliver(filter.push(piece).await).await,
-            Next::Silence => sink.deliver(filter.silence().await).await,
-            Next::End => break,
-            Next::Strangers => {
-                tracing::warn!(job = %sink.job.id(), "a process that is none of the job's still holds its output; it is read no further");
-                break;
-            }
-            Next::Failed(error) => {
-                tracing::warn!(job = %sink.job.id(), %error, "could not read the job's output to its end");
-                break;
-            }
+        let next = async { pieces.recv().await };
+        let next = if filter.awaits_silence() { tokio::time::timeout(SILENCE, next).await } else { Ok(next.await) };
+        match next {
+            Ok(Some(piece)) => sink.deliver(filter.push(piece).await).await,
+            Ok(None) => break,
+            Err(_) => sink.deliver(filter.silence().await).await,
         }
         if filter.must_stop() {
             sink.job.stop();
         }
+    }
+    match reader.await {
+        Ok(End::Closed) => {}
+        Ok(End::Strangers) => {
+            tracing::warn!(job = %sink.job.id(), "a process that is none of the job's still holds its output; it is read no further");
+        }
+        Ok(End::Failed(error)) => {
+            tracing::warn!(job = %sink.job.id(), %error, "could not read the job's output to its end");
+        }
+        Err(error) => tracing::error!(job = %sink.job.id(), %error, "the reading of the job's output failed"),
     }
     sink.deliver(filter.end().await).await;
     if filter.must_stop() {
@@ -57,42 +63,64 @@ pub(super) async fn drain(mut pipe: pipe::Receiver, mut filter: OutputFilter, si
     }
 }
 
-/// What came of waiting for output.
-enum Next {
-    Piece(Piece),
-    Silence,
-    End,
+/// Why no more of a stream is read.
+enum End {
+    Closed,
     Strangers,
     Failed(std::io::Error),
 }
 
-/// Waits for output. Once nothing of the job is left it reads what the pipe can hold, and no longer than until it pauses.
-async fn next(pipe: &mut (impl AsyncRead + Unpin), awaits_silence: bool, left: &mut usize, all_gone: &CancellationToken) -> Next {
-    let is_over = all_gone.is_cancelled();
+/// Reads until the stream ends. Once nothing of the job is left it reads what the pipe can hold, and no longer than until it pauses.
+async fn read(mut pipe: pipe::Receiver, pieces: mpsc::Sender<Piece>, all_gone: CancellationToken) -> End {
+    // Refused beyond the system's allowance for the user; the pipe then stays as it was.
+    _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE_BYTES);
+    loop {
+        match next(&mut pipe, all_gone.cancelled()).await {
+            Next::Piece(piece) => {
+                if pieces.send(piece).await.is_err() {
+                    return End::Closed;
+                }
+            }
+            Next::End(end) => return end,
+            Next::TimeUp => break,
+        }
+    }
+    let mut left = PIPE_BYTES;
+    loop {
+        match next(&mut pipe, tokio::time::sleep(LAST_READ)).await {
+            Next::Piece(_) if left == 0 => return End::Strangers,
+            Next::Piece(piece) => {
+                left = left.saturating_sub(piece.len());
+                if pieces.send(piece).await.is_err() {
+                    return End::Closed;
+                }
+            }
+            Next::End(end) => return end,
+            Next::TimeUp => return End::Strangers,
+        }
+    }
+}
+
+/// What came of waiting for output.
+enum Next {
+    Piece(Piece),
+    End(End),
+    TimeUp,
+}
+
+async fn next(pipe: &mut (impl AsyncRead + Unpin), time_up: impl Future<Output = ()>) -> Next {
     let mut piece = Piece::to_fill();
     let mut room = piece.room();
-    let pause = async {
-        match (is_over, awaits_silence) {
-            (true, _) => tokio::time::sleep(LAST_READ).await,
-            (false, true) => tokio::time::sleep(SILENCE).await,
-            (false, false) => all_gone.cancelled().await,
-        }
-    };
-    tokio::select! {
+    let read = tokio::select! {
         biased;
-        read = pipe.read_buf(&mut room) => match read {
-            Ok(0) => Next::End,
-            Ok(_) if is_over && *left == 0 => Next::Strangers,
-            Ok(read) => {
-                if is_over {
-                    *left = left.saturating_sub(read);
-                }
-                drop(room);
-                Next::Piece(piece)
-            }
-            Err(error) => Next::Failed(error),
-        },
-        () = pause => if is_over { Next::Strangers } else { Next::Silence },
+        read = pipe.read_buf(&mut room) => read,
+        () = time_up => return Next::TimeUp,
+    };
+    drop(room);
+    match read {
+        Ok(0) => Next::End(End::Closed),
+        Ok(_) => Next::Piece(piece),
+        Err(error) => Next::End(End::Failed(error)),
     }
 }
 

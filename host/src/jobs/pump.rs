@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use tokio::{
     io::AsyncWriteExt,
     net::unix::pipe,
-    sync::{OwnedSemaphorePermit, mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Job, Outlet, State, Status, StreamName,
     intake::{Sink, drain},
+    job::Reins,
     keeper::Child,
+    lanes::Permit,
     process::Pipes,
 };
 use crate::policy::{ApprovedInput, OutputFilter};
@@ -23,19 +25,18 @@ use crate::policy::{ApprovedInput, OutputFilter};
 /// How long what was killed may take to end, be it in the midst of a slow write. Beyond that its warden may be what is stuck.
 const LAST_BREATH: Duration = Duration::from_secs(5);
 
-/// Everything the task needs besides the child.
+/// A started job, and everything its task needs besides the reins.
 pub(super) struct Pump {
     pub(super) job: Arc<Job>,
-    pub(super) status: watch::Sender<Status>,
+    pub(super) child: Child,
+    pub(super) pipes: Pipes,
     pub(super) stdout: OutputFilter,
     pub(super) stderr: OutputFilter,
-    pub(super) input: mpsc::Receiver<Input>,
     pub(super) outlet: Option<Outlet>,
     pub(super) timeout: Option<Duration>,
     pub(super) grace: Duration,
-    pub(super) stop: CancellationToken,
     /// Held while the job runs.
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) permit: Permit,
 }
 
 /// Something for the job's standard input.
@@ -67,8 +68,8 @@ struct Ended {
 
 impl Pump {
     /// Runs until the child and its pipes have ended; then, and only then, the job is final.
-    pub(super) async fn run(self, mut child: Child, pipes: Pipes) {
-        let Self { job, status, stdout, stderr, input, outlet, timeout, grace, stop, permit } = self;
+    pub(super) async fn run(self, Reins { status, input, stop }: Reins) {
+        let Self { job, mut child, pipes, stdout, stderr, outlet, timeout, grace, permit } = self;
         let writer = tokio::spawn(write_input(pipes.stdin, input));
         let all_gone = CancellationToken::new();
         let sink = |name| Sink { job: &job, name, outlet: outlet.as_ref(), all_gone: &all_gone };

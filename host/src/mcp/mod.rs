@@ -4,4 +4,4 @@ mod server;
 mod tools;
 mod transport;
 
-pub use server::{ServeError, serve_stdio};
+pub use server::{Ended, ServeError, serve_stdio};

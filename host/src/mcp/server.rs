@@ -14,11 +14,15 @@ use rmcp::{
     service::RequestContext,
     tool_handler,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
 use super::transport::Stdio;
-use crate::service::Service;
+use crate::{
+    policy::ChainError,
+    service::Service,
+    signals::{Signals, exit_code},
+};
 
 const INSTRUCTIONS: &str = "Runs commands on this machine, each judged by the policies of its owner. execute_command starts a command \
 and answers at once with a job_id; read what it prints with tail_job_output or get_job_output, and see with get_job_status whether it \
@@ -38,6 +42,15 @@ pub(super) struct Server {
     pub(super) tool_router: ToolRouter<Self>,
 }
 
+/// Why serving ended as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The client closed its end.
+    ByClient,
+    /// A signal came.
+    BySignal(SignalKind),
+}
+
 /// Why serving ended other than by its client's or its owner's wish.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -47,28 +60,50 @@ pub enum ServeError {
     /// Signals can not be waited for.
     #[error("could not wait for signals")]
     Signals(#[source] std::io::Error),
+    /// The policies can not be used.
+    #[error(transparent)]
+    Policies(ChainError),
     /// The protocol task failed.
     #[error("the connection failed: {0}")]
     Connection(String),
 }
 
-/// Serves one client on standard input and output until it closes its end or a signal comes, then stops all jobs.
-pub async fn serve_stdio(service: Arc<Service>) -> Result<(), ServeError> {
+/// Serves one client on standard input and output until it closes its end or a signal comes, then stops all jobs. A second signal ends the
+/// process at once, and with it, through the keeper, all jobs. `loading` makes the policies ready meanwhile: calls wait for them.
+pub async fn serve_stdio(
+    service: Arc<Service>,
+    loading: impl Future<Output = Result<(), ChainError>> + Send + 'static,
+) -> Result<Ended, ServeError> {
     let gone = CancellationToken::new();
-    watch_signals(&gone).map_err(ServeError::Signals)?;
+    let mut signals = Signals::catch().map_err(ServeError::Signals)?;
     let serving = serve(service.clone(), &gone);
     tokio::pin!(serving);
-    let result = tokio::select! {
-        result = &mut serving => Some(result),
-        () = gone.cancelled() => None,
+    let mut loading = tokio::spawn(loading);
+    let mut is_loaded = false;
+    let ended = loop {
+        tokio::select! {
+            result = &mut serving => break result.map(|()| Ended::ByClient),
+            signal = signals.next() => break Ok(Ended::BySignal(signal)),
+            loaded = &mut loading, if !is_loaded => match loaded {
+                Ok(Ok(())) => is_loaded = true,
+                Ok(Err(error)) => break Err(ServeError::Policies(error)),
+                Err(error) => break Err(ServeError::Connection(error.to_string())),
+            },
+        }
     };
     gone.cancel();
+    loading.abort();
+    let again = tokio::spawn(async move {
+        let signal = signals.next().await;
+        std::process::exit(exit_code(signal).into());
+    });
     // A client that reads nothing must not keep the jobs alive: they are stopped first, and the last answers have a moment to leave.
     service.shut_down().await;
-    match result {
-        Some(result) => result,
-        None => tokio::time::timeout(LAST_ANSWERS, serving).await.unwrap_or(Ok(())),
+    if matches!(ended, Ok(Ended::BySignal(_))) {
+        _ = tokio::time::timeout(LAST_ANSWERS, serving).await;
     }
+    again.abort();
+    ended
 }
 
 async fn serve(service: Arc<Service>, gone: &CancellationToken) -> Result<(), ServeError> {
@@ -80,22 +115,6 @@ async fn serve(service: Arc<Service>, gone: &CancellationToken) -> Result<(), Se
         Err(error) => return Err(ServeError::Handshake(error.to_string())),
     };
     running.waiting().await.map(drop).map_err(|error| ServeError::Connection(error.to_string()))
-}
-
-fn watch_signals(gone: &CancellationToken) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let gone = gone.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hang_up.recv() => {}
-        }
-        gone.cancel();
-    });
-    Ok(())
 }
 
 #[tool_handler(router = self.tool_router)]

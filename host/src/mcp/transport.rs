@@ -1,9 +1,8 @@
 //! Standard input and output as an MCP transport that survives rude clients and tells when its client is gone.
 
 use std::{
-    collections::HashSet,
     future::Future,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use rmcp::{
@@ -33,27 +32,34 @@ pub(super) struct Stdio {
     gone: CancellationToken,
 }
 
-/// The requests that have no answer yet.
+/// The requests that have no answer yet, one by one: a rude client may use an id twice.
 #[derive(Default)]
 struct InFlight {
-    ids: Mutex<HashSet<RequestId>>,
+    ids: Mutex<Vec<RequestId>>,
     changed: Notify,
 }
 
 impl InFlight {
     fn add(&self, id: RequestId) {
-        self.ids.lock().expect("no holder of this lock panics").insert(id);
+        self.ids().push(id);
     }
 
     fn remove(&self, id: &RequestId) {
-        self.ids.lock().expect("no holder of this lock panics").remove(id);
+        let mut ids = self.ids();
+        if let Some(at) = ids.iter().position(|waiting| waiting == id) {
+            ids.swap_remove(at);
+        }
         self.changed.notify_one();
     }
 
     async fn room(&self) {
-        while self.ids.lock().expect("no holder of this lock panics").len() >= MOST_IN_FLIGHT {
+        while self.ids().len() >= MOST_IN_FLIGHT {
             self.changed.notified().await;
         }
+    }
+
+    fn ids(&self) -> MutexGuard<'_, Vec<RequestId>> {
+        self.ids.lock().expect("no holder of this lock panics")
     }
 }
 

@@ -28,6 +28,16 @@ impl Piece {
         (&mut self.bytes).limit(room)
     }
 
+    /// How many bytes it holds.
+    pub fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.bytes().is_empty()
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[self.start..]
     }

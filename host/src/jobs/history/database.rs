@@ -1,0 +1,181 @@
+//! The table of jobs.
+
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, ErrorCode, Row, params};
+use uuid::Uuid;
+
+use super::{Record, server};
+use crate::jobs::{JobId, State};
+
+/// How long another server may hold the database before this one goes without.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Most records that are read; the registry forgets sooner.
+const MOST_RECORDS: u32 = 10_000;
+
+/// Times are milliseconds since 1970.
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS jobs (
+        id TEXT PRIMARY KEY, site TEXT NOT NULL, server TEXT NOT NULL, command TEXT NOT NULL, job_group TEXT, state TEXT NOT NULL,
+        exit_code INTEGER, signal INTEGER, submitted INTEGER NOT NULL, started INTEGER, ended INTEGER,
+        stdout_bytes INTEGER NOT NULL, stderr_bytes INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX IF NOT EXISTS jobs_by_site ON jobs (site, submitted);";
+
+/// The open database.
+#[derive(Debug)]
+pub(super) struct Database {
+    connection: Connection,
+    /// The roots that the jobs of this server work in.
+    site: String,
+    server: String,
+}
+
+impl Database {
+    /// Opens the file, readable by its owner alone; makes it if there is none, and again if it is damaged.
+    pub(super) fn open(path: &Path, roots: &[PathBuf]) -> rusqlite::Result<Self> {
+        let connection = match connect(path) {
+            Err(error) if is_damage(&error) => {
+                put_aside(path);
+                connect(path)?
+            }
+            connected => connected?,
+        };
+        let site = roots.iter().map(|root| root.to_string_lossy()).collect::<Vec<_>>().join("\n");
+        Ok(Self { connection, site, server: server::this() })
+    }
+
+    /// What is known of jobs of servers that are gone, the oldest first. What ran there is lost, and recorded as that.
+    pub(super) fn past(&self) -> rusqlite::Result<Vec<Record>> {
+        self.bury()?;
+        let mut select = self.connection.prepare(
+            "SELECT id, command, job_group, state, exit_code, signal, submitted, started, ended, stdout_bytes, stderr_bytes, server
+             FROM (SELECT * FROM jobs WHERE site = ?1 ORDER BY submitted DESC LIMIT ?2) ORDER BY submitted",
+        )?;
+        let rows =
+            select.query_map(params![self.site, MOST_RECORDS], |row| Ok((record(row), row.get::<_, String>("server")?)))?;
+        let mut past = Vec::new();
+        for row in rows {
+            match row? {
+                // A row that makes no sense is passed over.
+                (Ok(Some(record)), server) if !server::is_alive(&server) => past.push(record),
+                _ => {}
+            }
+        }
+        Ok(past)
+    }
+
+    fn bury(&self) -> rusqlite::Result<()> {
+        let mut select = self.connection.prepare("SELECT DISTINCT server FROM jobs WHERE state IN ('queued', 'running')")?;
+        let servers = select.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        for server in servers.iter().filter(|server| !server::is_alive(server)) {
+            self.connection.execute(
+                "UPDATE jobs SET state = 'lost', ended = ?1 WHERE server = ?2 AND state IN ('queued', 'running')",
+                params![Utc::now().timestamp_millis(), server],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Writes a record, in the place of an earlier one of the same job.
+    pub(super) fn put(&self, record: &Record) -> rusqlite::Result<()> {
+        let millis = |time: DateTime<Utc>| time.timestamp_millis();
+        let mut put = self
+            .connection
+            .prepare_cached("INSERT OR REPLACE INTO jobs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")?;
+        put.execute(params![
+            record.id.to_string(),
+            self.site,
+            self.server,
+            record.command,
+            record.group,
+            record.state.name(),
+            record.exit_code,
+            record.signal,
+            millis(record.submitted),
+            record.started.map(millis),
+            record.ended.map(millis),
+            i64::try_from(record.stdout_bytes).unwrap_or(i64::MAX),
+            i64::try_from(record.stderr_bytes).unwrap_or(i64::MAX),
+        ])?;
+        Ok(())
+    }
+
+    pub(super) fn forget(&self, id: JobId) -> rusqlite::Result<()> {
+        self.connection.prepare_cached("DELETE FROM jobs WHERE id = ?1")?.execute([id.to_string()])?;
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn written_by(self, server: &str) -> Self {
+        Self { server: server.to_owned(), ..self }
+    }
+
+    #[cfg(test)]
+    pub(super) fn held(self) -> Self {
+        self.connection.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        self
+    }
+}
+
+/// What a row says; none if it makes no sense.
+fn record(row: &Row<'_>) -> rusqlite::Result<Option<Record>> {
+    let time = |name: &str| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(name)?.and_then(DateTime::from_timestamp_millis));
+    let bytes = |name: &str| Ok::<_, rusqlite::Error>(u64::try_from(row.get::<_, i64>(name)?).unwrap_or(0));
+    let id = row.get::<_, String>("id")?.parse::<Uuid>().ok();
+    let (Some(id), Some(state), Some(submitted)) = (id, State::named(&row.get::<_, String>("state")?), time("submitted")?) else {
+        return Ok(None);
+    };
+    Ok(Some(Record {
+        id: JobId(id),
+        command: row.get("command")?,
+        group: row.get("job_group")?,
+        state,
+        exit_code: row.get("exit_code")?,
+        signal: row.get("signal")?,
+        submitted,
+        started: time("started")?,
+        ended: time("ended")?,
+        stdout_bytes: bytes("stdout_bytes")?,
+        stderr_bytes: bytes("stderr_bytes")?,
+    }))
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    // SQLite would make it readable for others.
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(|error| {
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN), Some(error.to_string()))
+    })?;
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // What a power cut takes of the history is no loss that waiting for the disk would be worth.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.execute_batch(SCHEMA)?;
+    let checked: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if checked == "ok" {
+        Ok(connection)
+    } else {
+        Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(checked)))
+    }
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Renames the file and what belongs to it, so that somebody can look at it.
+fn put_aside(path: &Path) {
+    tracing::warn!(path = %path.display(), "the history of jobs is damaged; it is put aside, and a new one is begun");
+    for suffix in ["", "-wal", "-shm"] {
+        let name = |end: &str| PathBuf::from(format!("{}{suffix}{end}", path.display()));
+        // There may be none; one that can not be renamed is found damaged again, and said to be.
+        _ = fs::rename(name(""), name(".damaged"));
+    }
+}

@@ -1,0 +1,376 @@
+//! A job as everybody but its own task sees it.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, Weak},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    JobId, State, Status, StreamName, WRITE_DEADLINE, WriteError,
+    history::Record,
+    output::{Budget, Cursor, CursorError, Entry, Excerpt, Found, Output, Search, Spill, View},
+    pump::Input,
+    registry::Shelf,
+};
+use crate::policy::{Approved, ApprovedInput, Chunk, Findings, types};
+
+/// What was sent since the last newline is remembered up to this many bytes.
+const MOST_PENDING_BYTES: usize = 64 * 1024;
+
+/// A job: its status, its output, and the way to its input.
+#[derive(Debug)]
+pub struct Job {
+    id: JobId,
+    shown: String,
+    group: Option<String>,
+    /// None: it is a job of an earlier server.
+    contract: Option<Arc<types::Job>>,
+    findings: Arc<Findings>,
+    status: watch::Receiver<Status>,
+    output: Mutex<Output>,
+    spill: Option<Spill>,
+    /// Changes with every piece of output.
+    grown: watch::Sender<()>,
+    input: mpsc::Sender<Input>,
+    /// Input is judged and written one at a time, or lines could be smuggled past the policies in turns.
+    turn: Semaphore,
+    pending: Mutex<Vec<u8>>,
+    stop: CancellationToken,
+    shelf: Weak<Shelf>,
+}
+
+/// What the task of a new job holds of it.
+pub(super) struct Reins {
+    pub(super) status: watch::Sender<Status>,
+    pub(super) input: mpsc::Receiver<Input>,
+    pub(super) stop: CancellationToken,
+}
+
+/// Where a reader begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Beginning {
+    /// At the first byte.
+    First,
+    /// Where an earlier reading ended.
+    Cursor(Cursor),
+    /// With what came at this time or later.
+    Since(DateTime<Utc>),
+    /// With the last lines of each stream; in the order of both streams there are no lines, and all is read.
+    Lines(u64),
+}
+
+/// What was read.
+#[derive(Debug, PartialEq)]
+pub struct Reading {
+    /// Of standard output.
+    pub stdout: Excerpt,
+    /// Of standard error.
+    pub stderr: Excerpt,
+    /// Of both in the order in which they came, with times.
+    pub merged: Vec<(DateTime<Utc>, Entry)>,
+    /// Where to go on.
+    pub next: Cursor,
+    /// Bytes that the streams which were read ever had.
+    pub total: u64,
+    /// Whether there is more than was asked for: behind it, or, of the last lines, before it.
+    pub is_cut: bool,
+}
+
+impl Job {
+    /// A job that is queued, and the reins of it.
+    pub(super) fn new(
+        approved: &Approved,
+        group: Option<String>,
+        output: Output,
+        spill: Option<Spill>,
+        shelf: Weak<Shelf>,
+    ) -> (Arc<Self>, Reins) {
+        let contract = Some(approved.job().clone());
+        let status = Status {
+            state: State::Queued,
+            pid: None,
+            exit_code: None,
+            signal: None,
+            submitted: Utc::now(),
+            started: None,
+            ended: None,
+            fault: None,
+        };
+        let (id, shown) = (JobId(approved.id()), approved.shown().to_owned());
+        Self::with(id, shown, group, contract, approved.findings().clone(), status, output, spill, shelf)
+    }
+
+    /// A job of an earlier server. What it printed is gone but for what was spilled.
+    pub(super) fn past(record: Record, spill: Spill, budget: Arc<Budget>) -> Arc<Self> {
+        let Record { id, command, group, state, exit_code, signal, submitted, started, ended, stdout_bytes, stderr_bytes } =
+            record;
+        let status = Status { state, pid: None, exit_code, signal, submitted, started, ended, fault: None };
+        let total = |name, bytes: u64| bytes.max(spill.written(name));
+        let totals = (total(StreamName::Stdout, stdout_bytes), total(StreamName::Stderr, stderr_bytes));
+        let output = Output::gone(totals.0, totals.1, budget);
+        Self::with(id, command, group, None, Arc::default(), status, output, Some(spill), Weak::new()).0
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "they are its fields")]
+    fn with(
+        id: JobId,
+        shown: String,
+        group: Option<String>,
+        contract: Option<Arc<types::Job>>,
+        findings: Arc<Findings>,
+        status: Status,
+        output: Output,
+        spill: Option<Spill>,
+        shelf: Weak<Shelf>,
+    ) -> (Arc<Self>, Reins) {
+        let (status, watched) = watch::channel(status);
+        let (input, receiver) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let job = Arc::new(Self {
+            id,
+            shown,
+            group,
+            contract,
+            findings,
+            status: watched,
+            output: Mutex::new(output),
+            spill,
+            grown: watch::Sender::new(()),
+            input,
+            turn: Semaphore::new(1),
+            pending: Mutex::default(),
+            stop: stop.clone(),
+            shelf,
+        });
+        (job, Reins { status, input: receiver, stop })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// The canonical text of its command, filtered.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// The group it runs in.
+    pub fn group(&self) -> Option<&str> {
+        self.group.as_deref()
+    }
+
+    /// The job as policies see it; none if it is one of an earlier server.
+    pub fn contract(&self) -> Option<&Arc<types::Job>> {
+        self.contract.as_ref()
+    }
+
+    /// What was taken out of its output, counted by kind while it runs; nothing is known of a job of an earlier server.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
+    }
+
+    /// Its status now.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Whether it is final.
+    pub fn is_final(&self) -> bool {
+        self.status.borrow().state.is_final()
+    }
+
+    /// When it became final, if it has.
+    pub fn ended_at(&self) -> Option<DateTime<Utc>> {
+        self.status.borrow().ended
+    }
+
+    /// Waits until it is final.
+    pub async fn ended(&self) -> Status {
+        let mut status = self.status.clone();
+        let ended = status.wait_for(|status| status.state.is_final()).await;
+        ended.map_or_else(|_| self.status(), |status| status.clone())
+    }
+
+    /// Its output.
+    pub fn output(&self) -> MutexGuard<'_, Output> {
+        self.output.lock().expect("no holder of this lock panics")
+    }
+
+    /// Tells when output comes.
+    pub fn growth(&self) -> watch::Receiver<()> {
+        self.grown.subscribe()
+    }
+
+    /// Where its output ends now.
+    pub fn end_of_output(&self) -> Cursor {
+        let output = self.output();
+        let total = |name| output.track(name).total();
+        Cursor::streams(self.id, View::Both, total(StreamName::Stdout), total(StreamName::Stderr))
+    }
+
+    /// Reads up to `most` bytes of each stream of a view, or of both together in their order.
+    pub fn read(&self, view: View, from: Beginning, most: usize) -> Result<Reading, CursorError> {
+        match view {
+            View::Merged => self.read_merged(&self.output(), from, most, self.is_final()),
+            View::Both | View::One(_) => self.read_streams(view, from, most),
+        }
+    }
+
+    fn read_streams(&self, view: View, from: Beginning, most: usize) -> Result<Reading, CursorError> {
+        let (stdout, stderr) = match from {
+            Beginning::Cursor(cursor) => cursor.in_streams(self.id, view, &self.output())?,
+            Beginning::First | Beginning::Since(_) | Beginning::Lines(_) => (0, 0),
+        };
+        let [stdout, stderr] = [(StreamName::Stdout, stdout), (StreamName::Stderr, stderr)].map(|(name, cursor)| {
+            let is_read = view == View::Both || view == View::One(name);
+            if is_read { self.read_stream(name, cursor, from, most) } else { (Excerpt::default(), 0, false) }
+        });
+        let next = Cursor::streams(self.id, view, stdout.0.next, stderr.0.next);
+        let (total, is_cut) = (stdout.1 + stderr.1, stdout.2 || stderr.2);
+        Ok(Reading { stdout: stdout.0, stderr: stderr.0, merged: Vec::new(), next, total, is_cut })
+    }
+
+    /// A part of one stream, how many bytes that has in all, and whether the part was cut.
+    fn read_stream(&self, name: StreamName, cursor: u64, from: Beginning, most: usize) -> (Excerpt, u64, bool) {
+        let is_over = self.is_final();
+        let output = self.output();
+        let track = output.track(name);
+        let wanted = match from {
+            Beginning::First | Beginning::Cursor(_) => cursor,
+            Beginning::Since(time) => track.since(output.stamp_of(time)),
+            Beginning::Lines(lines) => track.tail_from(lines),
+        };
+        let total = track.total();
+        let begin = match from {
+            Beginning::Lines(_) => wanted.max(total.saturating_sub(most as u64)),
+            Beginning::First | Beginning::Cursor(_) | Beginning::Since(_) => wanted,
+        };
+        let mut excerpt = track.read(begin, most);
+        // Nobody waits for the disk.
+        drop(output);
+        if let Some(spill) = &self.spill {
+            spill.fill(name, begin, &mut excerpt, most);
+        }
+        let is_cut = excerpt.next < total;
+        if is_cut || !is_over {
+            excerpt.trim_to_character();
+        }
+        (excerpt, total, is_cut || begin > wanted)
+    }
+
+    fn read_merged(&self, output: &Output, from: Beginning, most: usize, is_over: bool) -> Result<Reading, CursorError> {
+        let begin = match from {
+            Beginning::First | Beginning::Lines(_) => 0,
+            Beginning::Cursor(cursor) => cursor.in_merged(self.id, output)?,
+            Beginning::Since(time) => output.merged_since(output.stamp_of(time)),
+        };
+        let (mut entries, mut next) = output.read_merged(begin, most);
+        let is_cut = next < output.total();
+        if let Some(last) = entries.last_mut()
+            && (is_cut || !is_over)
+        {
+            last.excerpt.trim_to_character();
+            next = last.excerpt.next;
+        }
+        let merged = entries.into_iter().map(|entry| (output.time_of(entry.stamp), entry)).collect();
+        let (stdout, stderr) = (Excerpt::default(), Excerpt::default());
+        Ok(Reading { stdout, stderr, merged, next: Cursor::merged(self.id, next), total: output.total(), is_cut })
+    }
+
+    /// Searches what is kept of these streams; takes as long as it takes, and holds up nobody.
+    pub fn search(&self, view: View, search: &Search) -> Found {
+        let mut found = Found::default();
+        for name in [StreamName::Stdout, StreamName::Stderr] {
+            if matches!(view, View::Both | View::Merged) || view == View::One(name) {
+                let blocks = self.output().track(name).blocks();
+                found.add(search.run(name, &blocks), search.limit);
+            }
+        }
+        found
+    }
+
+    /// Asks its task to stop it. Returns at once; can be called any number of times.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits for the turn to send input; it lasts as long as the permit.
+    pub async fn input_turn(&self) -> Result<SemaphorePermit<'_>, WriteError> {
+        self.turn.acquire().await.map_err(|_| WriteError::Closed)
+    }
+
+    /// What was sent since the last newline.
+    pub fn pending_input(&self) -> Vec<u8> {
+        self.pending.lock().expect("no holder of this lock panics").clone()
+    }
+
+    /// Writes approved input, for as long as the job takes to read it but no longer than a few seconds.
+    pub async fn write(&self, approved: ApprovedInput) -> Result<(), WriteError> {
+        let (done, written) = oneshot::channel();
+        let sent = approved.bytes().to_vec();
+        self.send(Input::Write(approved, done))?;
+        // What was not sent is no part of any line.
+        self.remember_pending(&sent);
+        match tokio::time::timeout(WRITE_DEADLINE, written).await {
+            Ok(Ok(result)) => result.map_err(WriteError::Io),
+            Ok(Err(_)) => Err(WriteError::Closed),
+            Err(_) => Err(WriteError::NotReading),
+        }
+    }
+
+    /// Ends its input.
+    pub fn close_input(&self) -> Result<(), WriteError> {
+        self.send(Input::Close)
+    }
+
+    fn send(&self, input: Input) -> Result<(), WriteError> {
+        if self.status.borrow().state == State::Queued {
+            return Err(WriteError::Queued);
+        }
+        self.input.try_send(input).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => WriteError::Busy,
+            mpsc::error::TrySendError::Closed(_) => WriteError::Closed,
+        })
+    }
+
+    fn remember_pending(&self, sent: &[u8]) {
+        let mut pending = self.pending.lock().expect("no holder of this lock panics");
+        match memchr::memrchr(b'\n', sent) {
+            Some(newline) => *pending = sent[newline + 1..].to_vec(),
+            None => pending.extend_from_slice(sent),
+        }
+        let surplus = pending.len().saturating_sub(MOST_PENDING_BYTES);
+        pending.drain(..surplus);
+    }
+
+    /// Adds to its output. Where all jobs hold too much, finished ones are forgotten, and then this one gives up what is old.
+    pub(super) fn keep(&self, name: StreamName, chunk: &Chunk) {
+        if let Some(spill) = &self.spill {
+            tokio::task::block_in_place(|| spill.push(name, chunk.bytes()));
+        }
+        let is_over = {
+            let mut output = self.output();
+            output.push(name, chunk.bytes());
+            output.is_over_budget()
+        };
+        if is_over {
+            if let Some(shelf) = self.shelf.upgrade() {
+                shelf.make_room();
+            }
+            self.output().shrink_to_budget();
+        }
+        self.grown.send_replace(());
+    }
+
+    /// How long it ran, or has run so far.
+    pub fn duration(&self) -> Duration {
+        let status = self.status.borrow();
+        let ended = status.ended.unwrap_or_else(Utc::now);
+        status.started.map_or(Duration::ZERO, |started| (ended - started).to_std().unwrap_or_default())
+    }
+}

@@ -1,0 +1,125 @@
+//! Output in files of the job's own: what memory had to drop, and what outlives the server.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::PathBuf,
+    sync::Mutex,
+};
+
+use super::{Excerpt, Gap, Part};
+use crate::jobs::StreamName;
+
+/// The files of a job's two streams, from each stream's first byte on.
+#[derive(Debug)]
+pub struct Spill {
+    stdout: Mutex<Spilled>,
+    stderr: Mutex<Spilled>,
+    limit: u64,
+}
+
+#[derive(Debug)]
+struct Spilled {
+    path: PathBuf,
+    /// None: nothing was written yet, or there is none.
+    file: Option<File>,
+    written: u64,
+    /// Nothing more is written: the limit is met, or the disk refused.
+    is_closed: bool,
+}
+
+impl Spill {
+    /// Files for a new job, of at most so many bytes each; made when there is something to write.
+    pub fn new(paths: [PathBuf; 2], limit: u64) -> Self {
+        let [stdout, stderr] = paths.map(|path| Mutex::new(Spilled { path, file: None, written: 0, is_closed: false }));
+        Self { stdout, stderr, limit }
+    }
+
+    /// The files of an earlier server's job, as far as there are any; nothing more is written.
+    pub fn existing(paths: [PathBuf; 2]) -> Self {
+        let [stdout, stderr] = paths.map(|path| {
+            let file = File::open(&path).ok();
+            let written = file.as_ref().and_then(|file| Some(file.metadata().ok()?.len())).unwrap_or(0);
+            Mutex::new(Spilled { path, file, written, is_closed: true })
+        });
+        Self { stdout, stderr, limit: 0 }
+    }
+
+    fn of(&self, name: StreamName) -> std::sync::MutexGuard<'_, Spilled> {
+        match name {
+            StreamName::Stdout => &self.stdout,
+            StreamName::Stderr => &self.stderr,
+        }
+        .lock()
+        .expect("no holder of this lock panics")
+    }
+
+    /// Bytes in a stream's file.
+    pub fn written(&self, name: StreamName) -> u64 {
+        self.of(name).written
+    }
+
+    /// Adds to the end of a stream's file, as far as its limit allows. Where the disk refuses, the file ends there, and the job goes on.
+    pub fn push(&self, name: StreamName, bytes: &[u8]) {
+        let mut spilled = self.of(name);
+        if spilled.is_closed {
+            return;
+        }
+        let room = usize::try_from(self.limit - spilled.written).unwrap_or(usize::MAX);
+        spilled.is_closed = room <= bytes.len();
+        if let Err(error) = spilled.write(&bytes[..bytes.len().min(room)]) {
+            tracing::warn!(path = %spilled.path.display(), %error, "output can not be kept in a file any more");
+            spilled.is_closed = true;
+        }
+    }
+
+    /// Puts bytes from the file in the place of the first gap, as far as it has them and `most` allows; what stands behind and has no
+    /// room is left to the next excerpt. `from` is where the excerpt begins.
+    pub fn fill(&self, name: StreamName, from: u64, excerpt: &mut Excerpt, most: usize) {
+        let Some(at) = excerpt.parts.iter().position(|part| matches!(part, Part::Gap(_))) else { return };
+        let Part::Gap(Gap { bytes: missing, .. }) = excerpt.parts[at] else { return };
+        let before: usize =
+            excerpt.parts[..at].iter().map(|part| if let Part::Bytes(bytes) = part { bytes.len() } else { 0 }).sum();
+        let begin = from + before as u64;
+        let found = self.of(name).read(begin, missing.min((most - before) as u64));
+        if found.is_empty() {
+            return;
+        }
+        let is_whole = found.len() as u64 == missing;
+        let mut rest = excerpt.parts.split_off(at);
+        excerpt.next = begin + found.len() as u64;
+        excerpt.parts.push(Part::Bytes(found));
+        if let Some(Part::Bytes(mut behind)) = rest.pop().filter(|_| is_whole && rest.len() == 1) {
+            behind.truncate(most - excerpt.len());
+            excerpt.next += behind.len() as u64;
+            excerpt.parts.extend((!behind.is_empty()).then_some(Part::Bytes(behind)));
+        }
+    }
+}
+
+impl Spilled {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(&self.path)?),
+        };
+        // Of a write that fails in its midst, what came to the disk counts: it is where it belongs.
+        let written = file.write_all(bytes);
+        self.written = if written.is_ok() { self.written + bytes.len() as u64 } else { file.metadata()?.len() };
+        written
+    }
+
+    fn read(&self, from: u64, most: u64) -> Vec<u8> {
+        let Some(file) = &self.file else { return Vec::new() };
+        let length = self.written.saturating_sub(from).min(most);
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+        match file.read_exact_at(&mut bytes, from) {
+            Ok(()) => bytes,
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "output can not be read from its file");
+                Vec::new()
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! All jobs of this server: which run, which wait, which are remembered.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, Weak},
+    time::Duration,
+};
+
+use chrono::Utc;
+
+use super::{
+    History, Job, JobId, Keeper, Outlet, Record, SpawnError, State, Stdin,
+    job::Reins,
+    lanes::{Lane, Lanes, Permit},
+    output::{Budget, Output},
+    process,
+    pump::Pump,
+};
+use crate::{config, policy::Approved};
+
+/// What a stop of all jobs may take beyond one grace period.
+const STOP_SLACK: Duration = Duration::from_secs(2);
+/// How often at least finished jobs are looked through for those whose time is over.
+const CLEAN_UP: Duration = Duration::from_secs(60);
+
+/// How a job is to run.
+#[derive(Debug)]
+pub struct Order {
+    /// What it reads from.
+    pub stdin: Stdin,
+    /// Where its output goes besides.
+    pub outlet: Option<Outlet>,
+    /// The group whose limit it counts for.
+    pub group: Option<String>,
+}
+
+/// All jobs of this server.
+pub struct Registry {
+    limits: config::Jobs,
+    keeper: Keeper,
+    lanes: Lanes,
+    budget: Arc<Budget>,
+    shelf: Arc<Shelf>,
+}
+
+/// The jobs that are remembered.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    keep_finished: usize,
+    keep_for: Duration,
+    budget: Arc<Budget>,
+    /// None: it is not kept.
+    history: Option<History>,
+    jobs: Mutex<Jobs>,
+}
+
+#[derive(Debug, Default)]
+struct Jobs {
+    list: Vec<Arc<Job>>,
+    is_closed: bool,
+}
+
+impl Registry {
+    /// A registry whose jobs `keeper` starts, and which remembers what the history knows of earlier ones. Needs a runtime.
+    pub fn new(limits: config::Jobs, keeper: Keeper, history: Option<(History, Vec<Record>)>) -> Arc<Self> {
+        let budget = Arc::new(Budget::new(limits.output_total_bytes));
+        let (keep_finished, keep_for) = (limits.keep_finished, limits.keep_for);
+        let (history, past) = history.unzip();
+        let past = past.into_iter().flatten().filter_map(|record| {
+            let spill = history.as_ref()?.old_spill(record.id);
+            Some(Job::past(record, spill, budget.clone()))
+        });
+        let jobs = Mutex::new(Jobs { list: past.collect(), is_closed: false });
+        let shelf = Arc::new(Shelf { keep_finished, keep_for, budget: budget.clone(), history, jobs });
+        tokio::spawn(clean_up(Arc::downgrade(&shelf), keep_for.min(CLEAN_UP)));
+        Arc::new(Self { lanes: Lanes::new(limits.max_running, &limits.groups), limits, keeper, budget, shelf })
+    }
+
+    /// Starts what was approved, or queues it where as many run as may.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was started when this is dropped is killed.
+    pub async fn submit(self: &Arc<Self>, approved: Approved, order: Order) -> Result<Arc<Job>, SpawnError> {
+        let lane = self.lanes.of(order.group.as_deref())?;
+        let permit = lane.try_enter()?;
+        if permit.is_none() {
+            self.check_queue()?;
+        }
+        let output = Output::new(self.limits.output_bytes, self.budget.clone());
+        let spill = self.shelf.history.as_ref().and_then(|history| history.new_spill(JobId(approved.id())));
+        let (job, reins) = Job::new(&approved, order.group.clone(), output, spill, Arc::downgrade(&self.shelf));
+        match permit {
+            Some(permit) => {
+                let pump = self.start(&job, &approved, order, &reins, permit).await?;
+                tokio::spawn(pump.run(reins));
+            }
+            None => _ = tokio::spawn(self.clone().queue(lane, job.clone(), approved, order, reins)),
+        }
+        self.shelf.add(job.clone());
+        self.record(&job);
+        Ok(job)
+    }
+
+    /// Notes in the history how a job stands.
+    pub fn record(&self, job: &Job) {
+        if let Some(history) = &self.shelf.history {
+            history.put(job);
+        }
+    }
+
+    fn check_queue(&self) -> Result<(), SpawnError> {
+        let queued = self.shelf.jobs().list.iter().filter(|job| job.status().state == State::Queued).count();
+        if queued < self.limits.max_queued {
+            return Ok(());
+        }
+        Err(SpawnError::TooMany { running: self.limits.max_running, queued: self.limits.max_queued })
+    }
+
+    async fn start(
+        &self,
+        job: &Arc<Job>,
+        approved: &Approved,
+        order: Order,
+        reins: &Reins,
+        permit: Permit,
+    ) -> Result<Pump, SpawnError> {
+        let (child, pipes) = process::start(&self.keeper, approved, order.stdin, self.limits.shell.as_deref()).await?;
+        reins.status.send_modify(|status| {
+            status.state = State::Running;
+            status.pid = Some(child.leader());
+            status.started = Some(Utc::now());
+        });
+        Ok(Pump {
+            job: job.clone(),
+            child,
+            pipes,
+            stdout: approved.stdout_filter(),
+            stderr: approved.stderr_filter(),
+            outlet: order.outlet,
+            timeout: approved.request().timeout,
+            grace: self.limits.grace,
+            permit,
+        })
+    }
+
+    /// Waits for a job's turn, and starts it then unless it was stopped before.
+    async fn queue(self: Arc<Self>, lane: Lane, job: Arc<Job>, approved: Approved, order: Order, reins: Reins) {
+        let permit = tokio::select! {
+            biased;
+            () = reins.stop.cancelled() => None,
+            permit = lane.enter() => permit.ok(),
+        };
+        let Some(permit) = permit else {
+            return reins.status.send_modify(|status| {
+                status.state = State::Killed;
+                status.ended = Some(Utc::now());
+            });
+        };
+        match self.start(&job, &approved, order, &reins, permit).await {
+            Ok(pump) => pump.run(reins).await,
+            Err(error) => reins.status.send_modify(|status| {
+                status.state = State::Failed;
+                status.ended = Some(Utc::now());
+                status.fault = Some(error.to_string());
+            }),
+        }
+    }
+
+    /// The job of this id, unless there never was one or it is forgotten.
+    pub fn find(&self, id: JobId) -> Option<Arc<Job>> {
+        self.shelf.forget();
+        self.shelf.jobs().list.iter().find(|job| job.id() == id).cloned()
+    }
+
+    /// All jobs that are not forgotten, newest first.
+    pub fn list(&self) -> Vec<Arc<Job>> {
+        self.shelf.forget();
+        self.shelf.jobs().list.iter().rev().cloned().collect()
+    }
+
+    /// How many jobs are queued before this one.
+    pub fn queued_before(&self, job: &Job) -> usize {
+        let jobs = self.shelf.jobs();
+        let before = jobs.list.iter().take_while(|other| other.id() != job.id());
+        before.filter(|other| other.status().state == State::Queued).count()
+    }
+
+    /// Stops all jobs at once, within one grace period, and starts nothing any more.
+    pub async fn shut_down(&self) {
+        self.shelf.jobs().is_closed = true;
+        let jobs = self.list();
+        for job in &jobs {
+            job.stop();
+        }
+        // Only now, or a queued one would not know that it was stopped.
+        self.lanes.close();
+        let all = async {
+            for job in &jobs {
+                job.ended().await;
+            }
+        };
+        if tokio::time::timeout(self.limits.grace + STOP_SLACK, all).await.is_err() {
+            tracing::error!("some jobs could not be stopped in time");
+        }
+    }
+
+    /// Waits until the history is written; what happens later is not in it.
+    pub fn close_history(&self) {
+        if let Some(history) = &self.shelf.history {
+            history.close();
+        }
+    }
+}
+
+impl Shelf {
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().expect("no holder of this lock panics")
+    }
+
+    fn add(&self, job: Arc<Job>) {
+        let mut jobs = self.jobs();
+        if jobs.is_closed {
+            // It was being started while all were stopped.
+            job.stop();
+        }
+        jobs.list.push(job);
+        drop(jobs);
+        self.forget();
+    }
+
+    /// Drops finished jobs, output and all, that are too old or too many; the oldest first.
+    fn forget(&self) {
+        let now = Utc::now();
+        let is_old =
+            |job: &Arc<Job>| job.ended_at().is_some_and(|ended| (now - ended).to_std().unwrap_or_default() > self.keep_for);
+        let mut jobs = self.jobs();
+        let mut surplus = jobs.finished().count().saturating_sub(self.keep_finished);
+        self.drop_if(&mut jobs, |job| {
+            let is_surplus = surplus > 0 && job.is_final();
+            surplus -= usize::from(is_surplus);
+            is_surplus || is_old(job)
+        });
+    }
+
+    /// Drops finished jobs, the oldest first, until the others keep no more output than they may together.
+    pub(super) fn make_room(&self) {
+        let mut jobs = self.jobs();
+        while self.budget.surplus() > 0
+            && let Some(oldest) = jobs.oldest_finished()
+        {
+            self.drop_if(&mut jobs, |job| job.id() == oldest);
+        }
+    }
+
+    fn drop_if(&self, jobs: &mut Jobs, mut goes: impl FnMut(&Arc<Job>) -> bool) {
+        jobs.list.retain(|job| {
+            let goes = goes(job);
+            if goes && let Some(history) = &self.history {
+                history.forget(job.id());
+            }
+            !goes
+        });
+    }
+}
+
+impl Jobs {
+    fn oldest_finished(&self) -> Option<JobId> {
+        self.finished().next().map(|job| job.id())
+    }
+
+    fn finished(&self) -> impl Iterator<Item = &Arc<Job>> {
+        self.list.iter().filter(|job| job.is_final())
+    }
+}
+
+/// Forgets in time also where nobody asks.
+async fn clean_up(shelf: Weak<Shelf>, pause: Duration) {
+    loop {
+        tokio::time::sleep(pause).await;
+        match shelf.upgrade() {
+            Some(shelf) => shelf.forget(),
+            None => return,
+        }
+    }
+}

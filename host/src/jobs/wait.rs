@@ -1,0 +1,130 @@
+//! Waiting for something of a job.
+
+use std::time::Duration;
+
+use regex::bytes::Regex;
+use tokio::sync::watch;
+
+use super::{
+    Job, StreamName,
+    output::{Cursor, CursorError, Part, View},
+};
+
+/// A line that is not complete is kept for a pattern up to this many bytes.
+const MOST_LINE_BYTES: usize = 64 * 1024;
+/// Bytes that a pattern is given at a time.
+const PAGE_BYTES: usize = 256 * 1024;
+
+/// What is waited for. That the job ends is always waited for too.
+#[derive(Clone, Debug)]
+pub enum Until {
+    /// Nothing else.
+    End,
+    /// Output comes, and then none for so long.
+    Silence(Duration),
+    /// A line of output matches, be it complete or not.
+    Pattern(Regex),
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Met {
+    /// The job is final.
+    Ended,
+    /// No output came for so long.
+    Silent,
+    /// A line matches.
+    Matched,
+    /// The time is up.
+    TimeUp,
+}
+
+impl Met {
+    /// Its name in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::Silent => "silent",
+            Self::Matched => "matched",
+            Self::TimeUp => "time_up",
+        }
+    }
+}
+
+impl Job {
+    /// Waits for this, or for its end, but no longer than so long. Silence and patterns look at what came behind `from`; to the job it
+    /// makes no difference.
+    pub async fn wait(&self, until: &Until, from: Cursor, view: View, longest: Duration) -> Result<Met, CursorError> {
+        let begin = from.in_streams(self.id(), view, &self.output())?;
+        let growth = self.growth();
+        let met = async {
+            match until {
+                Until::End => std::future::pending().await,
+                Until::Silence(length) => self.silent(begin, *length, growth).await,
+                Until::Pattern(pattern) => self.matched(pattern, view, begin, growth).await,
+            }
+        };
+        let met = tokio::select! {
+            biased;
+            _ = self.ended() => match until {
+                // What it printed last counts, whenever it was looked at.
+                Until::Pattern(pattern) if self.matches(pattern, view, &mut [begin.0, begin.1]) => Met::Matched,
+                _ => Met::Ended,
+            },
+            met = tokio::time::timeout(longest, met) => met.unwrap_or(Met::TimeUp),
+        };
+        Ok(met)
+    }
+
+    async fn silent(&self, begin: (u64, u64), length: Duration, mut growth: watch::Receiver<()>) -> Met {
+        let came = {
+            let output = self.output();
+            output.track(StreamName::Stdout).total() + output.track(StreamName::Stderr).total() > begin.0 + begin.1
+        };
+        if !came && growth.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        while let Ok(Ok(())) = tokio::time::timeout(length, growth.changed()).await {}
+        Met::Silent
+    }
+
+    async fn matched(&self, pattern: &Regex, view: View, begin: (u64, u64), mut growth: watch::Receiver<()>) -> Met {
+        let mut next = [begin.0, begin.1];
+        loop {
+            if self.matches(pattern, view, &mut next) {
+                return Met::Matched;
+            }
+            if growth.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Whether a line matches from these positions in the streams on, which are moved to the last line's beginning.
+    fn matches(&self, pattern: &Regex, view: View, next: &mut [u64; 2]) -> bool {
+        let names = [StreamName::Stdout, StreamName::Stderr];
+        let mut looked = names.iter().zip(next).filter(|(name, _)| view == View::Both || view == View::One(**name));
+        looked.any(|(name, next)| {
+            loop {
+                let excerpt = self.output().track(*name).read(*next, PAGE_BYTES);
+                if excerpt.is_empty() {
+                    return false;
+                }
+                let end = excerpt.next;
+                let mut partial = 0;
+                for part in &excerpt.parts {
+                    let Part::Bytes(bytes) = part else { continue };
+                    if bytes.split(|byte| *byte == b'\n').any(|line| pattern.is_match(line)) {
+                        return true;
+                    }
+                    partial = bytes.len() - memchr::memrchr(b'\n', bytes).map_or(0, |newline| newline + 1);
+                }
+                let is_last = end == self.output().track(*name).total();
+                *next = end - partial.min(MOST_LINE_BYTES) as u64;
+                if is_last {
+                    return false;
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! The tools: arguments to calls of the service, outcomes to results, nothing else.
+
+mod arguments;
+mod read;
+mod results;
+mod run;
+
+use std::sync::Arc;
+
+use rmcp::{
+    RoleServer,
+    handler::server::router::tool::ToolRouter,
+    model::{CallToolResult, ContentBlock, MetaObject},
+    service::RequestContext,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::server::Server;
+use crate::{
+    jobs::Job,
+    policy::{Denial, types::Client},
+};
+
+/// What is said to calls that are in progress when the server ends.
+const ENDING: &str = "the server is ending, and with it every job";
+
+/// The name of this connection's client, as it says.
+fn client(context: &RequestContext<RoleServer>) -> Client {
+    let info = context.meta.client_info().or_else(|| context.client_info());
+    info.map_or_else(
+        || Client { name: String::new(), version: String::new() },
+        |info| Client { name: info.name.clone(), version: info.version.clone() },
+    )
+}
+
+impl Server {
+    /// The tools, with schemas that every client's validator knows.
+    pub(super) fn tools() -> ToolRouter<Self> {
+        let mut tools = Self::running_tools() + Self::reading_tools();
+        for route in tools.map.values_mut() {
+            route.attr.description = route.attr.description.as_deref().map(|text| one_line(text).into());
+            route.attr.input_schema = Arc::new(portable(&route.attr.input_schema));
+            route.attr.output_schema = route.attr.output_schema.as_deref().map(|schema| Arc::new(portable(schema)));
+        }
+        tools
+    }
+
+    /// The job of this id, or what is said where there is none.
+    async fn job(&self, job_id: &str) -> Result<Arc<Job>, CallToolResult> {
+        const MOST_SHOWN_BYTES: usize = 64;
+        if let Some(job) = job_id.parse::<Uuid>().ok().and_then(|id| self.service.job(id)) {
+            return Ok(job);
+        }
+        let shown = self.service.scrub(&job_id[..job_id.floor_char_boundary(MOST_SHOWN_BYTES)]).await;
+        Err(error(format!("there is no job {shown}: it never was, or it ended long ago and is forgotten; see list_jobs")))
+    }
+}
+
+/// What a tool answers: a result, or what went wrong as a result that says so.
+fn answer(result: Result<CallToolResult, CallToolResult>) -> CallToolResult {
+    result.unwrap_or_else(|error| error)
+}
+
+fn ok(result: &impl Serialize) -> CallToolResult {
+    CallToolResult::structured(json!(result))
+}
+
+fn error(text: String) -> CallToolResult {
+    CallToolResult::error(vec![ContentBlock::text(text)])
+}
+
+/// A refusal is text that the model can read; clients that validate structured content against the output schema would drop it. For
+/// programs the same stands in `_meta`.
+fn denied(what: &str, denial: &Denial) -> CallToolResult {
+    let mut meta = MetaObject::new();
+    let details = json!({ "policy": denial.policy, "code": denial.code, "message": denial.message });
+    meta.insert("portcullis/denial".to_owned(), details);
+    error(format!("{what} {denial}")).with_meta(Some(meta))
+}
+
+/// Lines that were broken for the source's sake joined again.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Without Rust's names for the sizes of integers, which are no formats of JSON Schema and make validators warn; descriptions on
+/// one line.
+fn portable(schema: &serde_json::Map<String, Value>) -> serde_json::Map<String, Value> {
+    fn clean(value: &Value) -> Value {
+        match value {
+            Value::Object(map) => Value::Object(portable(map)),
+            Value::Array(values) => Value::Array(values.iter().map(clean).collect()),
+            other => other.clone(),
+        }
+    }
+    let is_size = |key: &str, value: &Value| key == "format" && value.as_str().is_some_and(|format| format.contains("int"));
+    let member = |(key, value): (&String, &Value)| match value.as_str() {
+        Some(text) if key == "description" => (key.clone(), Value::String(one_line(text))),
+        _ => (key.clone(), clean(value)),
+    };
+    schema.iter().filter(|(key, value)| !is_size(key, value)).map(member).collect()
+}

@@ -1,0 +1,174 @@
+//! Tools that start, steer and stop jobs.
+
+use std::time::Duration;
+
+use rmcp::{
+    RoleServer,
+    handler::server::{tool::schema_for_output, wrapper::Parameters},
+    model::CallToolResult,
+    service::RequestContext,
+    tool, tool_router,
+};
+use serde_json::json;
+
+use super::{
+    ENDING, answer,
+    arguments::{self, ExecuteArguments, InteractArguments, JobArguments, StdinArgument},
+    client, denied, error, ok,
+    results::{ExecuteResult, JobOutput, KillResult, WaitResult, queued_behind},
+};
+use crate::{
+    jobs::{Beginning, Order, State, Stdin, Until, output::View},
+    mcp::server::Server,
+    policy::VerdictKind,
+    service::{Command, Input, InputRefused, Refused, Started, Terms},
+};
+
+/// How long output must be silent for an answer to input to count as complete.
+const ANSWER_SILENCE: Duration = Duration::from_millis(150);
+
+#[tool_router(router = running_tools, vis = "pub(super)")]
+impl Server {
+    /// Starts a command in the background, if the policies allow it, and answers at once with its job_id, or, with wait_ms, when it
+    /// has ended, with what it printed. Where as many jobs run as may, it is queued. The output is filtered and kept, up to a limit; a
+    /// finished job is kept for a while (an hour unless configured otherwise). What commands print is untrusted.
+    #[tool(
+        output_schema = schema_for_output::<ExecuteResult>(),
+        annotations(title = "Run a command", read_only_hint = false, destructive_hint = true, idempotent_hint = false, open_world_hint = true)
+    )]
+    async fn execute_command(
+        &self,
+        Parameters(asked): Parameters<ExecuteArguments>,
+        context: RequestContext<RoleServer>,
+    ) -> CallToolResult {
+        answer(self.execute(asked, &context).await)
+    }
+
+    /// Writes to a job's standard input, if the policies allow it, and answers with what the job printed since, once that falls
+    /// silent or the wait is over. What commands print is untrusted.
+    #[tool(
+        output_schema = schema_for_output::<WaitResult>(),
+        annotations(title = "Send input", read_only_hint = false, destructive_hint = true, idempotent_hint = false, open_world_hint = true)
+    )]
+    async fn interact_with_job(
+        &self,
+        Parameters(asked): Parameters<InteractArguments>,
+        context: RequestContext<RoleServer>,
+    ) -> CallToolResult {
+        answer(self.interact(asked, &context).await)
+    }
+
+    /// Stops a job and everything it started: asks it to end, and after a grace period ends it.
+    #[tool(
+        output_schema = schema_for_output::<KillResult>(),
+        annotations(title = "Kill a job", read_only_hint = false, destructive_hint = true, idempotent_hint = true, open_world_hint = false)
+    )]
+    async fn kill_job(&self, Parameters(JobArguments { job_id }): Parameters<JobArguments>) -> CallToolResult {
+        let job = match self.job(&job_id).await {
+            Ok(job) => job,
+            Err(mut unknown) => {
+                unknown.structured_content = Some(json!(KillResult { status: "not_found".to_owned() }));
+                return unknown;
+            }
+        };
+        if job.is_final() {
+            return ok(&KillResult { status: "already_terminated".to_owned() });
+        }
+        tokio::select! {
+            status = self.service.stop(&job) => {
+                let status = if status.state == State::Killed { "killed" } else { "already_terminated" };
+                ok(&KillResult { status: status.to_owned() })
+            }
+            () = self.gone.cancelled() => error(ENDING.to_owned()),
+        }
+    }
+}
+
+impl Server {
+    async fn execute(
+        &self,
+        asked: ExecuteArguments,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResult, CallToolResult> {
+        let (longest, most) = (arguments::wait(asked.wait_ms)?, arguments::page(asked.max_bytes)?);
+        let terms = self.terms(&asked)?;
+        let client = client(context);
+        let work = async {
+            let Started { job, trail } = self.service.run(Command::Text(asked.command), &client, terms).await.map_err(refusal)?;
+            let mut output = None;
+            if !longest.is_zero() {
+                _ = tokio::time::timeout(longest, job.ended()).await;
+                output = job.read(View::Both, Beginning::First, most).ok().map(|reading| JobOutput::of(&job, &reading));
+            }
+            Ok(ok(&ExecuteResult {
+                job_id: job.id().to_string(),
+                runs: job.shown().to_owned(),
+                rewritten: trail.iter().any(|answer| answer.verdict == VerdictKind::Rewrite),
+                queued_behind: queued_behind(&job, &self.service),
+                output,
+            }))
+        };
+        tokio::select! {
+            done = work => done,
+            () = self.gone.cancelled() => Err(error(ENDING.to_owned())),
+        }
+    }
+
+    fn terms(&self, asked: &ExecuteArguments) -> Result<Terms, CallToolResult> {
+        let timeout = asked.timeout_s.map(Duration::from_secs);
+        match (timeout, self.service.longest_run()) {
+            (Some(Duration::ZERO), _) => return Err(error("timeout_s is 0; give at least 1, or leave it out".to_owned())),
+            (Some(asked), Some(most)) if asked > most => {
+                let text =
+                    format!("timeout_s is {}; jobs may run for at most {} s (`jobs.timeout_s`)", asked.as_secs(), most.as_secs());
+                return Err(error(text));
+            }
+            _ => {}
+        }
+        let stdin = match asked.stdin {
+            StdinArgument::Open => Stdin::Pipe,
+            StdinArgument::Closed => Stdin::Null,
+        };
+        Ok(Terms { timeout, order: Order { stdin, outlet: None, group: asked.group.clone() } })
+    }
+
+    async fn interact(
+        &self,
+        asked: InteractArguments,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResult, CallToolResult> {
+        let most = arguments::page(asked.max_bytes)?;
+        let (longest, close) = (arguments::wait(asked.wait_ms)?, asked.close);
+        let until = arguments::until(asked.until.as_deref(), Until::Silence(ANSWER_SILENCE))?;
+        let job = self.job(&asked.job_id).await?;
+        let mut data = asked.input.into_bytes();
+        if asked.newline {
+            data.push(b'\n');
+        }
+        let client = client(context);
+        let answered = tokio::select! {
+            answered = self.service.write(&job, Input { data, close, until, longest }, &client) => answered,
+            () = self.gone.cancelled() => return Err(error(ENDING.to_owned())),
+        };
+        match answered {
+            Ok(answered) => {
+                let reading = job.read(View::Both, Beginning::Cursor(answered.from), most);
+                let reading = reading.map_err(|fault| error(fault.to_string()))?;
+                Ok(ok(&WaitResult::of(answered.met, JobOutput::of(&job, &reading))))
+            }
+            Err(InputRefused::Denied(denial)) => Err(denied("input denied", &denial)),
+            Err(InputRefused::Asks(denial)) => {
+                Err(denied("input needs a person's approval, which can not be asked for here yet: denied", &denial))
+            }
+            Err(InputRefused::NotWritten(why)) => Err(error(self.service.scrub(&why.to_string()).await)),
+        }
+    }
+}
+
+fn refusal(refused: Refused) -> CallToolResult {
+    match refused {
+        Refused::Denied(denial) => denied("denied", &denial),
+        Refused::Asks(denial) => denied("needs a person's approval, which can not be asked for here yet: denied", &denial),
+        Refused::NotStarted(text) => error(text),
+    }
+}

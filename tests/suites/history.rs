@@ -1,0 +1,150 @@
+//! What outlives the server of its jobs: records, and output where it is spilled.
+
+use std::{fs, os::unix::fs::PermissionsExt, process::Command, time::Duration};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use serde_json::{Value, json};
+
+use crate::support::{eventually, gone, scene::Scene, secret, wire::Wire};
+
+const SPILLING: &str = "output_bytes = 1024\n[history]\nspill_bytes = 1048576";
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+}
+
+fn count(most: u32) -> String {
+    (1..=most).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn records_survive_a_restart() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("echo one; exit 3");
+    let before = wire.ended(&job);
+    wire.hang_up();
+    wire.exit_within(Duration::from_secs(10));
+    let mut wire = Wire::open(&scene);
+    let listed = wire.tell("list_jobs", json!({}))["jobs"][0].clone();
+    for key in ["job_id", "status", "command", "started", "ended", "exit_code"] {
+        assert_eq!(listed[key], before[key], "{listed}");
+    }
+    let output = wire.output(&job);
+    assert_eq!((&output["dropped_bytes"], &output["total_bytes"]), (&4.into(), &4.into()), "{output}");
+    assert!(text(&output["stdout"]).contains("4 bytes"), "{output}");
+    assert_eq!(wire.tell("kill_job", json!({ "job_id": job }))["status"], "already_terminated");
+    let refused = wire.refused("interact_with_job", json!({ "job_id": job, "input": "x" }));
+    assert!(refused.contains("takes no more input"), "{refused}");
+}
+
+#[test]
+fn row_09_what_ran_when_the_server_was_killed_is_lost_and_gone() {
+    let scene = Scene::open("[history]\nspill_bytes = 1048576");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("echo $$; exec sleep 1000");
+    let pid = wire.printed_pid(&job);
+    crate::support::signal(wire.pid(), Signal::KILL);
+    gone(pid);
+    let mut wire = Wire::open(&scene);
+    let status = wire.status(&job);
+    assert_eq!((&status["status"], &status["pid"]), (&"lost".into(), &Value::Null));
+    assert_eq!(wire.output(&job)["stdout"], format!("{pid}\n"));
+}
+
+#[test]
+fn spilled_output_is_whole_and_survives() {
+    let scene = Scene::open(SPILLING);
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute("seq 5000");
+    wire.ended(&job);
+    let output = wire.output(&job);
+    assert!(output["stdout"] == count(5000) && output["dropped_bytes"] == 0, "{output}");
+    let tail = wire.tell("tail_job_output", json!({ "job_id": job, "lines": 1000 }));
+    assert!(text(&tail["stdout"]).ends_with("\n4999\n5000\n"), "{tail}");
+    wire.hang_up();
+    wire.exit_within(Duration::from_secs(10));
+    let mut wire = Wire::open(&scene);
+    assert!(wire.output(&job)["stdout"] == count(5000));
+}
+
+#[test]
+fn nothing_of_it_is_readable_for_others_or_holds_a_secret() {
+    let scene = Scene::open(SPILLING);
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute(&format!("echo {}", secret()));
+    wire.ended(&job);
+    wire.hang_up();
+    wire.exit_within(Duration::from_secs(10));
+    let folder = scene.audit_file().parent().unwrap().to_owned();
+    let jobs = folder.join("jobs");
+    assert_eq!(fs::metadata(&jobs).unwrap().permissions().mode() & 0o777, 0o700);
+    let files = fs::read_dir(&jobs).unwrap().chain(fs::read_dir(&folder).unwrap()).map(|entry| entry.unwrap().path());
+    let files: Vec<_> = files.filter(|path| path.is_file()).collect();
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+        assert!(!String::from_utf8_lossy(&fs::read(&file).unwrap()).contains(&secret()), "{file:?}");
+    }
+}
+
+#[test]
+fn what_is_forgotten_leaves_no_file() {
+    let scene = Scene::open(&format!("keep_finished = 1\n{SPILLING}"));
+    let mut wire = Wire::open(&scene);
+    for _ in 0..3 {
+        let job = wire.execute("seq 10");
+        wire.ended(&job);
+    }
+    let jobs = scene.audit_file().parent().unwrap().join("jobs");
+    eventually("the files of forgotten jobs are gone", || {
+        wire.tell("list_jobs", json!({}));
+        (fs::read_dir(&jobs).unwrap().count() == 1).then_some(())
+    });
+}
+
+#[test]
+fn a_disk_that_takes_no_more_loses_nothing_without_a_word() {
+    let scene = Scene::open(SPILLING);
+    let server = scene.command(["serve"]);
+    // No signal for a file that is too long: writing fails as on a full disk.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(server.get_program()).args(server.get_args());
+    let variables = server.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    limited.env_clear().envs(variables).current_dir(server.get_current_dir().unwrap());
+    let mut wire = Wire::over(&scene, limited);
+    wire.initialize();
+    let first = wire.execute("true");
+    wire.ended(&first);
+    let limit = Rlimit { current: Some(20_000), maximum: Some(20_000) };
+    prlimit(Pid::from_raw(i32::try_from(wire.pid()).unwrap()), Resource::Fsize, limit).unwrap();
+    let job = wire.execute("seq 20000");
+    assert_eq!(wire.ended(&job)["status"], "completed");
+    let mut next = json!({ "job_id": job, "max_bytes": 1 << 20 });
+    let (mut kept, mut dropped) = (0, 0);
+    let total = count(20000).len() as u64;
+    loop {
+        let page = wire.tell("get_job_output", next);
+        dropped += page["dropped_bytes"].as_u64().unwrap();
+        kept +=
+            text(&page["stdout"]).lines().filter(|line| !line.starts_with('[')).map(|line| line.len() as u64 + 1).sum::<u64>();
+        if page["truncated"] == false {
+            break;
+        }
+        next = json!({ "job_id": job, "cursor": page["next_cursor"], "max_bytes": 1 << 20 });
+    }
+    assert!(kept > 1024 * 2 && dropped > 0, "{kept} {dropped}");
+    // A line that is parted counts twice or not at all.
+    assert!((kept + dropped).abs_diff(total) <= 2, "{kept} {dropped} {total}");
+}
+
+#[test]
+fn a_history_that_can_not_be_kept_stops_nobody() {
+    let scene = Scene::open("");
+    let folder = scene.audit_file().parent().unwrap().to_owned();
+    fs::create_dir_all(folder.join("history.db")).unwrap();
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute("true");
+    assert_eq!(wire.ended(&job)["status"], "completed");
+    assert!(wire.stderr().contains("no history of jobs is kept"), "{}", wire.stderr());
+}

@@ -1,0 +1,347 @@
+//! Reading what jobs print: pages, cursors, both streams in their order, waits and searches.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::support::{eventually, scene::Scene, wire::Wire};
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn row_22_long_output_is_read_in_pages() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("seq 30000; seq 40000 >&2");
+    wire.ended(&job);
+    let mut pages = Vec::new();
+    let mut arguments = json!({ "job_id": job });
+    let last = loop {
+        let page = wire.tell("get_job_output", arguments);
+        assert!(text(&page["stdout"]).len() <= 64 << 10, "{page}");
+        arguments = json!({ "job_id": job, "cursor": page["next_cursor"] });
+        pages.push((text(&page["stdout"]).to_owned(), text(&page["stderr"]).to_owned()));
+        if page["truncated"] == false {
+            break page;
+        }
+    };
+    let (stdout, stderr): (String, String) = pages.into_iter().unzip();
+    let count = |most: u32| (1..=most).map(|line| format!("{line}\n")).collect::<String>();
+    assert!(stdout == count(30000) && stderr == count(40000));
+    assert_eq!(number(&last["total_bytes"]), (stdout.len() + stderr.len()) as u64);
+    let after = wire.tell("get_job_output", arguments);
+    assert_eq!((&after["stdout"], &after["stderr"], &after["truncated"]), (&"".into(), &"".into(), &false.into()));
+}
+
+#[rstest]
+#[case::as_long_as_a_character(4)]
+#[case::odd(7)]
+fn a_character_is_never_parted(#[case] max_bytes: u32) {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    fs::write(scene.root().join("text"), "aé😀漢\n").unwrap();
+    let job = wire.execute("cat text");
+    wire.ended(&job);
+    let (mut read, mut cursor) = (String::new(), None::<Value>);
+    while read.len() < "aé😀漢\n".len() {
+        let mut arguments = json!({ "job_id": job, "max_bytes": max_bytes, "stream": "stdout" });
+        if let Some(cursor) = cursor {
+            arguments["cursor"] = cursor;
+        }
+        let page = wire.tell("get_job_output", arguments);
+        assert!(!text(&page["stdout"]).is_empty());
+        read += text(&page["stdout"]);
+        cursor = Some(page["next_cursor"].clone());
+    }
+    assert_eq!(read, "aé😀漢\n");
+}
+
+#[test]
+fn row_23_the_order_of_both_streams_is_known() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("for i in 1 2 3; do echo out $i; sleep 0.1; echo err $i >&2; sleep 0.1; done");
+    wire.ended(&job);
+    let first = wire.tell("get_job_output", json!({ "job_id": job, "stream": "merged", "max_bytes": 12 }));
+    let rest = wire.tell("get_job_output", json!({ "job_id": job, "stream": "merged", "cursor": first["next_cursor"] }));
+    assert_eq!((&first["truncated"], &rest["truncated"]), (&true.into(), &false.into()));
+    let pieces: Vec<_> = [&first, &rest].iter().flat_map(|page| page["merged"].as_array().unwrap()).collect();
+    let texts: Vec<_> = pieces.iter().map(|piece| (text(&piece["stream"]), text(&piece["text"]))).collect();
+    let out = |text| ("stdout", text);
+    let err = |text| ("stderr", text);
+    assert_eq!(texts, [out("out 1\n"), err("err 1\n"), out("out 2\n"), err("err 2\n"), out("out 3\n"), err("err 3\n")]);
+    assert!(pieces.is_sorted_by_key(|piece| text(&piece["time"])));
+    let since = wire.tell("get_job_output", json!({ "job_id": job, "since": pieces[4]["time"], "stream": "merged" }));
+    let last: String = since["merged"].as_array().unwrap().iter().map(|piece| text(&piece["text"])).collect();
+    assert!(last.ends_with("out 3\nerr 3\n") && last.len() < 24, "{since}");
+}
+
+#[rstest]
+#[case::of_the_future(|own: &str| own.replace("-o2", "-o99"), "beyond what the job has printed")]
+#[case::of_another_job(|own: &str| format!("00000000{}", &own[8..]), "of another job")]
+#[case::of_another_stream(|own: &str| own.split("-e").next().unwrap().to_owned(), "of another `stream`")]
+fn a_cursor_that_leads_nowhere(#[case] spoil: fn(&str) -> String, #[case] said: &str) {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute("echo 1");
+    wire.ended(&job);
+    let cursor = text(&wire.output(&job)["next_cursor"]).to_owned();
+    let refused = wire.refused("get_job_output", json!({ "job_id": job, "cursor": spoil(&cursor) }));
+    assert!(refused.contains(said), "{refused}");
+}
+
+#[rstest]
+#[case::lines("yes a line of some length | head -c 200000000")]
+#[case::one_line("head -c 200000000 /dev/zero | tr \"\\000\" .")]
+#[case::zeroes("head -c 200000000 /dev/zero")]
+fn any_number_of_readers_hold_up_nobody(#[case] script: &str) {
+    let scene = Scene::open("output_bytes = 1048576");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh(script);
+    let reads: Vec<_> = (0..20)
+        .map(|n| {
+            let tool = ["get_job_output", "tail_job_output", "search_job_output"][n % 3];
+            let arguments = if n % 3 == 2 { json!({ "job_id": job, "pattern": "nowhere" }) } else { json!({ "job_id": job }) };
+            wire.begin(tool, arguments)
+        })
+        .collect();
+    for read in reads {
+        assert_ne!(wire.result(read)["isError"], true);
+    }
+    assert_eq!(wire.ended(&job)["status"], "completed");
+    let output = wire.output(&job);
+    assert_eq!(number(&output["total_bytes"]), 200_000_000);
+    assert_eq!(number(&output["dropped_bytes"]), 200_000_000 - 1_048_576);
+}
+
+#[test]
+fn a_wait_ends_with_the_job() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("sleep 0.3; echo done; exit 3");
+    let waited = wire.tell("wait_for_job", json!({ "job_id": job }));
+    assert_eq!((&waited["met"], &waited["status"], &waited["exit_code"]), (&"ended".into(), &"failed".into(), &3.into()));
+    assert_eq!(waited["stdout"], "done\n");
+    assert_eq!(wire.tell("wait_for_job", json!({ "job_id": job, "wait_ms": 0 }))["met"], "ended");
+}
+
+#[test]
+fn a_wait_ends_with_a_pattern() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("echo starting; sleep 0.3; printf \"ready> \"; exec sleep 1000");
+    let pattern = json!({ "job_id": job, "pattern": "^ready> $" });
+    let waited = wire.tell("wait_for_job", pattern.clone());
+    assert_eq!((&waited["met"], &waited["stdout"]), (&"matched".into(), &"starting\nready> ".into()));
+    assert_eq!(wire.tell("wait_for_job", pattern)["met"], "matched");
+    // What was there before does not count.
+    let later = json!({ "job_id": job, "pattern": "ready", "cursor": waited["next_cursor"], "wait_ms": 200 });
+    let waited = wire.tell("wait_for_job", later);
+    assert_eq!((&waited["met"], &waited["stdout"], &waited["status"]), (&"time_up".into(), &"".into(), &"running".into()));
+}
+
+#[test]
+fn a_wait_ends_with_silence() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("for i in 1 2 3; do echo $i; sleep 0.05; done; exec sleep 1000");
+    let waited = wire.tell("wait_for_job", json!({ "job_id": job, "silence_ms": 400 }));
+    assert_eq!((&waited["met"], &waited["stdout"]), (&"silent".into(), &"1\n2\n3\n".into()));
+}
+
+#[test]
+fn a_wait_can_be_cancelled_and_the_job_goes_on() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute("sleep 1000");
+    let waiting = wire.begin("wait_for_job", json!({ "job_id": job, "wait_ms": 600_000 }));
+    wire.send(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": waiting.id() } }));
+    assert_eq!(wire.status(&job)["status"], "running");
+}
+
+#[test]
+fn a_command_can_be_waited_for_at_once() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let done = wire.tell("execute_command", json!({ "command": "echo one", "wait_ms": 10_000 }));
+    assert_eq!((&done["output"]["stdout"], &done["output"]["exit_code"]), (&"one\n".into(), &0.into()));
+    let begun = Instant::now();
+    let running = wire.tell("execute_command", json!({ "command": "sleep 1000", "wait_ms": 100 }));
+    assert_eq!(running["output"]["status"], "running");
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn lines_are_searched_for() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("seq 1000; echo Error: 7 >&2");
+    wire.ended(&job);
+    let found = wire.tell("search_job_output", json!({ "job_id": job, "pattern": "^99.$", "context": 1, "limit": 2 }));
+    assert_eq!((&found["truncated"], &found["dropped_bytes"]), (&true.into(), &0.into()));
+    assert_eq!(
+        found["matches"],
+        json!([
+            { "stream": "stdout", "line": 990, "text": "990", "before": ["989"], "after": ["991"] },
+            { "stream": "stdout", "line": 991, "text": "991", "before": ["990"], "after": ["992"] },
+        ])
+    );
+    let found =
+        wire.tell("search_job_output", json!({ "job_id": job, "pattern": "error", "ignore_case": true, "stream": "stderr" }));
+    assert_eq!(found["matches"], json!([{ "stream": "stderr", "line": 1, "text": "Error: 7" }]));
+}
+
+#[test]
+fn a_pattern_that_would_backtrack_does_not() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("head -c 1000000 /dev/zero | tr \"\\000\" a");
+    wire.ended(&job);
+    let begun = Instant::now();
+    let found = wire.tell("search_job_output", json!({ "job_id": job, "pattern": "(a+)+b" }));
+    assert_eq!(found["matches"], json!([]));
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_job_that_closes_its_output_runs_on() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("echo last; exec >&- 2>&-; sleep 0.5; exit 4");
+    let waited = wire.tell("wait_for_job", json!({ "job_id": job, "pattern": "last" }));
+    assert_eq!((&waited["met"], &waited["status"]), (&"matched".into(), &"running".into()));
+    assert_eq!(wire.ended(&job)["exit_code"], 4);
+    assert_eq!(wire.output(&job)["stdout"], "last\n");
+}
+
+// ── limits ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn what_all_jobs_keep_is_bounded() {
+    let scene = Scene::open("output_bytes = 1048576\noutput_total_bytes = 1500000");
+    let mut wire = Wire::open(&scene);
+    let first = wire.sh("head -c 1000000 /dev/zero | tr \"\\000\" .");
+    wire.ended(&first);
+    let second = wire.sh("head -c 1000000 /dev/zero | tr \"\\000\" .; sleep 1000");
+    let third = wire.sh("head -c 1000000 /dev/zero | tr \"\\000\" .; sleep 1000");
+    // The finished one goes; of those that run, each keeps what there is room for.
+    eventually("both have printed", || {
+        let totals = [&second, &third].map(|job| number(&wire.output(job)["total_bytes"]));
+        (totals == [1_000_000; 2]).then_some(())
+    });
+    assert!(wire.refused("get_job_output", json!({ "job_id": first })).contains("there is no job"));
+    let kept = [&second, &third].map(|job| 1_000_000 - number(&wire.output(job)["dropped_bytes"]));
+    assert!(kept.iter().sum::<u64>() <= 1_500_000, "{kept:?}");
+}
+
+#[test]
+fn ten_thousand_empty_lines_a_second() {
+    let scene = Scene::open("output_bytes = 4096");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("yes \"\" | head -n 100000");
+    wire.ended(&job);
+    let output = wire.output(&job);
+    assert_eq!((number(&output["total_bytes"]), number(&output["dropped_bytes"])), (100_000, 100_000 - 4096));
+}
+
+// ── the queue ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn row_15_beyond_the_limit_jobs_wait_in_their_order() {
+    let scene = Scene::open("max_running = 1\nmax_queued = 2");
+    let mut wire = Wire::open(&scene);
+    let running = wire.execute("sleep 1000");
+    let queued = [0, 1].map(|before| {
+        let started = wire.tell("execute_command", json!({ "command": "echo now" }));
+        assert_eq!(started["queued_behind"], before);
+        text(&started["job_id"]).to_owned()
+    });
+    let status = wire.status(&queued[1]);
+    assert_eq!((&status["status"], &status["queued_behind"]), (&"queued".into(), &1.into()));
+    assert!(status["pid"].is_null() && status["ended"].is_null(), "{status}");
+    let refused = wire.refused("execute_command", json!({ "command": "echo never" }));
+    assert!(refused.contains("1 jobs are running already") && refused.contains("2 are waiting"), "{refused}");
+    let refused = wire.refused("interact_with_job", json!({ "job_id": queued[0], "input": "x" }));
+    assert!(refused.contains("queued"), "{refused}");
+    assert_eq!(wire.tell("kill_job", json!({ "job_id": queued[0] }))["status"], "killed");
+    assert_eq!(wire.status(&queued[1])["queued_behind"], 0);
+    wire.tell("kill_job", json!({ "job_id": running }));
+    assert_eq!(wire.ended(&queued[1])["status"], "completed");
+    assert_eq!(wire.output(&queued[1])["stdout"], "now\n");
+    assert_eq!(wire.output(&queued[0])["stdout"], "");
+    let ends: Vec<_> = scene.audit().into_iter().filter(|line| line["event"] == "job_end").collect();
+    assert_eq!(ends.len(), 3, "{ends:?}");
+    assert!(ends.iter().any(|end| end["job_id"] == queued[0].as_str() && end["started"].is_null()), "{ends:?}");
+}
+
+#[test]
+fn a_group_has_a_limit_of_its_own() {
+    let scene = Scene::open("max_running = 10\n[jobs.groups]\nbuild = 1");
+    let mut wire = Wire::open(&scene);
+    let in_group = json!({ "command": "sleep 1000", "group": "build" });
+    let first = wire.tell("execute_command", in_group.clone());
+    let second = wire.tell("execute_command", in_group);
+    assert!(first["queued_behind"].is_null() && second["queued_behind"] == 0, "{second}");
+    let other = wire.execute("sleep 1000");
+    assert_eq!(
+        (&wire.status(&other)["status"], &wire.status(text(&second["job_id"]))["group"]),
+        (&"running".into(), &"build".into())
+    );
+    let refused = wire.refused("execute_command", json!({ "command": "true", "group": "deploy" }));
+    assert!(refused.contains("there is no group \"deploy\""), "{refused}");
+}
+
+#[test]
+fn what_is_queued_ends_with_the_server() {
+    let scene = Scene::open("max_running = 1");
+    let mut wire = Wire::open(&scene);
+    wire.execute("sleep 1000");
+    wire.execute("sleep 1000");
+    wire.hang_up();
+    wire.exit_within(Duration::from_secs(10));
+    let ends = scene.audit().iter().filter(|line| line["event"] == "job_end" && line["state"] == "killed").count();
+    assert_eq!(ends, 2);
+}
+
+#[test]
+fn a_queued_job_that_can_not_be_started_says_why() {
+    let scene = Scene::open("max_running = 1");
+    let mut wire = Wire::open(&scene);
+    let running = wire.execute("sleep 1000");
+    let queued = wire.execute("echo late");
+    let away = scene.base().join("away");
+    fs::rename(scene.root(), &away).unwrap();
+    fs::create_dir(scene.root()).unwrap();
+    wire.tell("kill_job", json!({ "job_id": running }));
+    let status = wire.ended(&queued);
+    assert_eq!(status["status"], "failed");
+    assert!(text(&status["fault"]).contains("was moved or removed"), "{status}");
+    fs::remove_dir(scene.root()).unwrap();
+    fs::rename(away, scene.root()).unwrap();
+}
+
+#[test]
+fn a_job_can_be_given_less_time() {
+    let scene = Scene::open("grace_ms = 100");
+    let mut wire = Wire::open(&scene);
+    let started = wire.tell("execute_command", json!({ "command": "sleep 1000", "timeout_s": 1 }));
+    assert_eq!(wire.ended(text(&started["job_id"]))["status"], "timed_out");
+}
+
+#[test]
+fn input_can_be_closed_from_the_beginning() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let done = wire.tell("execute_command", json!({ "command": "cat", "stdin": "closed", "wait_ms": 10_000 }));
+    assert_eq!(done["output"]["status"], "completed");
+}
