@@ -58,7 +58,8 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
     let at = text.run_within(at, 1, |byte| b"_;&?".contains(&byte));
     let (start, end) = name_at(text, at);
     let written = text.between(start, end);
-    if written == b"password" && (netrc || is_netrc_line(text, start, end)) {
+    let is_code = text.from(text.blanks(end)).starts_with(b"= ");
+    if written == b"password" && !is_code && (netrc || is_netrc_line(text, start, end)) {
         return netrc_password(text, end);
     }
     let name = judge(written)?;
