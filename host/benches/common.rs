@@ -39,6 +39,13 @@ pub fn with_pack(mut config: Config, pack: &str) -> Config {
     config
 }
 
+/// With scripts that may write files inside the roots.
+pub fn writing(mut config: Config) -> Config {
+    let allowlist = config.policies.iter_mut().find(|entry| entry.name == "allowlist").expect("the allowlist");
+    allowlist.settings["scripts"] = serde_json::json!({ "constructs": ["redirect-write"] });
+    config
+}
+
 /// What names are resolved against.
 pub fn site(config: &Config) -> Site {
     Site { roots: config.jobs.roots.clone(), path: config.jobs.path.clone() }

@@ -6,7 +6,8 @@
 //! - `two at once`: two decisions on `ls -la` side by side.
 //! - `parse`: shell text to judged tree, without deciding.
 //! - `script`: `cd web && npm test 2>&1 | tail -20` with the npm pack: parsed, decided, rendered.
-//! - `scripts/BYTES`: scripts of many short commands up to the limit of 64 KiB: parsed, decided, rendered.
+//! - `scripts/KIND/BYTES`: scripts up to the limit of 64 KiB: parsed, decided, rendered. Of three kinds: `dense`, six nodes every 55
+//!   bytes; `lines`, three nodes to an ordinary line; `document`, one here-document with a few commands around it.
 
 mod common;
 
@@ -19,8 +20,12 @@ use portcullis::{
 
 /// What an agent writes all day.
 const SCRIPT: &str = "cd web && npm test 2>&1 | tail -20";
-/// One line of the long scripts.
-const LINE: &str = "echo \"step $?\" && ls -la src | grep -c main; cat a.txt\n";
+/// One line of the dense scripts.
+const DENSE: &str = "echo \"step $?\" && ls -la src | grep -c main; cat a.txt\n";
+/// One line of ordinary scripts.
+const LINE: &str = "grep -rn --include=main.rs 'fn deliver_messages' src/delivery | head -n 20\n";
+/// One line of a file that an agent writes.
+const CONTENT: &str = "    let delivered = queue.deliver(&message, \"it's $HOME\").await?; // `once`\n";
 
 async fn judged(chain: &Chain, config: &Config, script: &str) -> String {
     let judgement = chain.decide(common::request(chain, config, script).await).await;
@@ -51,19 +56,27 @@ fn decide(criterion: &mut Criterion) {
 fn scripts(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
     let runtime = common::runtime();
-    let config = common::with_pack(common::config(folder.path()), "npm");
+    let config = common::writing(common::with_pack(common::config(folder.path()), "npm"));
     let chain = runtime.block_on(load_chain(&config)).expect("the default policies and the npm pack");
     criterion.bench_function("script", |bencher| bencher.to_async(&runtime).iter(|| judged(&chain, &config, SCRIPT)));
     let mut group = criterion.benchmark_group("scripts");
     group.sample_size(20);
-    for kib in [4, 8, 16, 32, 64] {
-        let text = LINE.repeat(kib * 1024 / LINE.len());
-        group.throughput(Throughput::Bytes(text.len() as u64));
-        group.bench_with_input(BenchmarkId::from_parameter(text.len()), &text, |bencher, text| {
-            bencher.to_async(&runtime).iter(|| judged(&chain, &config, text));
-        });
+    let repeated = |line: &str, bytes: usize| line.repeat(bytes / line.len());
+    for bytes in [4, 8, 16, 32, 64].map(|kib| kib * 1024) {
+        for (kind, text) in [("dense", repeated(DENSE, bytes)), ("lines", repeated(LINE, bytes)), ("document", document(bytes))] {
+            group.throughput(Throughput::Bytes(text.len() as u64));
+            group.bench_with_input(BenchmarkId::new(kind, text.len()), &text, |bencher, text| {
+                bencher.to_async(&runtime).iter(|| judged(&chain, &config, text));
+            });
+        }
     }
     group.finish();
+}
+
+/// How agents write files.
+fn document(bytes: usize) -> String {
+    let (before, after) = ("cd src && cat > main.rs <<'EOF'\n", "EOF\nwc -l main.rs && npm test 2>&1 | tail -20\n");
+    before.to_owned() + &CONTENT.repeat((bytes - before.len() - after.len()) / CONTENT.len()) + after
 }
 
 criterion_group!(benches, decide, scripts);

@@ -10,7 +10,7 @@ use crate::{
     audit::{Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
     jobs::{
-        History, Job, JobId, Keeper, Met, Order, Record, Registry, Status, THIS_PROGRAM, Until, WriteError,
+        History, Job, JobId, Keeper, Met, Order, Record, Registry, Status, Stop, THIS_PROGRAM, Until, WriteError,
         output::{Cursor, View},
     },
     policy::{
@@ -241,7 +241,7 @@ impl Service {
 
     /// Stops a job and waits until it is final.
     pub async fn stop(&self, job: &Job) -> Status {
-        job.stop();
+        job.stop(Stop::default());
         job.ended().await
     }
 

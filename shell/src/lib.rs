@@ -31,6 +31,10 @@ pub fn decode(bytes: &[u8]) -> Option<Tree> {
 mod component {
     wit_bindgen::generate!({ path: "wit", world: "parser" });
 
+    /// Every script is taken apart in an instance of its own.
+    #[global_allocator]
+    static ARENA: portcullis_arena::Arena = portcullis_arena::Arena::new();
+
     struct Component;
     export!(Component);
 

@@ -228,6 +228,7 @@ const SCRIPTS: &[&str] = &[
     "if true; then if false; then printf 1; else printf 2; fi; fi; { { printf 3; }; }; (printf 4; (printf 5))",
     "printf a; # comment ; printf b\nprintf c # d",
     "printf '%s ' \"${x:-a}b\" ${x:+c}d ${y:?} || true",
+    "printf '[%s]' ${x:-} ${x:-''} \"${x:-}\" ${x+} a${x:-}b; x=1; printf '[%s]' ${x:+} ${x:+''}",
     "command -v printf >/dev/null && printf yes",
     "printf '<%s>' \"$(cat <<'E'\nhi 'there\nE\n)\"",
     "echo a; echo b &\nwait; echo c",

@@ -283,16 +283,60 @@ fn linked_directory(repository: &Repository) {
 
 /// An index, without a checksum, whose one entry has this path.
 fn index(repository: &Repository, path: &str) {
-    let path = repository.filled(path);
-    let mut bytes = [b"DIRC".as_slice(), &2_u32.to_be_bytes(), &1_u32.to_be_bytes(), &[0; 62]].concat();
+    write_index(repository, 1, &entry(repository, &repository.filled(path)));
+}
+
+/// Its first entry says that its path goes on behind the NUL, over what looks like another entry and an extension of the length of
+/// what git takes for the second.
+fn index_of_long_paths(repository: &Repository) {
+    let path = repository.filled(&format!("OUTSIDE/{HIDDEN}"));
+    let outer = entry(repository, &path);
+    let hiding = [b"AAAA".as_slice(), &u32::try_from(outer.len()).unwrap().to_be_bytes()].concat();
+    let mut first = [entry(repository, "notes.txt"), entry(repository, "x"), hiding].concat();
+    // As long as it can be for the next entry to begin where this one ends.
+    let length = u16::try_from(first.len() - 62 - 1).unwrap();
+    first[60..62].copy_from_slice(&length.to_be_bytes());
+    write_index(repository, 2, &[first, outer].concat());
+}
+
+/// What looks like an extension holds the entry that the index's own table of entries leads several threads to.
+fn index_of_threads(repository: &Repository) {
+    repository.config("[index]\nthreads = 4");
+    let outer = entry(repository, &repository.filled(&format!("OUTSIDE/{HIDDEN}")));
+    let mut body = entry(repository, "notes.txt");
+    let numbers =
+        |numbers: &[usize]| numbers.iter().flat_map(|number| u32::try_from(*number).unwrap().to_be_bytes()).collect::<Vec<_>>();
+    body.extend([b"AAAA".as_slice(), &numbers(&[outer.len()])].concat());
+    let at = 12 + body.len();
+    body.extend(outer);
+    let extensions = 12 + body.len();
+    body.extend([b"IEOT".as_slice(), &numbers(&[12, 1, at, 1])].concat());
+    // The name of `IEOT` and 12, as git checks them.
+    let id = "1d8a838c8468913c1e0b5591673d4f27315502d5";
+    body.extend([b"EOIE".as_slice(), &numbers(&[24, extensions]), &from_hex(id)].concat());
+    write_index(repository, 1, &body);
+}
+
+/// A plain file of no content.
+fn entry(repository: &Repository, path: &str) -> Vec<u8> {
     let empty = repository.git("", &["hash-object", "-w", "--stdin"]).stdout;
-    let id = (0..20).map(|at| u8::from_str_radix(str::from_utf8(&empty[2 * at..2 * at + 2]).unwrap(), 16).unwrap());
-    bytes[12 + 40..12 + 60].copy_from_slice(&id.collect::<Vec<_>>());
-    bytes[12 + 24..12 + 28].copy_from_slice(&0o100_644_u32.to_be_bytes());
-    bytes[12 + 60..].copy_from_slice(&u16::try_from(path.len()).unwrap().to_be_bytes());
+    let mut bytes = vec![0; 62];
+    bytes[24..28].copy_from_slice(&0o100_644_u32.to_be_bytes());
+    bytes[40..60].copy_from_slice(&from_hex(str::from_utf8(&empty[..40]).unwrap()));
+    bytes[60..].copy_from_slice(&u16::try_from(path.len()).unwrap().to_be_bytes());
     bytes.extend(path.as_bytes());
-    bytes.resize(12 + (bytes.len() - 12 + 1).next_multiple_of(8) + 20, 0);
-    fs::write(repository.path(".git/index"), bytes).unwrap();
+    bytes.resize((bytes.len() + 1).next_multiple_of(8), 0);
+    bytes
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect()
+}
+
+/// No checksum: git does without where it is all zeros.
+fn write_index(repository: &Repository, count: u32, body: &[u8]) {
+    let head = [b"DIRC".as_slice(), &2_u32.to_be_bytes(), &count.to_be_bytes()].concat();
+    fs::write(repository.path(".git/index"), [&head, body, &[0; 20]].concat()).unwrap();
 }
 
 /// A part of the repository that is a link to the file outside.
@@ -306,6 +350,7 @@ fn linked_part(repository: &Repository, name: &str) {
 #[case::index_above(|r: &Repository| index(r, &format!("../outside/{HIDDEN}")), &["grep", "-h", "hidden"], "repository-outside")]
 #[case::index_absolute(|r: &Repository| index(r, &format!("OUTSIDE/{HIDDEN}")), &["grep", "-h", "hidden"], "repository-outside")]
 #[case::index_diff(|r: &Repository| index(r, &format!("../outside/{HIDDEN}")), &["diff"], "repository-outside")]
+#[case::index_of_long_paths(index_of_long_paths, &["diff"], "repository-unreadable")]
 #[case::of_a_worktree(|r: &Repository| { r.done(&["worktree", "add", "--quiet", "tree"]); linked_part(r, ".git/worktrees/tree/gitdir") }, &["worktree", "list", "--porcelain"], "repository-link")]
 #[case::of_a_lock(|r: &Repository| { r.done(&["worktree", "add", "--quiet", "tree"]); linked_part(r, ".git/worktrees/tree/locked") }, &["worktree", "list", "--porcelain"], "repository-link")]
 #[case::of_a_rebase(|r: &Repository| { linked_part(r, ".git/rebase-merge/head-name"); linked_part(r, ".git/rebase-merge/onto") }, &["status"], "repository-link")]
@@ -339,6 +384,19 @@ fn a_repository_shows_nothing_from_outside(#[case] plant: fn(&Repository), #[cas
     done.expect(126);
 }
 
+/// The form that git is given keeps it from looking where the index says.
+#[test]
+fn an_index_for_threads_shows_nothing_from_outside() {
+    let scene = scene();
+    let repository = Repository(&scene);
+    hiding(&repository);
+    index_of_threads(&repository);
+    let alone = repository.git("", &["diff"]);
+    assert!(String::from_utf8_lossy(&alone.stdout).contains(HIDDEN), "the trick does not work with git alone: {alone:?}");
+    let done = repository.gated("", &["diff"]).expect(0);
+    assert!(!done.stdout().contains(HIDDEN));
+}
+
 /// The built-in configuration meets a filter, which is what it could not before.
 #[test]
 fn the_default_configuration_denies_a_filter() {
@@ -358,6 +416,9 @@ fn the_default_configuration_denies_a_filter() {
 #[case::in_a_substitution("echo \"$(cd two; git status)\"", "repository-config")]
 #[case::in_a_loop("for i in 1 2; do git add --update; done", "git-after-git")]
 #[case::one_adds_and_one_enters("git add two && git commit -a -m x", "git-after-git")]
+#[case::one_changes_files_first("git rm --quiet notes.txt && cd two && git status", "git-after-git")]
+#[case::moved_into_the_repository("git mv notes.txt .git/commondir", "git-operand")]
+#[case::moved_through_a_link("git mv notes.txt innocent", "git-operand")]
 #[case::by_a_variable("export GIT_DIR=two/.git; git status", "git-variable")]
 #[case::by_a_shell_variable("HOME=two; git status", "git-variable")]
 #[case::without_the_ceiling("unset GIT_CEILING_DIRECTORIES; git status", "git-variable")]

@@ -93,6 +93,8 @@ pub struct RawJobs {
     pub keep_finished_s: Checked<i64>,
     /// The variables jobs start with.
     pub env: Section<RawEnv>,
+    /// What each process of a job may use up.
+    pub limits: Section<RawJobLimits>,
 }
 
 /// A shell, or none.
@@ -115,6 +117,20 @@ pub struct RawEnv {
     pub pass_matching: Checked<Vec<Checked<String>>>,
     /// Variables and their values.
     pub set: Checked<BTreeMap<String, Checked<String>>>,
+}
+
+/// `[jobs.limits]`: what each process of a job may use up.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawJobLimits {
+    /// Open files, 0 (as the server itself) to 1048576.
+    pub open_files: Checked<i64>,
+    /// MiB of address space, 0 (as the server itself) to 1048576.
+    pub memory_mib: Checked<i64>,
+    /// Seconds on a processor, 0 (as the server itself) to 604800.
+    pub cpu_s: Checked<i64>,
+    /// MiB of a file that is written, 0 (as the server itself) to 1048576.
+    pub file_mib: Checked<i64>,
 }
 
 /// `[limits]`: what one call into a policy may use up.

@@ -7,14 +7,15 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 
 use super::{
-    JobId, State, Status, StreamName, WRITE_DEADLINE, WriteError,
+    ControlError, JobId, Signal, Size, State, Status, Stop, StreamName, WRITE_DEADLINE, WriteError,
+    control::{Control, Wishes, control},
     history::Record,
     output::{Budget, Cursor, CursorError, Entry, Excerpt, Found, Output, Search, Spill, View},
     pump::Input,
     registry::Shelf,
+    terminal::Terminal,
 };
 use crate::policy::{Approved, ApprovedInput, Chunk, Findings, types};
 
@@ -39,7 +40,7 @@ pub struct Job {
     /// Input is judged and written one at a time, or lines could be smuggled past the policies in turns.
     turn: Semaphore,
     pending: Mutex<Vec<u8>>,
-    stop: CancellationToken,
+    control: Control,
     shelf: Weak<Shelf>,
 }
 
@@ -47,7 +48,7 @@ pub struct Job {
 pub(super) struct Reins {
     pub(super) status: watch::Sender<Status>,
     pub(super) input: mpsc::Receiver<Input>,
-    pub(super) stop: CancellationToken,
+    pub(super) wishes: Wishes,
 }
 
 /// Where a reader begins.
@@ -129,7 +130,7 @@ impl Job {
     ) -> (Arc<Self>, Reins) {
         let (status, watched) = watch::channel(status);
         let (input, receiver) = mpsc::channel(1);
-        let stop = CancellationToken::new();
+        let (control, wishes) = control();
         let job = Arc::new(Self {
             id,
             shown,
@@ -143,10 +144,10 @@ impl Job {
             input,
             turn: Semaphore::new(1),
             pending: Mutex::default(),
-            stop: stop.clone(),
+            control,
             shelf,
         });
-        (job, Reins { status, input: receiver, stop })
+        (job, Reins { status, input: receiver, wishes })
     }
 
     /// Its id.
@@ -294,9 +295,31 @@ impl Job {
         found
     }
 
-    /// Asks its task to stop it. Returns at once; can be called any number of times.
-    pub fn stop(&self) {
-        self.stop.cancel();
+    /// Asks its task to stop it. Returns at once; can be called any number of times, and whoever asks again can but hasten the end.
+    pub fn stop(&self, stop: Stop) {
+        self.control.stop(stop);
+    }
+
+    /// Sends a signal, which it may handle, to what is in the foreground: INT and QUIT at a terminal to the group that reads from
+    /// it, all else to the group of its leader. Returns at once.
+    pub fn signal(&self, signal: Signal) -> Result<(), ControlError> {
+        self.check_started()?;
+        self.control.signal(signal)
+    }
+
+    /// Changes the size of its terminal.
+    pub fn resize(&self, size: Size) -> Result<(), ControlError> {
+        self.check_started()?;
+        self.control.resize(size)
+    }
+
+    fn check_started(&self) -> Result<(), ControlError> {
+        if self.status.borrow().state == State::Queued { Err(ControlError::Queued) } else { Ok(()) }
+    }
+
+    /// Tells it of its terminal, if it was started at one.
+    pub(super) fn started_at(&self, terminal: Option<&Arc<Terminal>>) {
+        self.control.started_at(terminal);
     }
 
     /// Waits for the turn to send input; it lasts as long as the permit.
@@ -311,6 +334,9 @@ impl Job {
 
     /// Writes approved input, for as long as the job takes to read it but no longer than a few seconds.
     pub async fn write(&self, approved: ApprovedInput) -> Result<(), WriteError> {
+        if let Some(terminal) = self.control.terminal() {
+            terminal.admit(approved.bytes())?;
+        }
         let (done, written) = oneshot::channel();
         let sent = approved.bytes().to_vec();
         self.send(Input::Write(approved, done))?;
@@ -323,7 +349,7 @@ impl Job {
         }
     }
 
-    /// Ends its input.
+    /// Ends its input. At a terminal that is control-D, and more can be sent afterwards.
     pub fn close_input(&self) -> Result<(), WriteError> {
         self.send(Input::Close)
     }

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 use wasmtime::{Store, component::Instance};
 
@@ -32,6 +33,8 @@ use crate::{
 
 /// Rounds after which a command that is still being rewritten is denied.
 const MOST_ROUNDS: usize = 4;
+/// Nodes from which on the policies of a round are asked side by side: with fewer, handing them to other threads takes longer.
+const FEWEST_NODES_AT_ONCE: usize = 64;
 /// Longest message of a reason that is shown, in bytes.
 const MOST_MESSAGE_BYTES: usize = 4096;
 /// Longest final form of a script, in bytes: what is put in front of it for its start has room beside it.
@@ -140,7 +143,7 @@ impl Chain {
     /// Passes a text through the output policies, and shows hidden characters as escapes. For everything that goes to a log or a
     /// client and is not a job's output.
     pub async fn scrub(&self, text: &str) -> String {
-        printable(&self.filters.scrub(text).await)
+        scrubbed(&self.filters, text).await
     }
 
     /// Passes bytes of a job's output that were kept, and so filtered, through the policies that apply to reads, and what they make of
@@ -197,12 +200,14 @@ impl Chain {
     }
 
     /// Asks every policy about the same form. Any refusal ends it.
-    async fn round(&self, request: &Request, round: usize, trail: &mut Vec<Answer>) -> Result<Round, Denial> {
-        let form = contract_form(request);
+    async fn round(&self, request: &mut Request, round: usize, trail: &mut Vec<Answer>) -> Result<Round, Denial> {
+        let form = Arc::new(contract_form(request));
+        let judges = self.policies.iter().filter(|policy| policy.hooks.command.is_some());
+        let answers = self.answers(judges, &form, round).await;
+        request.script.take_back(Arc::try_unwrap(form).map_or_else(|form| form.nodes.clone(), |form| form.nodes));
         let mut outcome = Round::default();
         let mut refusal = None;
-        for policy in self.policies.iter().filter(|policy| policy.hooks.command.is_some()) {
-            let (answer, verdict) = self.ask(policy, &form, round).await;
+        for (policy, (answer, verdict)) in answers {
             trail.push(answer);
             match verdict {
                 Ok(Verdict::Abstain) => {}
@@ -219,45 +224,28 @@ impl Chain {
         }
     }
 
-    async fn ask(&self, policy: &Policy, form: &types::Request, round: usize) -> (Answer, Result<Verdict, Fault>) {
-        let began = Instant::now();
-        let verdict = self.evaluate(policy, form).await.and_then(|verdict| valid_verdict(policy, verdict));
-        let took = began.elapsed();
-        let (kind, reason) = match &verdict {
-            Ok(Verdict::Abstain) => (VerdictKind::Abstain, None),
-            Ok(Verdict::Allow) => (VerdictKind::Allow, None),
-            Ok(Verdict::Ask(reason)) => (VerdictKind::Ask, Some((reason.code.clone(), reason.message.clone()))),
-            Ok(Verdict::Deny(reason)) => (VerdictKind::Deny, Some((reason.code.clone(), reason.message.clone()))),
-            Ok(Verdict::Rewrite(rewrite)) => {
-                (VerdictKind::Rewrite, Some((rewrite.reason.code.clone(), rewrite.reason.message.clone())))
-            }
-            Err(fault) => (VerdictKind::Fault, Some((fault.code().to_owned(), fault.to_string()))),
-        };
-        let reason = match reason {
-            Some((code, message)) => Some((code, self.scrub(&message).await)),
-            None => None,
-        };
-        (Answer { round, policy: policy.name.clone(), verdict: kind, reason, took }, verdict)
-    }
-
-    async fn evaluate(&self, policy: &Policy, form: &types::Request) -> Result<Verdict, Fault> {
-        let Some(hook) = &policy.hooks.command else { return Ok(Verdict::Abstain) };
-        self.with_fresh(policy, async |store, instance| hook.load(&mut *store, instance)?.call_evaluate(store, form).await).await
-    }
-
-    /// Makes one call into a fresh instance, and lets its log lines out.
-    async fn with_fresh<R>(
+    /// What each of them says, in their order.
+    async fn answers<'a>(
         &self,
-        policy: &Policy,
-        call: impl AsyncFnOnce(&mut Store<Guest>, &Instance) -> wasmtime::Result<R>,
-    ) -> Result<R, Fault> {
-        // Boxed for the compiler's sake, like all that enters a sandbox.
-        let (mut store, instance) = Box::pin(policy.instantiate()).await?;
-        let answer = policy.engine().bounded(&mut store, async |store| call(store, &instance).await).await;
-        let lines = store.data_mut().take_log();
-        let notes = lines.into_iter().map(|line| Note { policy: policy.name.clone(), line }).collect();
-        self.filters.emit(notes).await;
-        answer
+        judges: impl Iterator<Item = &'a Arc<Policy>>,
+        form: &Arc<types::Request>,
+        round: usize,
+    ) -> Vec<(&'a Arc<Policy>, Answered)> {
+        let mut answers = Vec::new();
+        if form.nodes.len() < FEWEST_NODES_AT_ONCE {
+            for policy in judges {
+                answers.push((policy, ask(policy, &self.filters, form, round).await));
+            }
+            return answers;
+        }
+        let ask = |policy: &'a Arc<Policy>| {
+            let (filters, asked, form) = (self.filters.clone(), policy.clone(), form.clone());
+            (policy, AbortOnDropHandle::new(tokio::spawn(async move { ask(&asked, &filters, &form, round).await })))
+        };
+        for (policy, answer) in judges.map(ask).collect::<Vec<_>>() {
+            answers.push((policy, answer.await.expect("asking neither panics nor is cancelled")));
+        }
+        answers
     }
 
     /// Applies one round's rewrites in the configured order. Says whether anything changed.
@@ -325,11 +313,60 @@ impl Chain {
         data: &[u8],
     ) -> Result<InputVerdict, Fault> {
         let Some(hook) = &policy.hooks.input else { return Ok(InputVerdict::Abstain) };
-        self.with_fresh(policy, async |store, instance| {
+        with_fresh(policy, &self.filters, async |store, instance| {
             hook.load(&mut *store, instance)?.call_evaluate(store, job, pending, data).await
         })
         .await
     }
+}
+
+/// What a policy said, and the same for the record.
+type Answered = (Answer, Result<Verdict, Fault>);
+
+/// Asks one policy, in a fresh instance.
+async fn ask(policy: &Policy, filters: &Filters, form: &types::Request, round: usize) -> Answered {
+    let began = Instant::now();
+    let verdict = evaluate(policy, filters, form).await.and_then(|verdict| valid_verdict(policy, verdict));
+    let took = began.elapsed();
+    let (kind, reason) = match &verdict {
+        Ok(Verdict::Abstain) => (VerdictKind::Abstain, None),
+        Ok(Verdict::Allow) => (VerdictKind::Allow, None),
+        Ok(Verdict::Ask(reason)) => (VerdictKind::Ask, Some((reason.code.clone(), reason.message.clone()))),
+        Ok(Verdict::Deny(reason)) => (VerdictKind::Deny, Some((reason.code.clone(), reason.message.clone()))),
+        Ok(Verdict::Rewrite(rewrite)) => {
+            (VerdictKind::Rewrite, Some((rewrite.reason.code.clone(), rewrite.reason.message.clone())))
+        }
+        Err(fault) => (VerdictKind::Fault, Some((fault.code().to_owned(), fault.to_string()))),
+    };
+    let reason = match reason {
+        Some((code, message)) => Some((code, scrubbed(filters, &message).await)),
+        None => None,
+    };
+    (Answer { round, policy: policy.name.clone(), verdict: kind, reason, took }, verdict)
+}
+
+async fn evaluate(policy: &Policy, filters: &Filters, form: &types::Request) -> Result<Verdict, Fault> {
+    let Some(hook) = &policy.hooks.command else { return Ok(Verdict::Abstain) };
+    with_fresh(policy, filters, async |store, instance| hook.load(&mut *store, instance)?.call_evaluate(store, form).await).await
+}
+
+/// Makes one call into a fresh instance, and lets its log lines out.
+async fn with_fresh<R>(
+    policy: &Policy,
+    filters: &Filters,
+    call: impl AsyncFnOnce(&mut Store<Guest>, &Instance) -> wasmtime::Result<R>,
+) -> Result<R, Fault> {
+    // Boxed for the compiler's sake, like all that enters a sandbox.
+    let (mut store, instance) = Box::pin(policy.instantiate()).await?;
+    let answer = policy.engine().bounded(&mut store, async |store| call(store, &instance).await).await;
+    let lines = store.data_mut().take_log();
+    let notes = lines.into_iter().map(|line| Note { policy: policy.name.clone(), line }).collect();
+    filters.emit(notes).await;
+    answer
+}
+
+async fn scrubbed(filters: &Filters, text: &str) -> String {
+    printable(&filters.scrub(text).await)
 }
 
 /// How the rounds ended, if not in a denial.
@@ -393,12 +430,13 @@ fn bad_rewrite(policy: &str, message: String) -> Denial {
     Denial { policy: Some(policy.to_owned()), code: "bad-rewrite".to_owned(), message }
 }
 
-fn contract_form(request: &Request) -> types::Request {
+/// The nodes are lent to it.
+fn contract_form(request: &mut Request) -> types::Request {
     types::Request {
         source: request.script.source().to_owned(),
         launch: request.script.launch(),
         constructs: request.script.constructs(),
-        nodes: request.script.nodes().to_vec(),
+        nodes: request.script.lend(),
         cwd: request.cwd.to_string_lossy().into_owned(),
         env: request.env.clone(),
         timeout_ms: request.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),

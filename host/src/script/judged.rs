@@ -1,17 +1,21 @@
 //! The tree as the contract's table of nodes.
 
+use std::{collections::HashMap, path::Path};
+
 use portcullis_shell::{
     Assignment, Kind, Mode, Node as Syntax, Operation, Piece, Redirect as Redirection, Renderer, Resolved, Role as Part,
     TestPart, Tree, Word,
 };
 
 use super::{Site, course::Lead, renderer};
-use crate::policy::types::{Argument, Constructs, Expansion, Node, NodeKind, Redirect, RedirectMode, Role, Word as Judged};
+use crate::policy::types::{
+    Argument, Constructs, Expansion, Node, NodeKind, Place, Redirect, RedirectMode, Role, Word as Judged,
+};
 
 /// One node per node of the tree, and which constructs occur.
-pub(super) fn table(tree: &Tree, leads: &[Lead], site: &Site) -> (Vec<Node>, Constructs) {
+pub(super) fn table<'a>(tree: &'a Tree, leads: &'a [Lead], site: &'a Site) -> (Vec<Node>, Constructs) {
     let renderer = renderer(tree, leads);
-    let mut table = Table { renderer, site, constructs: Constructs::empty() };
+    let mut table = Table { renderer, site, constructs: Constructs::empty(), known: HashMap::new() };
     let nodes = tree.nodes.iter().zip(leads).map(|(node, lead)| table.node(node, lead)).collect();
     (nodes, table.constructs)
 }
@@ -20,10 +24,12 @@ struct Table<'a, R> {
     renderer: Renderer<'a, R>,
     site: &'a Site,
     constructs: Constructs,
+    /// Where words lead, by the directory they are read in. The same words come again and again, and each costs calls to the system.
+    known: HashMap<(&'a Path, &'a str), Vec<Place>>,
 }
 
 impl<'a, R: Fn(portcullis_shell::Id) -> Resolved<'a>> Table<'a, R> {
-    fn node(&mut self, node: &Syntax, lead: &Lead) -> Node {
+    fn node(&mut self, node: &'a Syntax, lead: &'a Lead) -> Node {
         let (kind, constructs) = kind(&node.kind);
         self.constructs |= constructs;
         let before = self.constructs;
@@ -50,7 +56,7 @@ impl<'a, R: Fn(portcullis_shell::Id) -> Resolved<'a>> Table<'a, R> {
         }
     }
 
-    fn words(&mut self, kind: &Kind, lead: &Lead) -> (Option<Judged>, Vec<Argument>, Vec<(String, Judged)>) {
+    fn words(&mut self, kind: &'a Kind, lead: &'a Lead) -> (Option<Judged>, Vec<Argument>, Vec<(String, Judged)>) {
         match kind {
             Kind::Command { assignments, words } => {
                 let program = words.first().map(|word| self.word(word));
@@ -77,16 +83,20 @@ impl<'a, R: Fn(portcullis_shell::Id) -> Resolved<'a>> Table<'a, R> {
         (assignment.name.clone(), self.word(&assignment.value))
     }
 
-    fn test(&mut self, part: &TestPart, lead: &Lead) -> Argument {
+    fn test(&mut self, part: &'a TestPart, lead: &'a Lead) -> Argument {
         match part {
             TestPart::Operator(operator) => Argument { word: Judged::Literal(operator.clone()), places: Vec::new() },
             TestPart::Operand(word) => self.argument(word, lead),
         }
     }
 
-    fn argument(&mut self, word: &Word, lead: &Lead) -> Argument {
-        let places = word.text().map(|text| self.site.places(text, lead.at())).unwrap_or_default();
+    fn argument(&mut self, word: &'a Word, lead: &'a Lead) -> Argument {
+        let places = word.text().map(|text| self.places(text, lead.at())).unwrap_or_default();
         Argument { word: self.word(word), places }
+    }
+
+    fn places(&mut self, text: &'a str, at: &'a Path) -> Vec<Place> {
+        self.known.entry((at, text)).or_insert_with(|| self.site.places(text, at)).clone()
     }
 
     fn word(&mut self, word: &Word) -> Judged {

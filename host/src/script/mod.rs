@@ -1,13 +1,14 @@
 //! From the tree of a script to what is judged, and from what was judged to what is executed.
 //!
-//! The sandboxed parser makes the tree. Here its words are resolved to the files they lead to, and it is shown to policies as the
-//! contract's table of nodes; edits change the tree; what is executed is rendered from it. The text that a client sent is kept
+//! The sandboxed parser makes the tree. Here its words are resolved to the files they lead to, patterns become the files that they match,
+//! and it is shown to policies as the contract's table of nodes; edits change the tree; what is executed is rendered from it. The text that a client sent is kept
 //! for messages and for nothing else.
 
 mod builtins;
 mod course;
 mod held;
 mod judged;
+mod patterns;
 mod place;
 mod plan;
 mod program;
@@ -74,7 +75,7 @@ pub enum Edited {
 }
 
 impl Script {
-    /// Resolves what the words of a tree lead to. `cwd` is where it will start: absolute, links followed.
+    /// Resolves what the words of a tree lead to, and puts names of files in the place of patterns. `cwd` is where it will start: absolute, links followed.
     ///
     /// # Errors
     ///
@@ -82,6 +83,8 @@ impl Script {
     pub fn new(source: String, tree: Tree, site: &Site, cwd: &Path) -> Result<Self, Refusal> {
         refuse_double_reading(&tree)?;
         let leads = Course::new(&tree, site, cwd).follow()?;
+        let mut tree = tree;
+        patterns::expand(&mut tree, &leads, site)?;
         let (nodes, constructs) = judged::table(&tree, &leads, site);
         Ok(Self { source, tree, leads, nodes, constructs })
     }
@@ -94,6 +97,16 @@ impl Script {
     /// The table of nodes, parents before children.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// The table itself, for as long as it is judged: a long one takes its time to copy. To be given back with [`Self::take_back`].
+    pub(crate) fn lend(&mut self) -> Vec<Node> {
+        std::mem::take(&mut self.nodes)
+    }
+
+    /// Takes back what was lent.
+    pub(crate) fn take_back(&mut self, nodes: Vec<Node>) {
+        self.nodes = nodes;
     }
 
     /// Which constructs occur.

@@ -148,7 +148,8 @@ struct Resolved {
     via_link: bool,
 }
 
-/// Follows a path as the kernel would, link by link, and where nothing exists any more by its names. `cwd` is free of links.
+/// Follows a path as the kernel would, link by link, and where nothing exists any more by its names. `cwd` is free of links. What leads
+/// through a link of `/proc` leads nowhere.
 fn resolve(path: &Path, cwd: &Path) -> io::Result<Resolved> {
     let mut resolved = Resolved { path: cwd.to_owned(), exists: true, via_link: false };
     let mut pending = names(path);
@@ -163,7 +164,7 @@ fn resolve(path: &Path, cwd: &Path) -> io::Result<Resolved> {
                 match fs::symlink_metadata(&next) {
                     Ok(found) if found.is_symlink() => {
                         links += 1;
-                        if links > MOST_LINKS {
+                        if links > MOST_LINKS || is_of_processes(&resolved.path)? {
                             return Err(io::Error::from(io::ErrorKind::TooManyLinks));
                         }
                         resolved.via_link = true;
@@ -182,6 +183,11 @@ fn resolve(path: &Path, cwd: &Path) -> io::Result<Resolved> {
         }
     }
     Ok(resolved)
+}
+
+/// Whether links in this directory lead each process elsewhere, such as `/proc/self/cwd`: where a job will find itself nobody can say now.
+fn is_of_processes(directory: &Path) -> io::Result<bool> {
+    Ok(rustix::fs::statfs(directory)?.f_type == libc::PROC_SUPER_MAGIC)
 }
 
 fn names(path: &Path) -> VecDeque<OsString> {

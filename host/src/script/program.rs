@@ -90,7 +90,8 @@ pub(super) fn resolve(name: &str, site: &Site, cwd: &Path) -> Result<Found, Refu
     }
     let candidates: Vec<PathBuf> =
         if name.contains('/') { vec![cwd.join(name)] } else { site.path.iter().map(|directory| directory.join(name)).collect() };
-    if name.is_empty() {
+    // The second: on its way is a link that leads the job elsewhere.
+    if name.is_empty() || name.contains('/') && site.place_of(name, cwd).is_none() {
         return Err(not_found(name));
     }
     let mut found = first(&candidates, site)?

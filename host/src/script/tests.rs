@@ -11,13 +11,13 @@ use crate::{
     policy::{Cache, Engine, Parser, types},
 };
 
-struct Scene {
+pub(super) struct Scene {
     folder: tempfile::TempDir,
-    site: Site,
-    root: PathBuf,
+    pub(super) site: Site,
+    pub(super) root: PathBuf,
 }
 
-fn scene() -> Scene {
+pub(super) fn scene() -> Scene {
     let folder = tempfile::tempdir().unwrap();
     let root = std::fs::canonicalize(folder.path()).unwrap().join("root");
     std::fs::create_dir_all(root.join("web/src")).unwrap();
@@ -47,14 +47,14 @@ fn parser() -> &'static (tokio::runtime::Runtime, Parser) {
     })
 }
 
-fn tree(text: &str) -> Result<Tree, Refusal> {
+pub(super) fn tree(text: &str) -> Result<Tree, Refusal> {
     check_text(text)?;
     let (runtime, parser) = parser();
     runtime.block_on(parser.parse(text))
 }
 
 impl Scene {
-    fn script(&self, text: &str) -> Result<Script, Refusal> {
+    pub(super) fn script(&self, text: &str) -> Result<Script, Refusal> {
         Script::new(text.to_owned(), tree(text)?, &self.site, &self.root)
     }
 
@@ -280,6 +280,20 @@ fn places_follow_links() {
     assert_eq!(inside(""), []);
 }
 
+/// `/proc/self` is another for the job.
+#[test]
+fn links_that_lead_each_process_elsewhere_lead_nowhere() {
+    let scene = scene();
+    for (name, target) in [("own", "/proc/self/cwd"), ("first", "/dev/stdin"), ("root", "/proc/self/root")] {
+        std::os::unix::fs::symlink(target, scene.root.join(name)).unwrap();
+    }
+    for word in ["own", "own/x", "own/../x", "first", "root/etc", "/proc/self/cwd/../../../etc", "/dev/fd/0", "/proc/mounts"] {
+        assert_eq!(scene.site.places(word, &scene.root).len(), 0, "{word}");
+        assert_eq!(scene.script(&format!("cd {word}")).unwrap_err().code, "bad-directory", "{word}");
+    }
+    assert_eq!(scene.script("root/usr/bin/env").unwrap_err().code, PROGRAM_NOT_FOUND);
+}
+
 /// What a script's commands are given, by the table that policies judge.
 fn judged_words(script: &Script) -> Vec<Vec<String>> {
     let text = |word: &types::Word| match word {
@@ -334,9 +348,11 @@ proptest! {
     #[test]
     fn bash_runs_the_words_that_were_judged(source in literal_script()) {
         let scene = scene();
-        let probe = scene.folder.path().join("probe");
-        std::fs::write(&probe, "#!/bin/sh\n[ $# = 0 ] || printf '%s\\0' \"$@\"\nprintf '\\1'\n").unwrap();
-        std::fs::set_permissions(&probe, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let (draft, probe) = (scene.folder.path().join("draft"), scene.folder.path().join("probe"));
+        std::fs::write(&draft, "#!/bin/sh\n[ $# = 0 ] || printf '%s\\0' \"$@\"\nprintf '\\1'\n").unwrap();
+        std::fs::set_permissions(&draft, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        // By a process of its own: a file that this one had open for writing could not be executed while another test forks.
+        assert!(std::process::Command::new("cp").arg(&draft).arg(&probe).status().unwrap().success());
         let site = Site { path: vec![scene.folder.path().to_owned()], ..scene.site.clone() };
         // The grammar takes two brackets for arithmetic, whatever stands between them.
         prop_assume!(!source.contains("( ("));

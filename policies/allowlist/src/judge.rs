@@ -51,7 +51,8 @@ pub fn judge_input(settings: &Settings, nodes: &[Node], pending: &[u8], data: &[
     let judge = Judge { settings, variables: Variables::new(&settings.scripts, &[]) };
     let readers = || nodes.iter().zip(trace(nodes)).filter(|(node, feed)| *feed == Feed::Job && reads(node));
     // Another one, or the same again, could take a part of a line and leave the rest.
-    let is_shared = readers().count() > 1 || nodes.iter().any(|node| matches!(node.kind, NodeKind::Loop | NodeKind::ForLoop));
+    let shares = |node: &Node| matches!(node.kind, NodeKind::Loop | NodeKind::ForLoop | NodeKind::ProcessSubstitution);
+    let is_shared = readers().count() > 1 || nodes.iter().any(shares);
     let mut is_read = false;
     for (node, _) in readers() {
         is_read = true;
@@ -60,7 +61,7 @@ pub fn judge_input(settings: &Settings, nodes: &[Node], pending: &[u8], data: &[
             Objection::NotYet => Reason::new("input-not-allowed", "no rule allows the command that would read this"),
         })?;
         if is_shared && matches!(input(&rules), Input::Lines(_)) {
-            let off = "lines can be judged only for a job with one reader, in no loop";
+            let off = "lines can be judged only for a job with one reader, in no loop, beside no process substitution";
             return Err(input_denied(&rules, off));
         }
         judge.input(&rules, pending, data)?;

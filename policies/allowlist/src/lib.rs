@@ -19,6 +19,11 @@ use portcullis_sdk::{CommandPolicy, InputPolicy, InputVerdict, Job, Policy, Requ
 
 use crate::{rule::Objection, settings::Settings};
 
+/// A decision takes one call of a fresh instance.
+#[cfg(target_family = "wasm")]
+#[global_allocator]
+static ARENA: portcullis_arena::Arena = portcullis_arena::Arena::new();
+
 /// The policy.
 struct Allowlist(Settings);
 

@@ -134,13 +134,10 @@ impl<'a> Reader<'a> {
         while let Some(arg) = self.rest.next() {
             match &arg.word {
                 Word::Dynamic(expansion) => self.dynamic_operand(arg, expansion, Standing::BehindTerminator)?,
-                // Some programs read options there all the same, and none needs such a word: `./-x` names the file.
-                Word::Literal(word) if word.len() > 1 && word.starts_with('-') => {
-                    let word = shown(word);
-                    let message = format!("`{word}` behind `--` could be read as an option; write `./{word}` if it is a file");
-                    return Err(Reason::new("operand-not-allowed", message));
+                Word::Literal(word) => {
+                    no_dash(word, "behind `--`")?;
+                    self.operand(arg)?;
                 }
-                Word::Literal(_) => self.operand(arg)?,
             }
         }
         self.finish()
@@ -149,6 +146,11 @@ impl<'a> Reader<'a> {
     /// A word where no options are read any more.
     fn free_word(&self, kind: &Value, arg: &'a Argument) -> Result<(), Reason> {
         let part = Part::of(arg, 0);
+        if let Part::Literal { text, .. } = part
+            && matches!(kind, Value::Path | Value::File)
+        {
+            no_dash(text, "there")?;
+        }
         let fits = match part {
             Part::Dynamic(expansion) if !expansion.one_word => matches!(kind, Value::Words) && self.allows_globs(),
             _ => self.fits(kind, part),
@@ -407,6 +409,17 @@ impl<'a> Reader<'a> {
         };
         self.rule().denied("flag-not-allowed", &format!("`{}`", shown(word)), &add)
     }
+}
+
+/// Refuses what looks like an option where options have ended: some programs read them there all the same, and none needs such a
+/// word, since `./-x` names the file.
+fn no_dash(word: &str, standing: &str) -> Result<(), Reason> {
+    if word.len() < 2 || !word.starts_with('-') {
+        return Ok(());
+    }
+    let word = shown(word);
+    let message = format!("`{word}` {standing} could be read as an option; write `./{word}` if it is a file");
+    Err(Reason::new("operand-not-allowed", message))
 }
 
 /// Where an operand stands.

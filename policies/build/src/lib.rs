@@ -24,7 +24,7 @@ const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "policy";
 
 /// What every policy is made of besides its own folder, relative to the workspace.
-const COMMON_SOURCES: [&str; 5] = ["Cargo.toml", "Cargo.lock", "wit", "policies/sdk", "policies/build"];
+const COMMON_SOURCES: [&str; 6] = ["Cargo.toml", "Cargo.lock", "wit", "policies/arena", "policies/sdk", "policies/build"];
 
 /// A package of this workspace that compiles to one component.
 #[derive(Debug, Clone, Copy)]

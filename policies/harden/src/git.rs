@@ -47,6 +47,12 @@ pub const PREFIX: &[&str] = &[
     // The index holds it, with names of directories that git lists unasked, `../out` among them.
     "-c",
     "core.untrackedCache=false",
+    // With more than one thread git reads entries wherever the end of the index says that they stand, and not one behind the other.
+    "-c",
+    "index.threads=1",
+    // It names packs, anywhere.
+    "-c",
+    "core.multiPackIndex=false",
     "-c",
     "color.ui=false",
 ];
@@ -203,13 +209,32 @@ fn is_one_word(arg: &Argument) -> bool {
     }
 }
 
+/// Refuses calls that move files to where a repository has its own: git moves first and complains afterwards.
+pub fn files_of_the_repository(git: &Node) -> Result<(), Refusal> {
+    const NAMES: &[&str] = &[".git", "alternates", "commondir", "config.worktree"];
+    let is_named = |path: &str| path.split('/').any(|part| NAMES.iter().any(|name| part.eq_ignore_ascii_case(name)));
+    let (command, rest) = parts(git);
+    let is_own = |arg: &&Argument| match arg.text() {
+        Some(word) => is_named(word) || arg.places.iter().any(|place| is_named(&place.path)),
+        None => command == Some("mv"),
+    };
+    match rest.iter().find(is_own).filter(|_| !keeps_files(git)) {
+        Some(_) => {
+            let message =
+                "a call of git that changes files may not name what can be a repository's own, or what only the shell can tell";
+            Err(Refusal { code: "git-operand", message: message.to_owned() })
+        }
+        None => Ok(()),
+    }
+}
+
 /// Refuses scripts in which what was judged is not what git will find, because the script itself changes it first.
 pub fn order_of_the_script(request: &Request, calls: &[&Node]) -> Result<(), Refusal> {
     let entering = calls.iter().filter(|git| reach(git) == Reach::Inner).count();
     let mut changing = calls.iter().filter(|git| changes_index(git));
-    if changing.any(|git| entering > 1 || is_in_loop(request, git)) {
+    if changing.any(|git| entering > 1 || is_inside(request, git, LOOPS)) || changes_files_first(request, calls) {
         let message =
-            "one call of git in this script can change which repositories another one enters; run them one command at a time";
+            "one call of git in this script can change which repositories another one finds; run them one command at a time";
         return Err(Refusal { code: "git-after-git", message: message.to_owned() });
     }
     let redirects = request.nodes.iter().flat_map(|node| &node.redirects);
@@ -222,9 +247,32 @@ pub fn order_of_the_script(request: &Request, calls: &[&Node]) -> Result<(), Ref
     }
 }
 
-fn is_in_loop(request: &Request, node: &Node) -> bool {
+/// Whether a call that may change files of the working tree, which can make a directory a repository, may run before another one.
+fn changes_files_first(request: &Request, calls: &[&Node]) -> bool {
+    let Some((last, earlier)) = calls.split_last() else { return false };
+    let changes = |git: &Node| !keeps_files(git);
+    // Of several calls the last in the text is the last to run, unless one goes on beside it.
+    let is_beside = |git: &&Node| is_inside(request, git, AT_ONCE);
+    earlier.iter().any(|git| changes(git))
+        || changes(last) && (is_inside(request, last, LOOPS) || !earlier.is_empty() && calls.iter().any(is_beside))
+}
+
+/// Whether a call leaves the working tree and the configuration as they are.
+fn keeps_files(git: &Node) -> bool {
+    let (command, _) = parts(git);
+    command.is_none_or(|command| {
+        let stays = STAYING.contains(&command) && command != "config";
+        stays || HARMLESS.contains(&command) || !switches(command).is_empty() || ["add", "commit", "push"].contains(&command)
+    })
+}
+
+const LOOPS: &[NodeKind] = &[NodeKind::Loop, NodeKind::ForLoop];
+const AT_ONCE: &[NodeKind] = &[NodeKind::Background, NodeKind::Pipeline, NodeKind::ProcessSubstitution];
+
+/// Whether a node stands somewhere in one of these kinds.
+fn is_inside(request: &Request, node: &Node, kinds: &[NodeKind]) -> bool {
     let above = |node: &Node| request.nodes.get(usize::try_from(node.parent?).ok()?);
-    std::iter::successors(above(node), |node| above(node)).any(|node| matches!(node.kind, NodeKind::Loop | NodeKind::ForLoop))
+    std::iter::successors(above(node), |node| above(node)).any(|node| kinds.contains(&node.kind))
 }
 
 fn is_write(mode: RedirectMode) -> bool {

@@ -5,10 +5,14 @@ use std::collections::BTreeSet;
 
 /// What stands in an entry in front of the name of its object.
 const FIXED_BYTES: usize = 40;
-/// The mode of an entry that is a repository of its own.
+/// The mode of an entry that is a repository of its own. git asks for no more than the kind in it.
 const GITLINK: u32 = 0o160_000;
+/// The modes of files, programs and links.
+const FILES: [u32; 3] = [0o100_644, 0o100_755, 0o120_000];
 /// Set in the flags of an entry that has more of them.
 const EXTENDED: u16 = 0x4000;
+/// The bits of the flags that hold the length of the path. All of them set: as far as the NUL.
+const PATH_LENGTH: u16 = 0x0fff;
 /// Most bytes of a path, which is as many as the system opens. Without it, shared beginnings would make a small index a huge one.
 const MOST_PATH_BYTES: usize = 4096;
 /// Most directories, each of which is looked at.
@@ -26,7 +30,7 @@ pub struct Index {
 /// Why nobody can say what git would do with an index.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is none, is cut, has entries in another file, whole directories for entries, or is too large.
+    /// It is none, is cut, has entries in another file, entries of other kinds or lengths than it says, or is too large.
     Unreadable,
     /// The path of an entry, which could lead out of the working tree. git refuses to write such a one, and reads it unasked.
     Path(String),
@@ -50,8 +54,8 @@ impl Index {
     }
 
     fn add(&mut self, mode: u32, path: &[u8]) -> Result<(), Fault> {
-        // A split index has such, for the entries of the other file.
-        if path.is_empty() {
+        // A split index has empty ones, for the entries of the other file.
+        if path.is_empty() || mode != GITLINK && !FILES.contains(&mode) {
             return Err(Fault::Unreadable);
         }
         let is_plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.eq_ignore_ascii_case(b".git");
@@ -102,6 +106,11 @@ impl<'a> Reader<'a> {
         let kept = if version == 4 { path.len().checked_sub(self.varint()?)? } else { 0 };
         path.truncate(kept);
         path.extend(self.text()?);
+        // git takes the number's word for it, also where that goes beyond the NUL.
+        let length = flags & PATH_LENGTH;
+        if length != PATH_LENGTH && usize::from(length) != path.len() {
+            return None;
+        }
         if version < 4 {
             self.align(begin);
         }

@@ -28,6 +28,11 @@ use repository::{Reach, Refusal};
 use scripts::Manager;
 use serde::Deserialize;
 
+/// A decision takes one call of a fresh instance.
+#[cfg(target_family = "wasm")]
+#[global_allocator]
+static ARENA: portcullis_arena::Arena = portcullis_arena::Arena::new();
+
 /// Most directories of one script in which repositories are judged.
 const MOST_DIRECTORIES: usize = 32;
 
@@ -102,6 +107,7 @@ impl Harden {
         }
         if !calls.is_empty() {
             git::order_of_the_script(request, &calls)?;
+            calls.iter().try_for_each(|git| git::files_of_the_repository(git))?;
             repositories(request, &calls, &files())?;
         }
         Ok(Verdict::Abstain)

@@ -189,9 +189,10 @@ impl<F: Files> Judge<'_, F> {
             _ => return Err(Refusal::unreadable(&index, "is no regular file")),
         }
         let bytes = self.files.read(&index, MOST_INDEX_BYTES).map_err(|trouble| Refusal::of(&index, trouble))?;
-        let is_format = |setting: &&Setting| (setting.section.as_str(), setting.key.as_str()) == ("extensions", "objectformat");
-        let is_long = settings.iter().rfind(is_format).is_some_and(|setting| setting.value.as_deref() == Some("sha256"));
-        let found = Index::read(&bytes, if is_long { 32 } else { 20 }).map_err(|fault| match fault {
+        let id_bytes = id_bytes(settings).ok_or_else(|| {
+            Refusal::unreadable(&join(place.repository, "config"), "does not plainly say how long names of objects are")
+        })?;
+        let found = Index::read(&bytes, id_bytes).map_err(|fault| match fault {
             Fault::Unreadable => Refusal::unreadable(&index, "does not show which files git would look at"),
             Fault::Path(path) => Refusal::outside(&index, &format!("names `{}`, no path in the working tree", shown(&path))),
         })?;
@@ -385,16 +386,20 @@ impl<F: Files> Judge<'_, F> {
         lines.map(there).collect()
     }
 
-    /// The settings of the files, all of them harmless.
+    /// The settings of the files, all of them harmless; returns those of the first, where alone git looks for extensions.
     fn all_settings(&self, paths: &[String], place: &Place) -> Judged<Vec<Setting>> {
-        let found = paths.iter().map(|path| Ok((path, self.settings(path)?))).collect::<Judged<Vec<_>>>()?;
+        let mut found = paths.iter().map(|path| Ok((path, self.settings(path)?))).collect::<Judged<Vec<_>>>()?;
         // git has no working tree then, and paths count from wherever it is started.
         let is_bare = found.iter().flat_map(|(_, settings)| settings).any(says_bare);
         let place = Place { repository: place.repository, tree: place.tree.filter(|_| !is_bare) };
         for (path, settings) in &found {
             settings.iter().try_for_each(|setting| self.setting(setting, path, &place))?;
         }
-        Ok(found.into_iter().flat_map(|(_, settings)| settings).collect())
+        if let Some((path, _)) = found[1..].iter().find(|(_, settings)| settings.iter().any(|one| one.section == "extensions")) {
+            let message = format!("{} sets `extensions`, which git reads in the shared `config` alone", shown(path));
+            return Err(Refusal::new("repository-config", message));
+        }
+        Ok(found.swap_remove(0).1)
     }
 
     /// The settings of a file.
@@ -481,6 +486,20 @@ fn is_loose(name: &str) -> bool {
 fn is_working_tree(below: &str, entries: &[(String, Kind)]) -> bool {
     let first = below.split('/').next().unwrap_or_default();
     !first.is_empty() && !OF_GIT.contains(&first) && entries.iter().any(|(name, _)| name == ".git")
+}
+
+/// The length of the names of objects, if the settings say it as git reads it: later lines win, and a repository of an older version
+/// has no extensions.
+fn id_bytes(settings: &[Setting]) -> Option<usize> {
+    let last = |section: &str, key: &str| {
+        let is_it = |one: &&Setting| (&*one.section, one.subsection.as_deref(), &*one.key) == (section, None, key);
+        settings.iter().rfind(is_it).map(|setting| setting.value.as_deref().unwrap_or_default())
+    };
+    match (last("extensions", "objectformat"), last("core", "repositoryformatversion")) {
+        (None | Some("sha1"), _) => Some(20),
+        (Some("sha256"), Some("1")) => Some(32),
+        _ => None,
+    }
 }
 
 /// Whether a setting says that there is no working tree. What is no plain "no" is taken for a yes.

@@ -708,6 +708,7 @@ fn index_of(paths: &[&str]) -> Vec<u8> {
     for path in paths {
         let mut entry = vec![0; 62];
         entry[24..28].copy_from_slice(&0o100_644_u32.to_be_bytes());
+        entry[60..].copy_from_slice(&u16::try_from(path.len().min(0xfff)).unwrap().to_be_bytes());
         entry.extend(path.as_bytes());
         entry.resize((entry.len() + 1).next_multiple_of(8), 0);
         bytes.extend(entry);
@@ -737,6 +738,60 @@ fn paths_of_an_index_stay_in_the_working_tree() {
         let scene = Scene::new();
         scene.write("root/.git/index", index_of(&["../outside/.git/HEAD"]));
         assert_eq!(scene.judge_as("root", reach).unwrap_err().code, "repository-outside");
+    }
+}
+
+/// git takes as many bytes for a path as the entry says, whatever is in them.
+#[test]
+fn a_path_of_an_index_is_as_long_as_it_says() {
+    let index = index_of(&["a.txt", "b.txt"]);
+    assert!(Index::read(&index, 20).is_ok());
+    for length in [0_u16, 4, 6, 72, 0xffe] {
+        let mut index = index.clone();
+        index[12 + 60..12 + 62].copy_from_slice(&length.to_be_bytes());
+        assert_eq!(Index::read(&index, 20), Err(Fault::Unreadable), "{length}");
+    }
+    let mut to_the_nul = index;
+    to_the_nul[12 + 60..12 + 62].copy_from_slice(&0xfff_u16.to_be_bytes());
+    assert!(Index::read(&to_the_nul, 20).is_ok());
+}
+
+/// git looks at the kind alone.
+#[test]
+fn entries_of_other_modes_are_not_read() {
+    for (mode, wanted) in [
+        (0o100_644_u32, Ok(())),
+        (0o100_755, Ok(())),
+        (0o120_000, Ok(())),
+        (0o160_000, Ok(())),
+        (0o160_644, Err(Fault::Unreadable)),
+        (0o040_000, Err(Fault::Unreadable)),
+        (0o100_664, Err(Fault::Unreadable)),
+        (0o1_160_000, Err(Fault::Unreadable)),
+    ] {
+        let mut index = index_of(&["a", "b"]);
+        index[12 + 24..12 + 28].copy_from_slice(&mode.to_be_bytes());
+        assert_eq!(Index::read(&index, 20).map(drop), wanted, "{mode:o}");
+    }
+}
+
+/// With another length of names git finds other entries.
+#[test]
+fn the_length_of_names_is_read_where_git_reads_it() {
+    let long = "[extensions]\n\tobjectformat = sha256\n";
+    for (config, worktree, wanted) in [
+        ("[core]\n\trepositoryformatversion = 0\n", long, "repository-config"),
+        ("[core]\n\trepositoryformatversion = 0\n[extensions]\n\tobjectformat = sha256\n", "", "repository-unreadable"),
+        (long, "", "repository-unreadable"),
+        ("[core]\n\trepositoryformatversion = 1\n[extensions]\n\tobjectformat = sha257\n", "", "repository-unreadable"),
+        ("[core]\n\trepositoryformatversion = 1\n[extensions]\n\tobjectformat = sha1\n", "", "fine"),
+        ("", "", "fine"),
+    ] {
+        let scene = Scene::new();
+        scene.write("root/.git/index", index_of(&["a"]));
+        scene.write("root/.git/config", config);
+        scene.write("root/.git/config.worktree", worktree);
+        assert_eq!(scene.code(), wanted, "{config}");
     }
 }
 
@@ -805,6 +860,30 @@ fn a_script_does_not_change_what_was_judged() {
         let message = request.nodes[1].args.last_mut().unwrap();
         message.word = Word::Dynamic(Expansion { source: "$(cat)".to_owned(), prefix: String::new(), one_word });
         assert_eq!(code(&request), wanted);
+    }
+    let (switch, status) = (&["git", "switch", "x"][..], &["git", "status"][..]);
+    assert_eq!(code(&script(&[switch, status])), "git-after-git");
+    assert_eq!(code(&script(&[&["git", "rm", "x"], status])), "git-after-git");
+    assert_eq!(code(&script(&[&["git", "config", "a.b", "c"], status])), "git-after-git");
+    assert_eq!(code(&script(&[status, switch])), judged);
+    for (kind, wanted) in [(portcullis_sdk::NodeKind::Pipeline, "git-after-git"), (portcullis_sdk::NodeKind::And, judged)] {
+        let mut request = script(&[status, status, switch]);
+        let around = &mut request.nodes[0];
+        (around.kind, around.program, around.resolved) = (kind, None, None);
+        around.args.clear();
+        around.assignments.clear();
+        request.nodes[1].parent = Some(0);
+        assert_eq!(code(&request), wanted, "{kind:?}");
+    }
+    for (words, wanted) in [
+        (["mv", "x", ".git/commondir"], "git-operand"),
+        (["mv", "x", "sub/.GIT/config"], "git-operand"),
+        (["mv", "x", "own/commondir"], "git-operand"),
+        (["restore", "--", ".git/config"], "git-operand"),
+        (["mv", "x", "config"], judged),
+        (["diff", "--", ".git/config"], judged),
+    ] {
+        assert_eq!(code(&script(&[&[&["git"], &words[..]].concat()])), wanted, "{words:?}");
     }
     let mut looped = script(&[add, add]);
     let around = &mut looped.nodes[0];

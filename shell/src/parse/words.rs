@@ -222,6 +222,10 @@ impl Builder {
     /// The word behind `:-`. In double quotes it is text of the same kind; outside of them a word that could be split. What may stand in
     /// it is checked with the whole tree.
     fn operand(&mut self, source: &str, quoted: bool, id: Id) -> Result<Word, Refusal> {
+        if source.is_empty() {
+            // No word at all, where empty quotes would be an empty one.
+            return Ok(Word(Vec::new()));
+        }
         if !quoted {
             return self.word(source, Use::Default, id);
         }

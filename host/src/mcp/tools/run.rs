@@ -18,7 +18,7 @@ use super::{
     results::{ExecuteResult, JobOutput, KillResult, WaitResult, queued_behind},
 };
 use crate::{
-    jobs::{Beginning, Order, State, Stdin, Until, output::View},
+    jobs::{Beginning, Order, State, Stdin, Streams, Until, output::View},
     mcp::server::Server,
     policy::VerdictKind,
     service::{Command, Input, InputRefused, Refused, Started, Terms},
@@ -129,7 +129,7 @@ impl Server {
             StdinArgument::Open => Stdin::Pipe,
             StdinArgument::Closed => Stdin::Null,
         };
-        Ok(Terms { timeout, order: Order { stdin, outlet: None, group: asked.group.clone() } })
+        Ok(Terms { timeout, order: Order { streams: Streams::Pipes(stdin), outlet: None, group: asked.group.clone() } })
     }
 
     async fn interact(

@@ -357,6 +357,28 @@ fn what_a_program_reads_is_for_its_rule_to_allow() {
     }
 }
 
+/// What `<(…)` runs reads the job's input too, and could leave the rest of a line to another.
+#[test]
+fn lines_are_not_judged_beside_process_substitutions() {
+    let rules = rules(
+        r#"
+        include = ["shell"]
+        scripts.constructs = ["process-substitution"]
+        [programs.cat]
+        input = true
+        [programs.psql]
+        input = { lines = ["SELECT [a-z ]+;"] }
+        "#,
+    );
+    let read = command("cat").inside(NodeKind::ProcessSubstitution);
+    let aside = builtin(":").word(dynamic("", "<(cat)")).part(Role::Word, read);
+    for (item, is_allowed) in [(command("psql"), true), (Item::sequence([aside, command("psql")]), false)] {
+        let job = World::new().job(&script(item.clone()));
+        let verdict = InputPolicy::evaluate(&rules, &job, b"", b"SELECT a;\n");
+        assert_eq!(verdict == InputVerdict::Allow, is_allowed, "{item:?}: {verdict:?}");
+    }
+}
+
 #[test]
 fn input_from_the_client_reaches_only_what_may_read_it() {
     let rules = rules(
