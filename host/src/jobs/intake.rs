@@ -43,7 +43,7 @@ pub(super) async fn drain(pipe: Reader, mut filter: OutputFilter, sink: Sink<'_>
             Err(_) => sink.deliver(filter.silence().await).await,
         }
         if filter.must_stop() {
-            sink.job.stop();
+            sink.job.stop(super::Stop::default());
         }
     }
     match reader.await {
@@ -58,7 +58,7 @@ pub(super) async fn drain(pipe: Reader, mut filter: OutputFilter, sink: Sink<'_>
     }
     sink.deliver(filter.end().await).await;
     if filter.must_stop() {
-        sink.job.stop();
+        sink.job.stop(super::Stop::default());
     }
 }
 
