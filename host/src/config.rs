@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use mistakes::Report;
 pub use mistakes::{Mistake, Mistakes};
-pub use raw::DefaultVerdict;
+pub use raw::{Apply, DefaultVerdict, OnFault};
 use serde::{Deserialize, Serialize};
 use source::Source;
 pub use surroundings::{Builtin, Surroundings};
@@ -147,6 +147,10 @@ pub struct PolicyEntry {
     pub component: ComponentSource,
     /// Whether it may change commands; else a rewrite is a denial.
     pub may_rewrite: bool,
+    /// What its output filter is applied to.
+    pub apply: Apply,
+    /// What a fault of its output filter does to the job.
+    pub on_fault: OnFault,
     /// Powers beyond those every policy has.
     pub grants: Grants,
     /// Always an object. Without a `settings` key: the defaults of a built-in policy, else `{}`.
@@ -299,6 +303,8 @@ impl fmt::Debug for PolicyEntry {
             .field("name", &self.name)
             .field("component", &self.component)
             .field("may_rewrite", &self.may_rewrite)
+            .field("apply", &self.apply)
+            .field("on_fault", &self.on_fault)
             .field("grants", &self.grants)
             .finish_non_exhaustive()
     }

@@ -210,10 +210,36 @@ pub struct RawPolicy {
     pub component: Checked<String>,
     /// Whether the policy may change commands.
     pub may_rewrite: Checked<bool>,
+    /// What its output filter is applied to.
+    pub apply: Checked<Apply>,
+    /// What a fault of its output filter does to the job.
+    pub on_fault: Checked<OnFault>,
     /// Powers beyond those every policy has.
     pub grants: Section<RawGrants>,
     /// What the policy is told. Default: the built-in policy's own defaults, else nothing.
     pub settings: Checked<toml::Table>,
+}
+
+/// What an output filter is applied to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Apply {
+    /// All output as it comes, and every text for a log or a client.
+    #[default]
+    Stream,
+    /// What one call reads of the output kept, if the call asks for it.
+    Reads,
+}
+
+/// What becomes of a job when an output filter fails. The stream ends behind a marker in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFault {
+    /// It runs on.
+    #[default]
+    Withhold,
+    /// It is stopped.
+    StopJob,
 }
 
 /// `grants` of a policy.

@@ -117,6 +117,7 @@ fn builtins() -> Vec<Builtin> {
         builtin("allowlist", "[programs.git]\nflags = ['--version']"),
         builtin("harden", ""),
         builtin("redact", "patterns = ['a+']"),
+        builtin("tidy", ""),
     ]
 }
 
@@ -152,8 +153,12 @@ fn works_without_any_file() {
         ("allowlist", &builtin("allowlist"), false),
         ("harden", &builtin("harden"), true),
         ("redact", &builtin("redact"), false),
+        ("tidy", &builtin("tidy"), false),
     ];
     assert_eq!(policies, expected);
+    let applied: Vec<_> = config.policies.iter().map(|entry| (entry.apply, entry.on_fault)).collect();
+    let stream = (Apply::Stream, OnFault::Withhold);
+    assert_eq!(applied, [stream, stream, stream, (Apply::Reads, OnFault::Withhold)]);
 }
 
 /// The example without the values it states means the same.
@@ -182,7 +187,7 @@ fn uncommented() -> String {
 fn example_comments_only_keys_that_are_known() {
     let scene = Scene::new();
     let text = uncommented();
-    assert_eq!(text.matches("[[policies]]\n").count(), 4, "{text}");
+    assert_eq!(text.matches("[[policies]]\n").count(), 5, "{text}");
 
     scene.file("home/.config/portcullis/house-rules.wasm", "");
     for below in ["home/src/portcullis", "home/.local/state", "home/.cache"] {
@@ -191,7 +196,7 @@ fn example_comments_only_keys_that_are_known() {
     let there = scene.path("").display().to_string();
     let text = text.replace("/usr/share/dict", &there);
     let config = scene.read(&text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    assert_eq!(config.policies[3].settings["max_files"], 20);
+    assert_eq!(config.policies[4].settings["max_files"], 20);
     assert_eq!(config.jobs.cwd, scene.path("home/src/portcullis"));
 }
 
@@ -214,7 +219,7 @@ fn example_leaves_no_key_out() {
     has(decision, raw::keys::<raw::RawDecision>());
     has(whole["audit"].as_table().unwrap(), raw::keys::<raw::RawAudit>());
     has(whole["cache"].as_table().unwrap(), raw::keys::<raw::RawCache>());
-    let own = whole["policies"][3].as_table().unwrap();
+    let own = whole["policies"][4].as_table().unwrap();
     has(own, raw::keys::<raw::RawPolicy>());
     has(own["grants"].as_table().unwrap(), raw::keys::<raw::RawGrants>());
 }
@@ -488,6 +493,14 @@ fn one_mistake(#[case] text: &str, #[case] expected: &str) {
 #[case::flag(
     "name = 'a'\ncomponent = 'builtin:redact'\nmay_rewrite = 'yes'",
     "policies[0].may_rewrite: found a string; must be true or false"
+)]
+#[case::apply(
+    "name = 'a'\ncomponent = 'builtin:redact'\napply = 'input'",
+    "policies[0].apply: found a string; must be \"stream\" or \"reads\""
+)]
+#[case::on_fault(
+    "name = 'a'\ncomponent = 'builtin:redact'\non_fault = true",
+    "policies[0].on_fault: found true or false; must be \"withhold\" or \"stop-job\""
 )]
 #[case::unknown_key(
     "name = 'a'\ncomponent = 'builtin:redact'\nrewrite = true",

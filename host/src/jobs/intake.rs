@@ -42,6 +42,9 @@ pub(super) async fn drain(pipe: Reader, mut filter: OutputFilter, sink: Sink<'_>
             Ok(None) => break,
             Err(_) => sink.deliver(filter.silence().await).await,
         }
+        if filter.must_stop() {
+            sink.job.stop(super::Stop::default());
+        }
     }
     match reader.await {
         Ok(End::Closed) => {}
@@ -54,6 +57,9 @@ pub(super) async fn drain(pipe: Reader, mut filter: OutputFilter, sink: Sink<'_>
         Err(error) => tracing::error!(job = %sink.job.id(), %error, "the reading of the job's output failed"),
     }
     sink.deliver(filter.end().await).await;
+    if filter.must_stop() {
+        sink.job.stop(super::Stop::default());
+    }
 }
 
 /// Why no more of a stream is read.

@@ -17,7 +17,7 @@ use super::{
     registry::Shelf,
     terminal::Terminal,
 };
-use crate::policy::{Approved, ApprovedInput, Chunk, types};
+use crate::policy::{Approved, ApprovedInput, Chunk, Findings, types};
 
 /// What was sent since the last newline is remembered up to this many bytes.
 const MOST_PENDING_BYTES: usize = 64 * 1024;
@@ -30,6 +30,7 @@ pub struct Job {
     group: Option<String>,
     /// None: it is a job of an earlier server.
     contract: Option<Arc<types::Job>>,
+    findings: Arc<Findings>,
     status: watch::Receiver<Status>,
     output: Mutex<Output>,
     spill: Option<Spill>,
@@ -101,7 +102,7 @@ impl Job {
             fault: None,
         };
         let (id, shown) = (JobId(approved.id()), approved.shown().to_owned());
-        Self::with(id, shown, group, contract, status, output, spill, shelf)
+        Self::with(id, shown, group, contract, approved.findings().clone(), status, output, spill, shelf)
     }
 
     /// A job of an earlier server. What it printed is gone but for what was spilled.
@@ -112,7 +113,7 @@ impl Job {
         let total = |name, bytes: u64| bytes.max(spill.written(name));
         let totals = (total(StreamName::Stdout, stdout_bytes), total(StreamName::Stderr, stderr_bytes));
         let output = Output::gone(totals.0, totals.1, budget);
-        Self::with(id, command, group, None, status, output, Some(spill), Weak::new()).0
+        Self::with(id, command, group, None, Arc::default(), status, output, Some(spill), Weak::new()).0
     }
 
     #[expect(clippy::too_many_arguments, reason = "they are its fields")]
@@ -121,6 +122,7 @@ impl Job {
         shown: String,
         group: Option<String>,
         contract: Option<Arc<types::Job>>,
+        findings: Arc<Findings>,
         status: Status,
         output: Output,
         spill: Option<Spill>,
@@ -134,6 +136,7 @@ impl Job {
             shown,
             group,
             contract,
+            findings,
             status: watched,
             output: Mutex::new(output),
             spill,
@@ -165,6 +168,11 @@ impl Job {
     /// The job as policies see it; none if it is one of an earlier server.
     pub fn contract(&self) -> Option<&Arc<types::Job>> {
         self.contract.as_ref()
+    }
+
+    /// What was taken out of its output, counted by kind while it runs; nothing is known of a job of an earlier server.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
     }
 
     /// Its status now.
