@@ -10,12 +10,13 @@ use crate::{
     audit::{Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
     jobs::{
-        ControlError, History, Job, JobId, Keeper, Met, Order, Record, Registry, Signal, Status, Stop, THIS_PROGRAM, Until,
-        WriteError,
-        output::{Cursor, View},
+        ControlError, History, Job, JobId, Keeper, Met, Order, Reading, Record, Registry, Signal, Status, Stop, THIS_PROGRAM,
+        Until, WriteError,
+        output::{Cursor, Part, View},
     },
     policy::{
-        Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, Judgement, MOST_INPUT_BYTES, Request, types::Client,
+        Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, Judgement, MOST_INPUT_BYTES, Request, StreamKind,
+        types::Client,
     },
     script::{Directory, Refusal, Script, Site, check_text, source_of, tree_of_words},
 };
@@ -253,6 +254,19 @@ impl Service {
         drop(turn);
         let met = job.wait(&input.until, from, View::Both, input.longest).await.unwrap_or(Met::TimeUp);
         Ok(Answered { from, met })
+    }
+
+    /// Passes what was read of a job through the policies that apply to reads.
+    pub async fn tidy(&self, job: &Job, mut reading: Reading) -> Reading {
+        let chain = self.chain().await;
+        for (excerpt, kind) in [(&mut reading.stdout, StreamKind::Stdout), (&mut reading.stderr, StreamKind::Stderr)] {
+            for part in &mut excerpt.parts {
+                if let Part::Bytes(bytes) = part {
+                    *bytes = chain.tidy(job.contract(), kind, bytes).await;
+                }
+            }
+        }
+        reading
     }
 
     /// Stops a job and waits until it is final.

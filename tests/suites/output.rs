@@ -8,7 +8,11 @@ use std::{
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{eventually, scene::Scene, wire::Wire};
+use crate::support::{
+    eventually,
+    scene::{OPEN, Scene},
+    wire::Wire,
+};
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
@@ -222,6 +226,34 @@ fn a_job_that_closes_its_output_runs_on() {
     assert_eq!((&waited["met"], &waited["status"]), (&"matched".into(), &"running".into()));
     assert_eq!(wire.ended(&job)["exit_code"], 4);
     assert_eq!(wire.output(&job)["stdout"], "last\n");
+}
+
+#[test]
+fn output_can_be_had_tidy() {
+    let scene =
+        Scene::configured(&format!("{}[[policies]]\nname = \"tidy\"\ncomponent = \"builtin:tidy\"\napply = \"reads\"\n", OPEN));
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("printf \"\\033[1mbold\\033[0m\\n10%%\\r20%%\\r100%%\\n\"; yes same | head -n 500");
+    wire.ended(&job);
+    let kept = wire.output(&job);
+    let tidy = wire.tell("get_job_output", json!({ "job_id": job, "tidy": true }));
+    assert!(text(&kept["stdout"]).starts_with("\u{1b}[1mbold"), "{kept}");
+    assert!(text(&tidy["stdout"]).starts_with("bold\n100%\nsame\n") && text(&tidy["stdout"]).len() < 100, "{tidy}");
+    assert_eq!(tidy["next_cursor"], kept["next_cursor"]);
+    let refused = wire.refused("get_job_output", json!({ "job_id": job, "tidy": true, "stream": "merged" }));
+    assert!(refused.contains("tidy"), "{refused}");
+}
+
+#[test]
+fn what_was_redacted_is_counted() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute(&format!("printf '%s\\n%s\\n' {0} {0}", crate::support::secret()));
+    let status = wire.ended(&job);
+    let counts = status["redacted"].as_object().unwrap_or_else(|| panic!("{status}"));
+    assert_eq!(counts.values().filter_map(Value::as_u64).sum::<u64>(), 2, "{status}");
+    let end = scene.audit().into_iter().find(|line| line["event"] == "job_end").unwrap();
+    assert_eq!(end["redacted"], status["redacted"]);
 }
 
 // ── limits ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────

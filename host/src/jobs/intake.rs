@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Job, Outlet, StreamName, process::Reader};
+use super::{Job, Outlet, Stop, StreamName, process::Reader};
 use crate::policy::{Chunk, OutputFilter, Piece};
 
 /// How long nothing must come before a filter that sees everything is given a line that is not complete.
@@ -43,7 +43,7 @@ pub(super) async fn drain(pipe: Reader, mut filter: OutputFilter, sink: Sink<'_>
             Err(_) => sink.deliver(filter.silence().await).await,
         }
         if filter.must_stop() {
-            sink.job.stop(super::Stop::default());
+            sink.job.stop(Stop::default());
         }
     }
     match reader.await {
@@ -58,7 +58,7 @@ pub(super) async fn drain(pipe: Reader, mut filter: OutputFilter, sink: Sink<'_>
     }
     sink.deliver(filter.end().await).await;
     if filter.must_stop() {
-        sink.job.stop(super::Stop::default());
+        sink.job.stop(Stop::default());
     }
 }
 

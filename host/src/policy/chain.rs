@@ -149,7 +149,7 @@ impl Chain {
     /// Passes bytes of a job's output that were kept, and so filtered, through the policies that apply to reads, and what they make of
     /// it through the filters of the stream once more: what is taken out may join what it parted. The result has at most as many
     /// bytes as filters may make of what they are given; one that fails withholds the rest behind a marker.
-    pub async fn tidy(&self, job: &Arc<types::Job>, kind: StreamKind, bytes: &[u8]) -> Vec<u8> {
+    pub async fn tidy(&self, job: Option<&Arc<types::Job>>, kind: StreamKind, bytes: &[u8]) -> Vec<u8> {
         self.readers.pass(job, kind, bytes, &self.filters).await
     }
 

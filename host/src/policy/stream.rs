@@ -71,10 +71,10 @@ impl Filters {
 
     /// Passes bytes of a job's output that were kept through these filters and then through `last`. Others get their turn after each
     /// piece: a call may read much.
-    pub(super) async fn pass(&self, job: &Arc<types::Job>, kind: StreamKind, bytes: &[u8], last: &Self) -> Vec<u8> {
+    pub(super) async fn pass(&self, job: Option<&Arc<types::Job>>, kind: StreamKind, bytes: &[u8], last: &Self) -> Vec<u8> {
         let (mut notes, mut out) = (Vec::new(), Vec::new());
-        let Stages(mut stages) = self.stages(Some(job), kind);
-        stages.extend(last.stages(Some(job), kind).0);
+        let Stages(mut stages) = self.stages(job, kind);
+        stages.extend(last.stages(job, kind).0);
         let mut stages = Stages(stages);
         for piece in bytes.chunks(PIECE_BYTES) {
             out.extend_from_slice(stages.run(Piece::from(piece.to_vec()), Pace::Flowing, &mut notes).await.bytes());

@@ -55,6 +55,10 @@ pub(super) struct ExecuteArguments {
     #[serde(default = "page_bytes")]
     #[schemars(range(min = 1, max = 1048576))]
     pub(super) max_bytes: u32,
+    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines, the
+    /// middle of long lines.
+    #[serde(default)]
+    pub(super) tidy: bool,
 }
 
 /// How large a terminal is, in characters.
@@ -111,6 +115,10 @@ pub(super) struct OutputArguments {
     #[serde(default = "page_bytes")]
     #[schemars(range(min = 1, max = 1048576))]
     pub(super) max_bytes: u32,
+    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines, the
+    /// middle of long lines.
+    #[serde(default)]
+    pub(super) tidy: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -129,6 +137,10 @@ pub(super) struct TailArguments {
     #[serde(default = "page_bytes")]
     #[schemars(range(min = 1, max = 1048576))]
     pub(super) max_bytes: u32,
+    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines, the
+    /// middle of long lines.
+    #[serde(default)]
+    pub(super) tidy: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -157,6 +169,10 @@ pub(super) struct WaitArguments {
     #[serde(default = "page_bytes")]
     #[schemars(range(min = 1, max = 1048576))]
     pub(super) max_bytes: u32,
+    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines, the
+    /// middle of long lines.
+    #[serde(default)]
+    pub(super) tidy: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -218,6 +234,10 @@ pub(super) struct InteractArguments {
     #[serde(default = "page_bytes")]
     #[schemars(range(min = 1, max = 1048576))]
     pub(super) max_bytes: u32,
+    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines, the
+    /// middle of long lines.
+    #[serde(default)]
+    pub(super) tidy: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]

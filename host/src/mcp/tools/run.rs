@@ -15,7 +15,7 @@ use super::{
     ENDING, answer,
     arguments::{self, ExecuteArguments, InteractArguments, KillArguments, Press, StdinArgument},
     client, denied, error, ok,
-    results::{ExecuteResult, JobOutput, KillResult, WaitResult, queued_behind},
+    results::{ExecuteResult, KillResult, WaitResult, queued_behind},
 };
 use crate::{
     jobs::{Beginning, Order, State, Stdin, Streams, Until, output::View},
@@ -102,7 +102,7 @@ impl Server {
             let mut output = None;
             if !longest.is_zero() {
                 _ = tokio::time::timeout(longest, job.ended()).await;
-                output = job.read(View::Both, Beginning::First, most).ok().map(|reading| JobOutput::of(&job, &reading));
+                output = Some(self.output(&job, View::Both, Beginning::First, most, asked.tidy).await?);
             }
             Ok(ok(&ExecuteResult {
                 job_id: job.id().to_string(),
@@ -168,9 +168,8 @@ impl Server {
         };
         match answered {
             Ok(answered) => {
-                let reading = job.read(View::Both, Beginning::Cursor(answered.from), most);
-                let reading = reading.map_err(|fault| error(fault.to_string()))?;
-                Ok(ok(&WaitResult::of(answered.met, JobOutput::of(&job, &reading))))
+                let output = self.output(&job, View::Both, Beginning::Cursor(answered.from), most, asked.tidy).await?;
+                Ok(ok(&WaitResult::of(answered.met, output)))
             }
             Err(InputRefused::Denied(denial)) => Err(denied("input denied", &denial)),
             Err(InputRefused::Asks(denial)) => {
