@@ -283,7 +283,7 @@ fn row_10_the_end_is_what_is_kept() {
     let all = wire.output(&job);
     assert!(text(&all["stdout"]).ends_with("\n4999\n5000\n"));
     let tail = wire.tell("tail_job_output", json!({ "job_id": job, "lines": 2 }));
-    assert_eq!((&tail["stdout"], &tail["dropped_bytes"], &tail["truncated"]), (&"4999\n5000\n".into(), &0.into(), &false.into()));
+    assert_eq!((&tail["stdout"], &tail["dropped_bytes"], &tail["truncated"]), (&"4999\n5000\n".into(), &0.into(), &true.into()));
     let more = wire.tell("tail_job_output", json!({ "job_id": job, "lines": 1000 }));
     assert!(text(&more["stdout"]).starts_with("[portcullis: "), "{more}");
     assert_eq!((&more["dropped_bytes"], &more["next_cursor"]), (&all["dropped_bytes"], &all["next_cursor"]));

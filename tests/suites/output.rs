@@ -174,6 +174,46 @@ fn a_wait_can_be_cancelled_and_the_job_goes_on() {
 }
 
 #[test]
+fn many_waits_make_the_server_deaf_to_nothing() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute("sleep 1000");
+    let wait = json!({ "job_id": job, "wait_ms": 600_000 });
+    let waits: Vec<_> = (0..128).map(|_| wire.begin("wait_for_job", wait.clone())).collect();
+    let surplus = wire.begin("wait_for_job", wait.clone());
+    let refused = wire.answer(surplus);
+    assert!(text(&refused["error"]["message"]).contains("128 calls are in progress"), "{refused}");
+    let cancelled = waits[0].id();
+    wire.send(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": cancelled } }));
+    assert_eq!(wire.tell("kill_job", json!({ "job_id": job }))["status"], "killed");
+    for waiting in waits.into_iter().skip(1) {
+        assert_eq!(wire.result(waiting)["structuredContent"]["met"], "ended");
+    }
+    let job = wire.execute("sleep 1000");
+    for _ in 0..128 {
+        _ = wire.begin("wait_for_job", json!({ "job_id": job, "wait_ms": 600_000 }));
+    }
+    wire.hang_up();
+    wire.exit_within(Duration::from_secs(10));
+    scene.deserted();
+}
+
+#[test]
+fn a_final_status_stands_beside_all_of_the_output() {
+    let scene =
+        Scene::configured(&format!("{OPEN}[[policies]]\nname = \"tidy\"\ncomponent = \"builtin:tidy\"\napply = \"reads\"\n"));
+    let mut wire = Wire::open(&scene);
+    for _ in 0..10 {
+        let job = wire.sh("seq 100000; sleep 0.1; echo last");
+        let output = eventually("the job ends", || {
+            let output = wire.tell("get_job_output", json!({ "job_id": job, "tidy": true, "max_bytes": 1 << 20 }));
+            (output["status"] != "running").then_some(output)
+        });
+        assert!(text(&output["stdout"]).ends_with("last\n") && output["truncated"] == false);
+    }
+}
+
+#[test]
 fn a_command_can_be_waited_for_at_once() {
     let scene = Scene::open("");
     let mut wire = Wire::open(&scene);
@@ -231,7 +271,7 @@ fn a_job_that_closes_its_output_runs_on() {
 #[test]
 fn output_can_be_had_tidy() {
     let scene =
-        Scene::configured(&format!("{}[[policies]]\nname = \"tidy\"\ncomponent = \"builtin:tidy\"\napply = \"reads\"\n", OPEN));
+        Scene::configured(&format!("{OPEN}[[policies]]\nname = \"tidy\"\ncomponent = \"builtin:tidy\"\napply = \"reads\"\n"));
     let mut wire = Wire::open(&scene);
     let job = wire.sh("printf \"\\033[1mbold\\033[0m\\n10%%\\r20%%\\r100%%\\n\"; yes same | head -n 500");
     wire.ended(&job);

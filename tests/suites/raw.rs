@@ -284,6 +284,21 @@ fn a_client_that_asks_without_reading_is_made_to_wait() {
 }
 
 #[test]
+fn a_client_that_is_gone_is_noticed_whatever_it_left_unread() {
+    let scene = Scene::open("");
+    let mut command = scene.command(["serve"]);
+    let mut server = Running::start_unread(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()));
+    let mut stdin = server.child().stdin.take().unwrap();
+    let _unread = server.child().stdout.take().unwrap();
+    // More than the pipe of answers holds, and less than that of requests.
+    for id in 0..200 {
+        stdin.write_all(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/list\"}}\n").as_bytes()).unwrap();
+    }
+    drop(stdin);
+    server.done();
+}
+
+#[test]
 fn a_log_that_nobody_reads_does_not_stop_the_server() {
     let scene = Scene::open("");
     let mut command = scene.command(["serve"]);

@@ -83,8 +83,10 @@ pub struct Reading {
     pub next: Cursor,
     /// Bytes that the streams which were read ever had.
     pub total: u64,
-    /// Whether there is more than was asked for: behind it, or, of the last lines, before it.
+    /// Whether there is more: behind it, or, of the last lines, before it.
     pub is_cut: bool,
+    /// The job's status before it was read: of a job that was final, this is all.
+    pub status: Status,
 }
 
 impl Job {
@@ -213,29 +215,33 @@ impl Job {
 
     /// Reads up to `most` bytes of each stream of a view, or of both together in their order.
     pub fn read(&self, view: View, from: Beginning, most: usize) -> Result<Reading, CursorError> {
+        let status = self.status();
         match view {
-            View::Merged => self.read_merged(&self.output(), from, most, self.is_final()),
-            View::Both | View::One(_) => self.read_streams(view, from, most),
+            View::Merged => self.read_merged(&self.output(), from, most, status),
+            View::Both | View::One(_) => self.read_streams(view, from, most, status),
         }
     }
 
-    fn read_streams(&self, view: View, from: Beginning, most: usize) -> Result<Reading, CursorError> {
+    fn read_streams(&self, view: View, from: Beginning, most: usize, status: Status) -> Result<Reading, CursorError> {
         let (stdout, stderr) = match from {
             Beginning::Cursor(cursor) => cursor.in_streams(self.known.id, view, &self.output())?,
             Beginning::First | Beginning::Since(_) | Beginning::Lines(_) => (0, 0),
         };
         let [stdout, stderr] = [(StreamName::Stdout, stdout), (StreamName::Stderr, stderr)].map(|(name, cursor)| {
             let is_read = view == View::Both || view == View::One(name);
-            if is_read { self.read_stream(name, cursor, from, most) } else { (Excerpt::default(), 0, false) }
+            if is_read {
+                self.read_stream(name, cursor, from, most, status.state.is_final())
+            } else {
+                (Excerpt::default(), 0, false)
+            }
         });
         let next = Cursor::streams(self.known.id, view, stdout.0.next, stderr.0.next);
         let (total, is_cut) = (stdout.1 + stderr.1, stdout.2 || stderr.2);
-        Ok(Reading { stdout: stdout.0, stderr: stderr.0, merged: Vec::new(), next, total, is_cut })
+        Ok(Reading { stdout: stdout.0, stderr: stderr.0, merged: Vec::new(), next, total, is_cut, status })
     }
 
     /// A part of one stream, how many bytes that has in all, and whether the part was cut.
-    fn read_stream(&self, name: StreamName, cursor: u64, from: Beginning, most: usize) -> (Excerpt, u64, bool) {
-        let is_over = self.is_final();
+    fn read_stream(&self, name: StreamName, cursor: u64, from: Beginning, most: usize, is_over: bool) -> (Excerpt, u64, bool) {
         let output = self.output();
         let track = output.track(name);
         let wanted = match from {
@@ -254,14 +260,18 @@ impl Job {
         if let Some(spill) = &self.spill {
             spill.fill(name, begin, &mut excerpt, most);
         }
+        if let Beginning::Lines(lines) = from {
+            excerpt.keep_last_lines(lines);
+        }
         let is_cut = excerpt.next < total;
         if is_cut || !is_over {
             excerpt.trim_to_character();
         }
-        (excerpt, total, is_cut || begin > wanted)
+        let has_more_before = matches!(from, Beginning::Lines(_)) && excerpt.next > excerpt.len() as u64 + excerpt.dropped();
+        (excerpt, total, is_cut || has_more_before)
     }
 
-    fn read_merged(&self, output: &Output, from: Beginning, most: usize, is_over: bool) -> Result<Reading, CursorError> {
+    fn read_merged(&self, output: &Output, from: Beginning, most: usize, status: Status) -> Result<Reading, CursorError> {
         let begin = match from {
             Beginning::First | Beginning::Lines(_) => 0,
             Beginning::Cursor(cursor) => cursor.in_merged(self.known.id, output)?,
@@ -270,14 +280,14 @@ impl Job {
         let (mut entries, mut next) = output.read_merged(begin, most);
         let is_cut = next < output.total();
         if let Some(last) = entries.last_mut()
-            && (is_cut || !is_over)
+            && (is_cut || !status.state.is_final())
         {
             last.excerpt.trim_to_character();
             next = last.excerpt.next;
         }
         let merged = entries.into_iter().map(|entry| (output.time_of(entry.stamp), entry)).collect();
         let (stdout, stderr) = (Excerpt::default(), Excerpt::default());
-        Ok(Reading { stdout, stderr, merged, next: Cursor::merged(self.known.id, next), total: output.total(), is_cut })
+        Ok(Reading { stdout, stderr, merged, next: Cursor::merged(self.known.id, next), total: output.total(), is_cut, status })
     }
 
     /// Searches what is kept of these streams; takes as long as it takes, and holds up nobody.

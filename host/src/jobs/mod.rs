@@ -93,7 +93,7 @@ impl State {
 }
 
 /// A job's status at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// What it is doing.
     pub state: State,

@@ -2,15 +2,20 @@
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use rmcp::{
-    RoleServer,
-    model::{ClientNotification, JsonRpcMessage, RequestId},
+    ErrorData, RoleServer,
+    model::{ClientNotification, ErrorCode, JsonRpcMessage, RequestId},
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::{StdioReader, StdioWriter, Transport, async_rw::AsyncRwTransport, stdio_pipes},
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -18,71 +23,98 @@ use tokio_util::sync::CancellationToken;
 /// abuser could make the server hold one such line.
 const MOST_LINE_BYTES: usize = 4 << 20;
 
-/// Requests that may be without an answer at a time: a client that asks without reading could else make the server hold any number
-/// of answers. Beyond, nothing more is read until one has left.
-const MOST_IN_FLIGHT: usize = 32;
+/// Calls that may be in progress at a time; a request beyond them is refused, and all else is still heard.
+const MOST_CALLS: usize = 128;
+/// Answers that may wait for the client to read: one that asks without reading could else make the server hold any number of them.
+/// Beyond, nothing more is read until one has left.
+const MOST_UNREAD: usize = 32;
+/// How often, while nothing is read, it is looked whether the client has closed its end.
+const LOOK: Duration = Duration::from_millis(200);
 
-/// rmcp's transport over pipes, with three differences: it passes over notifications and responses before the first request, at which
-/// rmcp would end the server; it reads no more than so many requests ahead of their answers; and it cancels a token when standard
+/// rmcp's transport over pipes, with four differences: it passes over notifications and responses before the first request, at which
+/// rmcp would end the server; it bounds the calls in progress and the answers that nobody reads; and it cancels a token when standard
 /// input ends, so that calls in progress end at once, where rmcp would wait for them for five seconds.
 pub(super) struct Stdio {
     inner: AsyncRwTransport<RoleServer, StdioReader, StdioWriter>,
     is_begun: bool,
-    in_flight: Arc<InFlight>,
+    books: Arc<Books>,
     gone: CancellationToken,
 }
 
-/// The requests that have no answer yet, one by one: a rude client may use an id twice.
+/// What was asked and is not answered, and what was answered and is not read.
 #[derive(Default)]
-struct InFlight {
-    ids: Mutex<Vec<RequestId>>,
+struct Books {
+    /// One by one: a rude client may use an id twice.
+    calls: Mutex<Vec<RequestId>>,
+    unread: AtomicUsize,
     changed: Notify,
 }
 
-impl InFlight {
-    fn add(&self, id: RequestId) {
-        self.ids().push(id);
+impl Books {
+    fn begin(&self, id: RequestId) {
+        self.calls().push(id);
     }
 
-    fn remove(&self, id: &RequestId) {
-        let mut ids = self.ids();
-        if let Some(at) = ids.iter().position(|waiting| waiting == id) {
-            ids.swap_remove(at);
-        }
-        self.changed.notify_one();
-    }
-
-    async fn room(&self) {
-        while self.ids().len() >= MOST_IN_FLIGHT {
-            self.changed.notified().await;
+    fn end(&self, id: &RequestId) {
+        let mut calls = self.calls();
+        if let Some(at) = calls.iter().position(|waiting| waiting == id) {
+            calls.swap_remove(at);
         }
     }
 
-    fn ids(&self) -> MutexGuard<'_, Vec<RequestId>> {
-        self.ids.lock().expect("no holder of this lock panics")
+    fn is_full(&self) -> bool {
+        self.calls().len() >= MOST_CALLS
     }
+
+    fn calls(&self) -> MutexGuard<'_, Vec<RequestId>> {
+        self.calls.lock().expect("no holder of this lock panics")
+    }
+
+    /// Waits until the client has read enough. Says whether it has; else it closed its end.
+    async fn are_read(&self) -> bool {
+        while self.unread.load(Ordering::Relaxed) >= MOST_UNREAD {
+            if tokio::time::timeout(LOOK, self.changed.notified()).await.is_err() && is_hung_up() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Whether the client has closed its end of standard input, even if something is left to be read in it.
+fn is_hung_up() -> bool {
+    let stdin = std::io::stdin();
+    let mut looked = [PollFd::new(&stdin, PollFlags::empty())];
+    poll(&mut looked, Some(&Timespec::default())).is_ok() && looked[0].revents().contains(PollFlags::HUP)
 }
 
 impl Stdio {
     pub(super) fn new(gone: CancellationToken) -> Self {
         let (reader, writer) = stdio_pipes();
         let inner = AsyncRwTransport::new_server(reader, writer).with_max_line_length(MOST_LINE_BYTES);
-        Self { inner, is_begun: false, in_flight: Arc::default(), gone }
+        Self { inner, is_begun: false, books: Arc::default(), gone }
     }
 
     /// Keeps the books of what was asked; says whether the message is for the server.
     fn admit(&mut self, message: &RxJsonRpcMessage<RoleServer>) -> bool {
         match message {
+            JsonRpcMessage::Request(request) if self.books.is_full() => {
+                let text = format!("{MOST_CALLS} calls are in progress, as many as may be; cancel one, or wait for one to end");
+                let refusal = ErrorData::new(ErrorCode::INTERNAL_ERROR, text, None);
+                // Not read, it is waited for like any answer.
+                tokio::spawn(self.send(JsonRpcMessage::error(refusal, Some(request.id.clone()))));
+                return false;
+            }
             JsonRpcMessage::Request(request) => {
-                self.in_flight.add(request.id.clone());
+                self.books.begin(request.id.clone());
                 self.is_begun = true;
             }
             JsonRpcMessage::Notification(notification) => {
                 if let ClientNotification::CancelledNotification(cancelled) = &notification.notification
                     && let Some(id) = &cancelled.params.request_id
                 {
-                    // It will have no answer.
-                    self.in_flight.remove(id);
+                    // It will have no answer, and ends at once.
+                    self.books.end(id);
                 }
             }
             JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => {}
@@ -100,28 +132,29 @@ impl Transport<RoleServer> for Stdio {
             JsonRpcMessage::Error(error) => error.id.clone(),
             JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => None,
         };
-        let (in_flight, sending) = (self.in_flight.clone(), self.inner.send(item));
+        if let Some(id) = &answered {
+            self.books.end(id);
+        }
+        self.books.unread.fetch_add(1, Ordering::Relaxed);
+        let (books, sending) = (self.books.clone(), self.inner.send(item));
         async move {
             let sent = sending.await;
-            if let Some(id) = answered {
-                in_flight.remove(&id);
-            }
+            books.unread.fetch_sub(1, Ordering::Relaxed);
+            books.changed.notify_one();
             sent
         }
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
-        loop {
-            self.in_flight.room().await;
-            match self.inner.receive().await {
-                Some(message) if self.admit(&message) => return Some(message),
-                Some(_) => tracing::debug!("passed over a message that came before any request"),
-                None => {
-                    self.gone.cancel();
-                    return None;
-                }
+        while self.books.are_read().await
+            && let Some(message) = self.inner.receive().await
+        {
+            if self.admit(&message) {
+                return Some(message);
             }
         }
+        self.gone.cancel();
+        None
     }
 
     async fn close(&mut self) -> Result<(), Self::Error> {

@@ -77,6 +77,23 @@ impl Excerpt {
         self.parts.iter().map(|part| if let Part::Gap(gap) = part { gap.bytes } else { 0 }).sum()
     }
 
+    /// Leaves out what stands before the last `lines` lines, if nothing is missing in it; a last line without a newline counts.
+    pub fn keep_last_lines(&mut self, lines: u64) {
+        if self.dropped() > 0 {
+            return;
+        }
+        let mut bytes = Vec::with_capacity(self.len());
+        for part in self.parts.drain(..) {
+            if let Part::Bytes(part) = part {
+                bytes.extend(part);
+            }
+        }
+        let inner = &bytes[..bytes.len().saturating_sub(1)];
+        let before = memchr::memrchr_iter(b'\n', inner).nth(usize::try_from(lines).unwrap_or(usize::MAX).saturating_sub(1));
+        bytes.drain(..before.map_or(0, |newline| newline + 1));
+        self.parts.extend((!bytes.is_empty()).then_some(Part::Bytes(bytes)));
+    }
+
     /// Leaves a character that is cut in two to the next excerpt, unless there is nothing else.
     pub fn trim_to_character(&mut self) {
         let Some(Part::Bytes(bytes)) = self.parts.last_mut() else { return };

@@ -76,12 +76,12 @@ impl Stretch {
         usize::try_from(self.end.at - self.start.at).unwrap_or(usize::MAX)
     }
 
-    /// Adds to the end. Beyond `most_arrivals` of them, bytes count as having come with those before.
-    pub(super) fn push(&mut self, bytes: Bytes, merged: u64, stamp: Stamp, most_arrivals: usize) {
+    /// Adds to the end.
+    pub(super) fn push(&mut self, bytes: Bytes, merged: u64, stamp: Stamp) {
         if bytes.is_empty() {
             return;
         }
-        self.note_arrival(Arrival { start: self.end.at, merged, stamp }, most_arrivals);
+        self.note_arrival(Arrival { start: self.end.at, merged, stamp });
         let start = self.end;
         self.end = start.behind(&bytes);
         if bytes.len() < WHOLE_BYTES {
@@ -95,14 +95,25 @@ impl Stretch {
         }
     }
 
-    fn note_arrival(&mut self, arrival: Arrival, most: usize) {
+    fn note_arrival(&mut self, arrival: Arrival) {
         let joins = self.arrivals.back().is_some_and(|last| {
             let is_next = last.merged + (arrival.start - last.start) == arrival.merged;
             is_next && arrival.stamp.0.saturating_sub(last.stamp.0) < AT_ONCE_MS
         });
-        if self.arrivals.is_empty() || !joins && self.arrivals.len() < most {
+        if !joins {
             self.arrivals.push_back(arrival);
         }
+    }
+
+    /// How many arrivals are told apart.
+    pub(super) fn arrival_count(&self) -> usize {
+        self.arrivals.len()
+    }
+
+    /// Bytes of the oldest arrival.
+    pub(super) fn oldest_arrival(&self) -> usize {
+        let end = self.arrivals.get(1).map_or(self.end.at, |second| second.start);
+        usize::try_from(end - self.start.at).unwrap_or(usize::MAX)
     }
 
     fn close_recent(&mut self, next: Mark) {

@@ -91,6 +91,47 @@ fn the_order_of_both_streams_is_kept() {
     assert_eq!(read(2, 2), ("C|d".to_owned(), 4));
 }
 
+#[rstest]
+#[case::many_small(20_000, 1, 1 << 20)]
+#[case::most_of_it_dropped(20_000, 1, 5000)]
+#[case::short_lines(19_000, 14, 4 << 20)]
+fn however_often_the_streams_take_turns_the_books_are_right(#[case] turns: usize, #[case] size: usize, #[case] limit: usize) {
+    let mut output = output(limit);
+    let mut merged = Vec::new();
+    for (turn, letter) in (0..turns).zip((b'a'..=b'z').cycle()) {
+        let name = if turn % 2 == 0 { StreamName::Stdout } else { StreamName::Stderr };
+        output.push(name, &vec![letter; size].into());
+        merged.extend(vec![letter; size]);
+    }
+    let kept: usize = [StreamName::Stdout, StreamName::Stderr].iter().map(|name| output.track(*name).kept()).sum();
+    let (mut next, mut shown) = (0, 0);
+    while next < output.total() {
+        let (entries, after) = output.read_merged(next, 1000);
+        for entry in entries {
+            assert_is_excerpt_of(&merged, next, &entry.excerpt);
+            next = entry.excerpt.next;
+            shown += entry.excerpt.len();
+        }
+        assert_eq!(next, after);
+    }
+    assert_eq!(shown, kept);
+    // What came last is known to have come last.
+    let last = output.stamp(Instant::now());
+    output.push(StreamName::Stdout, &Bytes::from_static(b"last"));
+    assert!(stdout(&output).total() - stdout(&output).since(last) <= 4 + 1000 * size as u64);
+}
+
+#[rstest]
+#[case(2, "two\nthree\n")]
+#[case(1, "three\n")]
+#[case(9, "one\ntwo\nthree\n")]
+fn lines_before_the_last_are_left_out(#[case] lines: u64, #[case] expected: &str) {
+    let parts = ["one\ntw", "o\nthree\n"].map(|part| Part::Bytes(part.as_bytes().to_vec()));
+    let mut excerpt = Excerpt { parts: parts.into(), next: 14 };
+    excerpt.keep_last_lines(lines);
+    assert_eq!((drawn(&excerpt).as_str(), excerpt.next), (expected, 14));
+}
+
 #[test]
 fn what_all_jobs_hold_is_bounded() {
     let budget = Arc::new(Budget::new(10));

@@ -9,10 +9,11 @@ use super::{
 
 /// The beginning gets this share of the limit, the end the rest: what a program says first explains what it says last.
 const HEAD_SHARE: usize = 4;
-/// Bytes per arrival at least, on average: knowing when each byte came must not cost much more than the bytes.
+/// Bytes per arrival at least, on average: knowing when each byte came must not cost more than the bytes. What comes in smaller parts
+/// is kept for a shorter time.
 const BYTES_PER_ARRIVAL: usize = 64;
-/// Arrivals that are always told apart.
-const FEW_ARRIVALS: usize = 64;
+/// So many arrivals are kept in any case.
+const FEW_ARRIVALS: usize = 4096;
 
 /// The output of one stream, never more than its limit.
 #[derive(Debug)]
@@ -36,14 +37,17 @@ impl Track {
     /// Adds to the end; `merged` is where it stands in the order of both streams.
     pub(super) fn push(&mut self, bytes: &Bytes, merged: u64, stamp: Stamp) {
         let head_limit = self.limit / HEAD_SHARE;
-        let room = if self.gap_and_tail() == 0 { head_limit.saturating_sub(self.head.len()).min(bytes.len()) } else { 0 };
-        self.head.push(bytes.slice(..room), merged, stamp, arrivals_of(head_limit));
+        let is_in_head = self.gap_and_tail() == 0 && self.head.arrival_count() < arrivals_of(head_limit);
+        let room = if is_in_head { head_limit.saturating_sub(self.head.len()).min(bytes.len()) } else { 0 };
+        self.head.push(bytes.slice(..room), merged, stamp);
         if self.gap_and_tail() == 0 {
             self.tail = Stretch::at(self.head.end());
         }
-        let most = arrivals_of(self.limit - head_limit);
-        self.tail.push(bytes.slice(room..), merged + room as u64, stamp, most);
+        self.tail.push(bytes.slice(room..), merged + room as u64, stamp);
         self.give_back(self.kept().saturating_sub(self.limit));
+        while self.tail.arrival_count() > arrivals_of(self.limit - head_limit) {
+            self.tail.drop_front(self.tail.oldest_arrival());
+        }
     }
 
     /// What came that is not in the beginning, in bytes.
@@ -129,7 +133,7 @@ impl Track {
 }
 
 fn arrivals_of(limit: usize) -> usize {
-    limit / BYTES_PER_ARRIVAL + FEW_ARRIVALS
+    (limit / BYTES_PER_ARRIVAL).max(FEW_ARRIVALS)
 }
 
 impl Excerpt {

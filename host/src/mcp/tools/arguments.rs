@@ -24,7 +24,7 @@ const MOST_CHARACTERS: u32 = 1000;
 const MOST_GRACE_MS: u32 = 60_000;
 /// Longest pattern, in bytes, and most memory for what it compiles to.
 const MOST_PATTERN_BYTES: usize = 1024;
-const MOST_PATTERN_MEMORY: usize = 1 << 20;
+const MOST_PATTERN_MEMORY: usize = 1 << 18;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -47,6 +47,19 @@ impl Server {
         tools
     }
 
+    /// Does something that may take long, until the client cancels the call or is gone.
+    async fn attended<T>(
+        &self,
+        context: &RequestContext<RoleServer>,
+        work: impl Future<Output = Result<T, CallToolResult>>,
+    ) -> Result<T, CallToolResult> {
+        tokio::select! {
+            done = work => done,
+            () = context.ct.cancelled() => Err(error("cancelled".to_owned())),
+            () = self.gone.cancelled() => Err(error(ENDING.to_owned())),
+        }
+    }
+
     /// The job of this id, or what is said where there is none.
     async fn job(&self, job_id: &str) -> Result<Arc<Job>, CallToolResult> {
         const MOST_SHOWN_BYTES: usize = 64;

@@ -193,8 +193,7 @@ pub(super) fn queued_behind(job: &Job, service: &Service) -> Option<usize> {
 }
 
 impl JobOutput {
-    pub(super) fn of(job: &Job, reading: &Reading) -> Self {
-        let status = job.status();
+    pub(super) fn of(reading: &Reading) -> Self {
         let excerpts =
             || [&reading.stdout, &reading.stderr].into_iter().chain(reading.merged.iter().map(|(_, entry)| &entry.excerpt));
         let merged = reading.merged.iter().map(|(time, entry)| Piece {
@@ -211,8 +210,8 @@ impl JobOutput {
             total_bytes: reading.total,
             truncated: reading.is_cut,
             lossy: excerpts().any(is_lossy),
-            status: status.state.name().to_owned(),
-            exit_code: status.exit_code,
+            status: reading.status.state.name().to_owned(),
+            exit_code: reading.status.exit_code,
         }
     }
 }

@@ -12,7 +12,7 @@ use rmcp::{
 use serde_json::json;
 
 use super::{
-    ENDING, answer,
+    answer,
     arguments::{self, ExecuteArguments, InteractArguments, KillArguments, Press, StdinArgument},
     client, denied, error, ok,
     results::{ExecuteResult, KillResult, WaitResult, queued_behind},
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     jobs::{Beginning, Order, State, Stdin, Streams, Until, output::View},
     mcp::server::Server,
-    policy::VerdictKind,
+    policy::{VerdictKind, types::Client},
     service::{Command, Input, InputRefused, Refused, Started, Terms, Then},
 };
 
@@ -41,7 +41,7 @@ impl Server {
         Parameters(asked): Parameters<ExecuteArguments>,
         context: RequestContext<RoleServer>,
     ) -> CallToolResult {
-        answer(self.execute(asked, &context).await)
+        answer(self.attended(&context, self.execute(asked, client(&context))).await)
     }
 
     /// Writes to a job's standard input, if the policies allow it, or presses a key, and answers with what the job printed since, once
@@ -55,7 +55,7 @@ impl Server {
         Parameters(asked): Parameters<InteractArguments>,
         context: RequestContext<RoleServer>,
     ) -> CallToolResult {
-        answer(self.interact(asked, &context).await)
+        answer(self.attended(&context, self.interact(asked, client(&context))).await)
     }
 
     /// Stops a job and everything it started: asks it to end, and after a grace period ends it.
@@ -63,59 +63,32 @@ impl Server {
         output_schema = schema_for_output::<KillResult>(),
         annotations(title = "Kill a job", read_only_hint = false, destructive_hint = true, idempotent_hint = true, open_world_hint = false)
     )]
-    async fn kill_job(&self, Parameters(asked): Parameters<KillArguments>) -> CallToolResult {
-        let stop = match arguments::stop(&asked) {
-            Ok(stop) => stop,
-            Err(wrong) => return wrong,
-        };
-        let job = match self.job(&asked.job_id).await {
-            Ok(job) => job,
-            Err(mut unknown) => {
-                unknown.structured_content = Some(json!(KillResult { status: "not_found".to_owned() }));
-                return unknown;
-            }
-        };
-        if job.is_final() {
-            return ok(&KillResult { status: "already_terminated".to_owned() });
-        }
-        tokio::select! {
-            status = self.service.stop(&job, stop) => {
-                let status = if status.state == State::Killed { "killed" } else { "already_terminated" };
-                ok(&KillResult { status: status.to_owned() })
-            }
-            () = self.gone.cancelled() => error(ENDING.to_owned()),
-        }
+    async fn kill_job(
+        &self,
+        Parameters(asked): Parameters<KillArguments>,
+        context: RequestContext<RoleServer>,
+    ) -> CallToolResult {
+        answer(self.attended(&context, self.kill(asked)).await)
     }
 }
 
 impl Server {
-    async fn execute(
-        &self,
-        asked: ExecuteArguments,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<CallToolResult, CallToolResult> {
+    async fn execute(&self, asked: ExecuteArguments, client: Client) -> Result<CallToolResult, CallToolResult> {
         let (longest, most) = (arguments::wait(asked.wait_ms)?, arguments::page(asked.max_bytes)?);
         let terms = self.terms(&asked)?;
-        let client = client(context);
-        let work = async {
-            let Started { job, trail } = self.service.run(Command::Text(asked.command), &client, terms).await.map_err(refusal)?;
-            let mut output = None;
-            if !longest.is_zero() {
-                _ = tokio::time::timeout(longest, job.ended()).await;
-                output = Some(self.output(&job, View::Both, Beginning::First, most, asked.tidy).await?);
-            }
-            Ok(ok(&ExecuteResult {
-                job_id: job.id().to_string(),
-                runs: job.shown().to_owned(),
-                rewritten: trail.iter().any(|answer| answer.verdict == VerdictKind::Rewrite),
-                queued_behind: queued_behind(&job, &self.service),
-                output,
-            }))
-        };
-        tokio::select! {
-            done = work => done,
-            () = self.gone.cancelled() => Err(error(ENDING.to_owned())),
+        let Started { job, trail } = self.service.run(Command::Text(asked.command), &client, terms).await.map_err(refusal)?;
+        let mut output = None;
+        if !longest.is_zero() {
+            _ = tokio::time::timeout(longest, job.ended()).await;
+            output = Some(self.output(&job, View::Both, Beginning::First, most, asked.tidy).await?);
         }
+        Ok(ok(&ExecuteResult {
+            job_id: job.id().to_string(),
+            runs: job.shown().to_owned(),
+            rewritten: trail.iter().any(|answer| answer.verdict == VerdictKind::Rewrite),
+            queued_behind: queued_behind(&job, &self.service),
+            output,
+        }))
     }
 
     fn terms(&self, asked: &ExecuteArguments) -> Result<Terms, CallToolResult> {
@@ -140,11 +113,20 @@ impl Server {
         Ok(Terms { timeout, order: Order { streams, outlet: None, group: asked.group.clone() } })
     }
 
-    async fn interact(
-        &self,
-        asked: InteractArguments,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<CallToolResult, CallToolResult> {
+    async fn kill(&self, asked: KillArguments) -> Result<CallToolResult, CallToolResult> {
+        let stop = arguments::stop(&asked)?;
+        let job = self.job(&asked.job_id).await.map_err(|mut unknown| {
+            unknown.structured_content = Some(json!(KillResult { status: "not_found".to_owned() }));
+            unknown
+        })?;
+        if job.is_final() {
+            return Ok(killed("already_terminated"));
+        }
+        let status = self.service.stop(&job, stop).await;
+        Ok(killed(if status.state == State::Killed { "killed" } else { "already_terminated" }))
+    }
+
+    async fn interact(&self, asked: InteractArguments, client: Client) -> Result<CallToolResult, CallToolResult> {
         let most = arguments::page(asked.max_bytes)?;
         let longest = arguments::wait(asked.wait_ms)?;
         let until = arguments::until(asked.until.as_deref(), Until::Silence(ANSWER_SILENCE))?;
@@ -161,11 +143,7 @@ impl Server {
             Some(Press::Close) => then = Then::Close,
             None => {}
         }
-        let client = client(context);
-        let answered = tokio::select! {
-            answered = self.service.write(&job, Input { data, then, until, longest }, &client) => answered,
-            () = self.gone.cancelled() => return Err(error(ENDING.to_owned())),
-        };
+        let answered = self.service.write(&job, Input { data, then, until, longest }, &client).await;
         match answered {
             Ok(answered) => {
                 let output = self.output(&job, View::Both, Beginning::Cursor(answered.from), most, asked.tidy).await?;
@@ -179,6 +157,10 @@ impl Server {
             Err(InputRefused::NotTold(why)) => Err(error(why.to_string())),
         }
     }
+}
+
+fn killed(status: &str) -> CallToolResult {
+    ok(&KillResult { status: status.to_owned() })
 }
 
 fn refusal(refused: Refused) -> CallToolResult {
