@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! lib ─▶ git         options, switches and variables that every call of git gets
+//!     ─▶ order       what calls in one script do to each other
 //!     ─▶ scripts     package managers, where asked
 //!     ─▶ command     variables in front of a command
 //!     ─▶ repository  what git would read: config (its grammar), harmless (what may stand there), files (the host's),
@@ -14,6 +15,7 @@ mod files;
 mod git;
 mod harmless;
 mod index;
+mod order;
 mod repository;
 mod scripts;
 #[cfg(test)]
@@ -24,7 +26,7 @@ use std::collections::BTreeMap;
 use command::{runs, with_variables};
 use files::Files;
 use portcullis_sdk::{CommandPolicy, Edit, Node, Policy, Request, SettingsErrors, Verdict, export};
-use repository::{Reach, Refusal};
+use repository::{Refusal, Visit};
 use scripts::Manager;
 use serde::Deserialize;
 
@@ -106,9 +108,8 @@ impl Harden {
             return Ok(Verdict::rewrite(edits, "hardened", message));
         }
         if !calls.is_empty() {
-            git::order_of_the_script(request, &calls)?;
             calls.iter().try_for_each(|git| git::files_of_the_repository(git))?;
-            repositories(request, &calls, &files())?;
+            repositories(request, order::visits(request, &calls)?, &files())?;
         }
         Ok(Verdict::Abstain)
     }
@@ -158,18 +159,13 @@ fn missing(request: &Request, node: &Node) -> Vec<(String, String)> {
 
 /// Judges the repositories of these directories, and the user's own configuration where jobs could write it. What lies elsewhere is
 /// the user's own and trusted.
-fn repositories(request: &Request, calls: &[&Node], files: &impl Files) -> Result<(), Refusal> {
-    let mut directories = BTreeMap::new();
-    for git in calls {
-        let reach = directories.entry(git.directory.as_str()).or_insert(Reach::Own);
-        *reach = git::reach(git).max(*reach);
-    }
+fn repositories(request: &Request, directories: BTreeMap<&str, Visit>, files: &impl Files) -> Result<(), Refusal> {
     if directories.len() > MOST_DIRECTORIES {
         let message = format!("git is called in more than {MOST_DIRECTORIES} directories; do it in several commands");
         return Err(Refusal { code: "too-many-directories", message });
     }
-    for (directory, reach) in directories {
-        repository::judge(files, directory, reach)?;
+    for (directory, visit) in &directories {
+        repository::judge(files, directory, visit)?;
     }
     let variable = |name: &str| request.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let home = variable("HOME").filter(|home| home.starts_with('/'));
