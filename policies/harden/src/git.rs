@@ -197,7 +197,7 @@ pub fn commits_the_index(args: &[Argument]) -> bool {
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match arg.text() {
-            Some("-m" | "--message") if args.next().is_some_and(is_one_word) => has_message = true,
+            Some("-m" | "--message" | "-qm" | "-sm") if args.next().is_some_and(is_one_word) => has_message = true,
             Some("--no-edit") => has_message = true,
             Some("--allow-empty" | "--amend" | "--no-verify" | "--quiet" | "--signoff" | "-n" | "-q" | "-s") => {}
             _ => return false,

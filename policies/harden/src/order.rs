@@ -95,6 +95,7 @@ pub fn change(git: &Node) -> Change {
         (None, _) if git.args.len() <= git::PREFIX.len() => Change::Nothing,
         (None, _) => Change::Anything,
         (Some("config"), [Some("--get" | "--get-all" | "--list" | "-l" | "get" | "list"), ..]) => Change::Nothing,
+        (Some("config"), [Some(name)]) if !name.starts_with('-') => Change::Nothing,
         (Some("config"), _) => Change::Anything,
         // A new name for the commit that is checked out.
         (Some("switch"), [Some("-c" | "--create"), Some(_)]) | (Some("checkout"), [Some("-b"), Some(_)]) => Change::Nothing,

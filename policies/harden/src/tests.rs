@@ -885,8 +885,8 @@ fn a_script_does_not_change_what_was_judged() {
     waiting.nodes.swap(0, 1);
     assert_eq!(code(&waiting), judged);
     for (kind, words, wanted) in [
-        (portcullis_sdk::NodeKind::Pipeline, ["config", "a.b"], "git-after-git"),
-        (portcullis_sdk::NodeKind::And, ["config", "a.b"], judged),
+        (portcullis_sdk::NodeKind::Pipeline, ["config", "--unset"], "git-after-git"),
+        (portcullis_sdk::NodeKind::And, ["config", "--unset"], judged),
         (portcullis_sdk::NodeKind::ForLoop, ["log", "-1"], judged),
         (portcullis_sdk::NodeKind::ForLoop, ["grep", "x"], judged),
     ] {
