@@ -211,9 +211,10 @@ fn is_noglob(nodes: &[Node]) -> bool {
 /// Whether all that a word can become are numbers: it is `$(seq …)` and nothing else.
 fn are_numbers(word: &Word) -> bool {
     let Word::Dynamic(expansion) = word else { return false };
-    let inner =
-        expansion.source.strip_prefix("$(").and_then(|rest| rest.strip_suffix(')')).and_then(|rest| rest.strip_prefix("seq "));
-    inner.is_some_and(|words| !words.is_empty() && words.bytes().all(|byte| byte.is_ascii_digit() || b" -'".contains(&byte)))
+    let inner = expansion.source.strip_prefix("$(").and_then(|rest| rest.strip_suffix(')'));
+    let Some((program, words)) = inner.and_then(|inner| inner.trim().split_once(' ')) else { return false };
+    (program == "seq" || program.starts_with('/') && program.ends_with("/seq"))
+        && words.bytes().all(|byte| byte.is_ascii_digit() || b" -'".contains(&byte))
 }
 
 /// What may be sent to a command: the innermost rule that says something counts.

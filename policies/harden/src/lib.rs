@@ -94,7 +94,7 @@ impl CommandPolicy for Harden {
 impl Harden {
     /// Rewrites what has not its form. What has it is judged by the files that git would read: last, so that as little time as can be
     /// passes before git reads them.
-    fn judge<F: Files>(&self, request: &Request, files: impl FnOnce() -> F) -> Result<Verdict, Refusal> {
+    fn judge<F: Files>(&self, request: &Request, files: impl Fn() -> F) -> Result<Verdict, Refusal> {
         let mut edits = Vec::new();
         for (node, index) in request.nodes.iter().zip(0..) {
             edits.extend(self.hardened(request, node, index)?);
@@ -110,6 +110,9 @@ impl Harden {
         if !calls.is_empty() {
             calls.iter().try_for_each(|git| git::files_of_the_repository(git))?;
             repositories(request, order::visits(request, &calls)?, &files())?;
+        }
+        if self.0.git {
+            nothing_of_gits(order::written(request), files)?;
         }
         Ok(Verdict::Abstain)
     }
@@ -155,6 +158,23 @@ fn missing(request: &Request, node: &Node) -> Vec<(String, String)> {
     };
     let wanted: Vec<(&str, &str)> = QUIET.iter().filter(|variable| !is_set(variable)).copied().collect();
     with_variables(node, 0, &wanted).map(|edit| edit.assignments).unwrap_or_default()
+}
+
+/// Refuses to write where git has files of its own, under whatever name: programs to run can be named there.
+fn nothing_of_gits<'a, F: Files>(paths: impl Iterator<Item = &'a str>, files: impl FnOnce() -> F) -> Result<(), Refusal> {
+    let mut paths = paths.peekable();
+    if paths.peek().is_none() {
+        return Ok(());
+    }
+    let files = files();
+    match paths.find(|path| repository::is_of_git(&files, path)) {
+        None => Ok(()),
+        Some(path) => {
+            let message =
+                format!("the redirection to {path} leads into a repository's own directory, where programs to run can be named");
+            Err(Refusal { code: "git-directory", message })
+        }
+    }
 }
 
 /// Judges the repositories of these directories, and the user's own configuration where jobs could write it. What lies elsewhere is

@@ -215,6 +215,12 @@ fn is_inside(request: &Request, node: &Node, kinds: &[NodeKind]) -> bool {
     std::iter::successors(above(node), |node| above(node)).any(|node| kinds.contains(&node.kind))
 }
 
+/// The places that a script writes to by itself.
+pub fn written(request: &Request) -> impl Iterator<Item = &str> {
+    let redirects = request.nodes.iter().flat_map(|node| &node.redirects).filter(|redirect| is_write(redirect.mode));
+    redirects.filter_map(|redirect| redirect.place.as_ref()).filter(|place| place.inside_roots).map(|place| place.path.as_str())
+}
+
 fn is_write(mode: RedirectMode) -> bool {
     matches!(mode, RedirectMode::Write | RedirectMode::Append | RedirectMode::ReadWrite | RedirectMode::Clobber)
 }

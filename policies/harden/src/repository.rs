@@ -188,6 +188,14 @@ pub fn judge(files: &impl Files, directory: &str, visit: &Visit) -> Judged {
     judge.inner()
 }
 
+/// Whether a path lies in a directory that git would take for a repository, as far as can be looked at.
+pub fn is_of_git(files: &impl Files, path: &str) -> bool {
+    let is_there = |directory: &str, name: &str| !matches!(files.kind(&join(directory, name)), Ok(Kind::Missing) | Err(_));
+    let has_parts =
+        |directory: &&str| is_there(directory, "HEAD") && (is_there(directory, "objects") || is_there(directory, "commondir"));
+    std::iter::successors(parent(path), |directory| parent(directory)).any(|directory| has_parts(&directory))
+}
+
 /// Judges a configuration file that is the user's own, if it lies where jobs could write it.
 pub fn judge_own(files: &impl Files, path: &str) -> Judged {
     if files.kind(path) == Err(Trouble::NotGranted) {
@@ -440,8 +448,25 @@ impl<F: Files> Judge<'_, F> {
             self.no_links(&common, is_passed)?;
         }
         let settings = self.all_settings(&[join(&common, "config"), join(own, "config.worktree")], place)?;
+        self.listed(own, "reftable", "tables.list")?;
+        self.listed(&common, "reftable", "tables.list")?;
         self.tree(place, &settings)?;
         self.objects(join(&common, "objects"))
+    }
+
+    /// Names in a list of files lead nowhere but into the directory of the list.
+    fn listed(&self, above: &str, directory: &str, name: &str) -> Judged {
+        let list = join(&join(above, directory), name);
+        match self.kind(&list)? {
+            Kind::Missing => return Ok(()),
+            Kind::File(_) => {}
+            _ => return Err(Refusal::unreadable(&list, "is no regular file")),
+        }
+        let bytes = self.files.read(&list, MOST_CONFIG_BYTES).map_err(|trouble| Refusal::of(&list, trouble))?;
+        match bytes.contains(&b'/') {
+            true => Err(Refusal::outside(&list, "names files elsewhere")),
+            false => Ok(()),
+        }
     }
 
     /// Where the repository keeps what its working trees share.
