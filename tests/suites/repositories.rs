@@ -545,6 +545,65 @@ fn calls_may_follow_each_other(#[case] script: &str, #[case] look: &str, #[case]
     assert!(output == wanted || is_stash(&output), "{output}");
 }
 
+/// The files of a repository by any name: the user's own git would run what they say.
+#[rstest]
+#[case("echo x >> .bare/config")]
+#[case("echo x > .bare/hooks/post-commit")]
+#[case("ls > .bare/worktrees/tree/config.worktree")]
+#[case("cd .bare && echo x > config")]
+fn nothing_is_written_into_a_repository(#[case] script: &str) {
+    let scene = scene();
+    let repository = Repository(&scene);
+    repository.done(&["clone", "--quiet", "--bare", ".", ".bare"]);
+    repository.done(&["-C", ".bare", "worktree", "add", "--quiet", "tree", "main"]);
+    let done = scene.portcullis(["run", "-c", script]).expect(126);
+    assert!(done.stderr.contains("\"harden\" [git-directory]"), "{}", done.stderr);
+    scene.portcullis(["run", "-c", "mkdir -p objects && echo x > objects/HEAD"]).expect(0);
+}
+
+/// The index of several packs names packs anywhere, with git alone.
+#[test]
+fn an_index_of_packs_shows_nothing_from_outside() {
+    let scene = scene();
+    let repository = Repository(&scene);
+    let id = hiding(&repository);
+    let outside = scene.base().join("outside").display().to_string();
+    repository.done(&["-C", &outside, "repack", "-adq"]);
+    repository.done(&["-C", &outside, "multi-pack-index", "write"]);
+    let packs = scene.base().join("outside/.git/objects/pack");
+    let index = fs::read(packs.join("multi-pack-index")).unwrap();
+    let index = with_packs_in(&index, "../../../../outside/.git/objects/pack/");
+    fs::write(repository.path(".git/objects/pack/multi-pack-index"), index).unwrap();
+    let args = ["cat-file", "-p", id.trim()];
+    let alone = repository.git("", &args);
+    assert!(String::from_utf8_lossy(&alone.stdout).contains(HIDDEN), "the trick does not work with git alone: {alone:?}");
+    let done = repository.gated("", &args).expect(128);
+    assert!(!done.stdout().contains(HIDDEN));
+}
+
+/// The index of packs with this in front of the name of its only one.
+fn with_packs_in(index: &[u8], directory: &str) -> Vec<u8> {
+    let count = usize::from(index[6]);
+    let number = |at: usize| usize::try_from(u64::from_be_bytes(index[at..at + 8].try_into().unwrap())).unwrap();
+    let chunk = |at: usize| (&index[12 + 12 * at..16 + 12 * at], number(16 + 12 * at));
+    let (mut table, mut body) = (index[..12].to_vec(), Vec::new());
+    let start = 12 + 12 * (count + 1);
+    let place = |body: &Vec<u8>| u64::try_from(start + body.len()).unwrap().to_be_bytes();
+    for at in 0..count {
+        let (name, from) = chunk(at);
+        table.extend([name, place(&body).as_slice()].concat());
+        let content = &index[from..chunk(at + 1).1];
+        if name == b"PNAM" {
+            body.extend([directory.as_bytes(), content].concat());
+            body.resize(body.len().next_multiple_of(4), 0);
+        } else {
+            body.extend(content);
+        }
+    }
+    table.extend([[0; 4].as_slice(), place(&body).as_slice()].concat());
+    [table, body, vec![0; 20]].concat()
+}
+
 /// git would say which commit is checked out there, and with it how to read it.
 #[rstest]
 #[case("git add -A")]
@@ -633,6 +692,7 @@ fn configured_daily(r: &Repository) {
         ["lfs.repositoryformatversion", "0"],
         ["commit.gpgSign", "false"],
         ["color.diff.meta", "yellow bold"],
+        ["http.https://github.com/.extraheader", "AUTHORIZATION: basic eDp4"],
     ] {
         r.done(&["config", setting[0], setting[1]]);
     }

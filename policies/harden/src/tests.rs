@@ -417,7 +417,8 @@ fn settings_that_run_programs_are_not_harmless() {
         "hook.x.command",
         "http.proxy",
         "http.cookiefile",
-        "http.x.extraheader",
+        "http.x.proxy",
+        "http.sslcert",
         "imap.tunnel",
         "include.path",
         "includeif.gitdir:/.path",
@@ -972,6 +973,32 @@ fn what_becomes_part_of_a_repository_is_looked_for() {
         let visit = Visit { look: look.clone(), ..Visit::default() };
         assert_eq!(scene.visit("root", visit).map_or_else(|refusal| refusal.code, |()| "fine"), wanted, "{look:?}");
     }
+}
+
+/// What actions/checkout and its like leave behind.
+#[test]
+fn settings_of_checkouts_are_harmless() {
+    for name in ["http.https://github.com/.extraheader=AUTHORIZATION: basic x", "core.packedrefstimeout=5", "http.postbuffer=1"] {
+        let setting = match name.split_once('=').unwrap() {
+            ("http.https://github.com/.extraheader", value) => Setting {
+                section: "http".to_owned(),
+                subsection: Some("https://github.com/".to_owned()),
+                key: "extraheader".to_owned(),
+                value: Some(value.to_owned()),
+            },
+            _ => setting(name),
+        };
+        assert!(allowed(&setting).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn lists_of_files_lead_nowhere() {
+    let scene = Scene::new();
+    scene.write("root/.git/reftable/tables.list", "0x1-0x1-a.ref\n");
+    assert_eq!(scene.code(), "fine");
+    scene.write("root/.git/reftable/tables.list", "0x1-0x1-a.ref\n../../../outside/x.ref\n");
+    assert_eq!(scene.code(), "repository-outside");
 }
 
 #[test]
