@@ -8,5 +8,6 @@ fn main() {
         Package { name: "portcullis-allowlist", dir: "policies/allowlist" },
         Package { name: "portcullis-harden", dir: "policies/harden" },
         Package { name: "portcullis-redact", dir: "policies/redact" },
+        Package { name: "portcullis-tidy", dir: "policies/tidy" },
     ]);
 }

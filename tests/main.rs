@@ -8,6 +8,8 @@ mod suites {
     mod cli;
     // Commands that must not do what they would, executed for real, and commands that must just work.
     mod corpora;
+    // What a job is told while it runs: input, signals, stops, the size of its terminal.
+    mod control;
     // Configurations that must not start anything, and what is said about them.
     mod config;
     // What outlives the server of its jobs.

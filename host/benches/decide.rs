@@ -61,14 +61,9 @@ fn scripts(criterion: &mut Criterion) {
     criterion.bench_function("script", |bencher| bencher.to_async(&runtime).iter(|| judged(&chain, &config, SCRIPT)));
     let mut group = criterion.benchmark_group("scripts");
     group.sample_size(20);
-    let kinds: [(&str, fn(usize) -> String); 3] = [
-        ("dense", |bytes| DENSE.repeat(bytes / DENSE.len())),
-        ("lines", |bytes| LINE.repeat(bytes / LINE.len())),
-        ("document", document),
-    ];
-    for (kind, script) in kinds {
-        for kib in [4, 8, 16, 32, 64] {
-            let text = script(kib * 1024);
+    let repeated = |line: &str, bytes: usize| line.repeat(bytes / line.len());
+    for bytes in [4, 8, 16, 32, 64].map(|kib| kib * 1024) {
+        for (kind, text) in [("dense", repeated(DENSE, bytes)), ("lines", repeated(LINE, bytes)), ("document", document(bytes))] {
             group.throughput(Throughput::Bytes(text.len() as u64));
             group.bench_with_input(BenchmarkId::new(kind, text.len()), &text, |bencher, text| {
                 bencher.to_async(&runtime).iter(|| judged(&chain, &config, text));

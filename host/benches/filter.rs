@@ -1,7 +1,8 @@
 //! The default output filter alone, without a job: 16 MiB in pieces of 64 KiB, each copied once to be given away.
 //!
 //! - `log lines`: what builds and tests print, no trigger in it.
-//! - `one secret in 20 lines`: every twentieth line holds a token.
+//! - `a secret in 0, 1, 5, 20, 100 % of the lines`: so many hold a token.
+//! - `a trigger in 5 % of the lines`: without a secret behind it.
 //! - `copy`: the same bytes copied to a buffer, for scale.
 
 mod common;
@@ -23,7 +24,11 @@ fn filter(criterion: &mut Criterion) {
     let plain = common::log_lines(BYTES);
     let mut group = criterion.benchmark_group("filter");
     group.throughput(Throughput::Bytes(BYTES as u64)).sample_size(10);
-    for (name, stream) in [("log lines", &plain), ("one secret in 20 lines", &with_secrets(&plain))] {
+    let token = format!("remote: using ghp_{} for the push\n", "A".repeat(36));
+    let shares =
+        [0, 1, 5, 20, 100].map(|percent| (format!("a secret in {percent} % of the lines"), mixed(&plain, &token, percent)));
+    let triggers = ("a trigger in 5 % of the lines".to_owned(), mixed(&plain, "remote: see https://h.invalid/doc/key\n", 5));
+    for (name, stream) in shares.into_iter().chain([triggers]) {
         group.bench_function(name, |bencher| {
             bencher.to_async(&runtime).iter(|| async {
                 let mut filter = approved.stdout_filter();
@@ -45,11 +50,12 @@ fn filter(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn with_secrets(plain: &[u8]) -> Vec<u8> {
-    let token = format!("remote: using ghp_{} for the push\n", "A".repeat(36));
+/// So many of a hundred lines replaced by this one.
+fn mixed(plain: &[u8], line: &str, percent: usize) -> Vec<u8> {
     let lines = plain.split_inclusive(|byte| *byte == b'\n').enumerate();
+    let is_replaced = |index: usize| index * percent / 100 != (index + 1) * percent / 100;
     let mut mixed: Vec<u8> =
-        lines.flat_map(|(index, line)| if index % 20 == 0 { token.as_bytes() } else { line }).copied().collect();
+        lines.flat_map(|(index, plain)| if is_replaced(index) { line.as_bytes() } else { plain }).copied().collect();
     mixed.truncate(BYTES);
     mixed
 }

@@ -11,12 +11,13 @@ use std::{
     io::Read,
     path::Path,
     process::{Command as Process, ExitCode, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use criterion::Criterion;
 use portcullis::{
-    jobs::{Order, State, Stdin},
+    jobs::{Order, State, Stdin, Streams},
     policy::types::Client,
     service::{Command, Service, Terms},
 };
@@ -45,9 +46,9 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn run(service: &Service, command: &str) {
+async fn run(service: &Arc<Service>, command: &str) {
     let client = Client { name: "bench".to_owned(), version: String::new() };
-    let terms = Terms { timeout: None, order: Order { stdin: Stdin::Null, outlet: None, group: None } };
+    let terms = Terms { timeout: None, order: Order { streams: Streams::Pipes(Stdin::Null), outlet: None, group: None } };
     let Ok(started) = service.run(Command::Text(command.to_owned()), &client, terms).await else { panic!("it was refused") };
     assert_eq!(started.job.ended().await.state, State::Completed);
 }

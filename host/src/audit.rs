@@ -3,6 +3,7 @@
 //! All texts that reach it were filtered by the output policies. If a line can not be written, what it records does not happen.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
@@ -125,6 +126,7 @@ struct EndLine<'a> {
     ended: Option<String>,
     stdout_bytes: u64,
     stderr_bytes: u64,
+    redacted: BTreeMap<String, u64>,
 }
 
 impl<'a> AnswerLine<'a> {
@@ -185,6 +187,7 @@ impl Audit {
             ended: status.ended.map(stamp),
             stdout_bytes: bytes(StreamName::Stdout),
             stderr_bytes: bytes(StreamName::Stderr),
+            redacted: job.findings().counts(),
         })
     }
 

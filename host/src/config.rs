@@ -31,7 +31,8 @@ use std::time::Duration;
 
 use mistakes::Report;
 pub use mistakes::{Mistake, Mistakes};
-pub use raw::DefaultVerdict;
+pub use raw::{Apply, DefaultVerdict, OnFault};
+use serde::{Deserialize, Serialize};
 use source::Source;
 pub use surroundings::{Builtin, Surroundings};
 
@@ -94,6 +95,21 @@ pub struct Jobs {
     pub keep_finished: usize,
     /// How long a finished job is remembered, 1 s to 7 days.
     pub keep_for: Duration,
+    /// What each process of a job may use up.
+    pub limits: JobLimits,
+}
+
+/// What each process of a job may use up; where nothing is said, or more than the server itself may, it is as for the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobLimits {
+    /// Open files, 1 to 1 048 576.
+    pub open_files: Option<u64>,
+    /// Address space in bytes, 1 MiB to 1 TiB.
+    pub memory_bytes: Option<u64>,
+    /// Seconds on a processor, 1 s to 7 days.
+    pub cpu_s: Option<u64>,
+    /// Bytes of a file that is written, 1 MiB to 1 TiB.
+    pub file_bytes: Option<u64>,
 }
 
 /// What outlives the server of its jobs.
@@ -131,6 +147,10 @@ pub struct PolicyEntry {
     pub component: ComponentSource,
     /// Whether it may change commands; else a rewrite is a denial.
     pub may_rewrite: bool,
+    /// What its output filter is applied to.
+    pub apply: Apply,
+    /// What a fault of its output filter does to the job.
+    pub on_fault: OnFault,
     /// Powers beyond those every policy has.
     pub grants: Grants,
     /// Always an object. Without a `settings` key: the defaults of a built-in policy, else `{}`.
@@ -254,6 +274,7 @@ impl fmt::Debug for Jobs {
             output_total_bytes,
             keep_finished,
             keep_for,
+            limits,
         } = self;
         let names: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("Jobs")
@@ -271,6 +292,7 @@ impl fmt::Debug for Jobs {
             .field("output_total_bytes", output_total_bytes)
             .field("keep_finished", keep_finished)
             .field("keep_for", keep_for)
+            .field("limits", limits)
             .finish()
     }
 }
@@ -281,6 +303,8 @@ impl fmt::Debug for PolicyEntry {
             .field("name", &self.name)
             .field("component", &self.component)
             .field("may_rewrite", &self.may_rewrite)
+            .field("apply", &self.apply)
+            .field("on_fault", &self.on_fault)
             .field("grants", &self.grants)
             .finish_non_exhaustive()
     }

@@ -10,11 +10,13 @@ use crate::{
     audit::{Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
     jobs::{
-        History, Job, JobId, Keeper, Met, Order, Record, Registry, Status, THIS_PROGRAM, Until, WriteError,
-        output::{Cursor, View},
+        ControlError, History, Job, JobId, Keeper, Met, Order, Reading, Record, Registry, Signal, Status, Stop, THIS_PROGRAM,
+        Until, WriteError,
+        output::{Cursor, Part, View},
     },
     policy::{
-        Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, Judgement, MOST_INPUT_BYTES, Request, types::Client,
+        Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, Judgement, MOST_INPUT_BYTES, Request, StreamKind,
+        types::Client,
     },
     script::{Directory, Refusal, Script, Site, check_text, source_of, tree_of_words},
 };
@@ -52,6 +54,8 @@ pub enum InputRefused {
     Asks(Denial),
     /// Approved, but the job did not take it.
     NotWritten(WriteError),
+    /// The job could not be sent a signal.
+    NotTold(ControlError),
 }
 
 /// What to write to a job, and how long to wait for its answer.
@@ -59,12 +63,23 @@ pub enum InputRefused {
 pub struct Input {
     /// The bytes; may be none.
     pub data: Vec<u8>,
-    /// Whether the job's input ends here.
-    pub close: bool,
+    /// What is done behind them.
+    pub then: Then,
     /// What shows that the answer is complete.
     pub until: Until,
     /// The longest wait for that.
     pub longest: Duration,
+}
+
+/// What is done after input was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing.
+    Nothing,
+    /// The job's input ends.
+    Close,
+    /// The job gets a signal.
+    Signal(Signal),
 }
 
 /// Where a job's answer to input stands in its output.
@@ -231,17 +246,32 @@ impl Service {
         if !input.data.is_empty() {
             self.write_judged(job, input.data, &bounded(client)).await?;
         }
-        if input.close {
-            job.close_input().map_err(InputRefused::NotWritten)?;
+        match input.then {
+            Then::Nothing => {}
+            Then::Close => job.close_input().map_err(InputRefused::NotWritten)?,
+            Then::Signal(signal) => job.signal(signal).map_err(InputRefused::NotTold)?,
         }
         drop(turn);
         let met = job.wait(&input.until, from, View::Both, input.longest).await.unwrap_or(Met::TimeUp);
         Ok(Answered { from, met })
     }
 
+    /// Passes what was read of a job through the policies that apply to reads.
+    pub async fn tidy(&self, job: &Job, mut reading: Reading) -> Reading {
+        let chain = self.chain().await;
+        for (excerpt, kind) in [(&mut reading.stdout, StreamKind::Stdout), (&mut reading.stderr, StreamKind::Stderr)] {
+            for part in &mut excerpt.parts {
+                if let Part::Bytes(bytes) = part {
+                    *bytes = chain.tidy(job.contract(), kind, bytes).await;
+                }
+            }
+        }
+        reading
+    }
+
     /// Stops a job and waits until it is final.
-    pub async fn stop(&self, job: &Job) -> Status {
-        job.stop();
+    pub async fn stop(&self, job: &Job, stop: Stop) -> Status {
+        job.stop(stop);
         job.ended().await
     }
 

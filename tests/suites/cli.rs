@@ -338,12 +338,13 @@ fn a_secret_in_a_command_reaches_no_stream_and_no_log(#[case] args: &[&str]) {
 
 const DECISION_KEYS: [&str; 12] =
     ["client", "code", "decision", "event", "job_id", "message", "policies", "policy", "runs", "sent", "subject", "time"];
-const END_KEYS: [&str; 12] = [
+const END_KEYS: [&str; 13] = [
     "command",
     "ended",
     "event",
     "exit_code",
     "job_id",
+    "redacted",
     "signal",
     "started",
     "state",

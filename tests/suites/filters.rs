@@ -6,12 +6,23 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::guests::{chain, guest, limits, load, request};
-use portcullis::config::{ComponentSource, PolicyEntry};
+use crate::support::scene::{OPEN, Scene};
+use portcullis::{
+    config::{Apply, ComponentSource, PolicyEntry},
+    policy::{Chain, StreamKind},
+};
 
 /// Rows of the corpus: a rule's name and a sample, with repetitions written as `{x*34}`.
 fn samples() -> Vec<(String, String)> {
     let rows = include_str!("../corpora/secrets.tsv").lines().skip(1);
     rows.filter_map(|row| row.split_once('\t')).map(|(rule, sample)| (rule.to_owned(), expanded(sample))).collect()
+}
+
+/// Rows of our own corpus, without the signs that mark what must go.
+fn families() -> Vec<(String, String)> {
+    let rows = include_str!("../corpora/families.tsv").lines().skip(1);
+    let text = |marked: &str| expanded(marked).replace(['«', '»'], "").replace("{e}", "\x1b");
+    rows.filter_map(|row| row.split_once('\t')).map(|(kind, marked)| (kind.to_owned(), text(marked))).collect()
 }
 
 fn expanded(sample: &str) -> String {
@@ -20,7 +31,7 @@ fn expanded(sample: &str) -> String {
     while let Some((before, behind)) = rest.split_once('{') {
         text.push_str(before);
         let repeated = behind.split_once('}').and_then(|(inside, after)| {
-            let (piece, count) = inside.split_once('*')?;
+            let (piece, count) = inside.split_once('*').filter(|(piece, _)| !piece.contains('{'))?;
             Some((piece.repeat(count.parse().ok()?), after))
         });
         match repeated {
@@ -81,6 +92,7 @@ async fn filtered(mut filter: OutputFilter, pieces: &[&[u8]]) -> Vec<u8> {
 async fn every_sample_of_the_corpus_is_gone_wherever_the_stream_is_cut() {
     let samples = samples();
     assert_eq!(samples.len(), 45);
+    let samples = samples.into_iter().chain(families().into_iter().step_by(9));
     let approved = redaction().await;
     for (rule, sample) in samples {
         let text = format!("before {sample} behind\n");
@@ -88,6 +100,7 @@ async fn every_sample_of_the_corpus_is_gone_wherever_the_stream_is_cut() {
         let shown = String::from_utf8_lossy(&whole);
         assert!(!shown.contains(&sample), "{rule}: {shown}");
         assert!(shown.contains("[redacted"), "{rule}: {shown}");
+        assert!(filtered(approved.stdout_filter(), &[&whole]).await == whole, "{rule}: filtered text filters to itself");
         for at in 0..=text.len() {
             let (head, tail) = text.as_bytes().split_at(at);
             assert_eq!(filtered(approved.stdout_filter(), &[head, tail]).await, whole, "{rule} cut at {at}");
@@ -97,7 +110,7 @@ async fn every_sample_of_the_corpus_is_gone_wherever_the_stream_is_cut() {
 
 /// Streams of ordinary lines, samples, parts of samples and long lines.
 fn streams() -> impl Strategy<Value = Vec<u8>> {
-    let samples: Vec<Vec<u8>> = samples().into_iter().map(|(_, sample)| sample.into_bytes()).collect();
+    let samples: Vec<Vec<u8>> = samples().into_iter().chain(families()).map(|(_, sample)| sample.into_bytes()).collect();
     let part = prop_oneof![
         4 => prop::sample::select(samples.clone()),
         2 => (prop::sample::select(samples), 0.0..1.0).prop_map(|(sample, share)| sample[..(sample.len() as f64 * share) as usize].to_vec()),
@@ -125,6 +138,43 @@ fn however_a_stream_is_cut_the_filtered_bytes_are_the_same() {
             rest = next;
         }
         prop_assert_eq!(&runtime.block_on(filtered(approved.stdout_filter(), &pieces)), &whole);
+        prop_assert_eq!(&runtime.block_on(paced(approved.stdout_filter(), &pieces)), &whole);
+    });
+}
+
+/// Like [`filtered`], with a pause after every piece, whether the filter wants to know of it or not.
+async fn paced(mut filter: OutputFilter, pieces: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for piece in pieces {
+        out.extend_from_slice(filter.push(piece.to_vec().into()).await.bytes());
+        out.extend_from_slice(filter.silence().await.bytes());
+    }
+    out.extend_from_slice(filter.end().await.bytes());
+    out
+}
+
+/// Triggers of letters that the streams are made of, so that they stand everywhere, overlap, and begin where others end.
+#[rstest]
+#[case::short(json!(["aab", "bba", "abab"]))]
+#[case::nested(json!(["aaaaaaaaab", "aab", "baaaa", "cc cc"]))]
+#[case::many((b'a'..=b'e').flat_map(|a| (b'a'..=b'e').map(move |b| String::from_utf8(vec![a, b, a]).unwrap())).collect::<Vec<_>>().into())]
+fn wherever_triggers_stand_and_streams_are_cut_the_filtered_bytes_are_the_same(#[case] triggers: Value) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let settings = json!({"command": "allow", "output": "show", "triggers": triggers});
+    let approved = runtime.block_on(async { approved_by(&chain(settings).await).await });
+    let config = ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(stream in "[abc\n ]{0,400}", cuts in prop::collection::vec(1..9usize, 1..20))| {
+        let _inside = runtime.enter();
+        let whole = runtime.block_on(filtered(approved.stdout_filter(), &[stream.as_bytes()]));
+        let (mut pieces, mut rest) = (Vec::new(), stream.as_bytes());
+        for cut in cuts.iter().cycle() {
+            if rest.is_empty() { break }
+            let (piece, next) = rest.split_at((*cut).min(rest.len()));
+            pieces.push(piece);
+            rest = next;
+        }
+        prop_assert_eq!(&runtime.block_on(filtered(approved.stdout_filter(), &pieces)), &whole);
+        prop_assert_eq!(&runtime.block_on(paced(approved.stdout_filter(), &pieces)), &whole);
     });
 }
 
@@ -132,7 +182,7 @@ fn however_a_stream_is_cut_the_filtered_bytes_are_the_same() {
 async fn a_partial_line_shows_at_once_but_for_what_may_become_a_trigger() {
     let mut filter = redaction().await.stdout_filter();
     assert_eq!(filter.push(b"continue? [y/n] AKI".to_vec().into()).await.bytes(), &b"continue? [y/n] "[..]);
-    assert_eq!(filter.push(b"X".to_vec().into()).await.bytes(), &b"AKIX"[..]);
+    assert_eq!(filter.push(b",".to_vec().into()).await.bytes(), &b"AKI,"[..]);
     assert_eq!(filter.push(b" AKIA".to_vec().into()).await.bytes(), &b" "[..]);
     assert_eq!(filter.push(b"IOSFODNN7EXAMPLE and".to_vec().into()).await.bytes(), &b""[..]);
     let rest = String::from_utf8(filter.push(b" more\n".to_vec().into()).await.bytes().to_vec()).unwrap();
@@ -147,13 +197,24 @@ async fn a_partial_line_shows_at_once_but_for_what_may_become_a_trigger() {
 #[case::log("flood-log", "logged more than 16384 bytes")]
 #[case::flood("flood", "would put 4194304 bytes in the place of a piece")]
 #[case::hold("bad-hold", "would hold 8 bytes where at most 7 can be held")]
+#[case::small_floods("flood-pieces", "at most 64 times as many are allowed")]
+#[case::findings("flood-findings", "name 65 findings of one piece; at most 64 are allowed")]
+#[case::nonsense("count-nonsense", "count something by a name that is not 1 to 64 of a-z, 0-9 and -")]
 #[case::stop("stop", "output stopped by policy \"guest\": misbehaving")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_that_fails_withholds_behind_a_marker(#[case] deed: &str, #[case] marker: &str) {
-    let out = filtered(misfilter(json!({"output": deed})).await, &[b"line 1\n", b"line 2\n", b"line 3\n"]).await;
+    let mut filter = misfilter(json!({"output": deed})).await;
+    assert!(!filter.must_stop());
+    let mut out = Vec::new();
+    for line in [b"line 1\n", b"line 2\n", b"line 3\n"] {
+        out.extend_from_slice(filter.push(line.to_vec().into()).await.bytes());
+    }
+    out.extend_from_slice(filter.end().await.bytes());
     let out = String::from_utf8(out).unwrap();
-    assert!(out.contains(marker) && out.starts_with("\n[portcullis: "), "{out}");
+    let before = out.split("\n[portcullis: ").next().unwrap();
+    assert!(out.contains(marker) && before.trim_start_matches('x').is_empty(), "{out}");
     assert!(!out.contains("line"), "{out}");
+    assert!(!filter.must_stop(), "the entry does not say so");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,7 +235,7 @@ async fn held_bytes_come_again_in_front_of_the_next_piece() {
 
 /// A guest that shows how it was called: `<before|bytes|boundary>`.
 #[rstest]
-#[case::lines(json!([]), &["a\nb", "c\nd"], r"<|a\n|Boundary::Line><|b|Boundary::Silence><b|c\n|Boundary::Line><|d|Boundary::Silence>")]
+#[case::lines(json!([]), &["a\nb", "c\nd"], r"<|a\n|Boundary::Line><|b|Boundary::Silence><b|c\n|Boundary::Line><|d|Boundary::Silence><d||Boundary::End>")]
 #[case::from_the_trigger_on(json!(["TRIG"]), &["no\nx TR", "IG y\nno", "\n"], r"no
 x <x |TRIG y\n|Boundary::Line>no
 ")]
@@ -216,4 +277,169 @@ async fn texts_for_clients_and_logs_pass_the_filters() {
     let judgement = chain.decide(request(&format!("echo {secret}"))).await;
     assert!(!judgement.shown.contains(&secret), "{}", judgement.shown);
     assert_eq!(chain.scrub("a\u{202e}b\x1b[2K").await, "a\\u{202e}b\\u{1b}[2K");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_filters_take_out_is_counted_per_job() {
+    let approved = redaction().await;
+    let token = format!("ghp_{}", "x7".repeat(18));
+    let mut stdout = approved.stdout_filter();
+    stdout.push(format!("{token} PASSWORD: ").into_bytes().into()).await;
+    assert!(approved.findings().counts().is_empty(), "the line goes on");
+    stdout.push(b"hunter22x\n".to_vec().into()).await;
+    filtered(approved.stderr_filter(), &[format!("{token}\nnothing\n").as_bytes()]).await;
+    let counts: Vec<_> = approved.findings().counts().into_iter().collect();
+    assert_eq!(counts, [("assignment".to_owned(), 1), ("github-token".to_owned(), 2)]);
+
+    let counting = guest(json!({"command": "allow", "output": "count"}));
+    let approved = approved_by(&load(&[counting], &limits()).await.unwrap()).await;
+    filtered(approved.stdout_filter(), &[b"one\ntwo\n"]).await;
+    assert_eq!(approved.findings().counts()["thing"], 2 * 3, "two lines, and the end");
+}
+
+async fn approved_by(chain: &Chain) -> Box<Approved> {
+    let Decision::Approved(approved) = chain.decide(request("true")).await.decision else { panic!("not approved") };
+    approved
+}
+
+fn tidy(settings: Value) -> PolicyEntry {
+    PolicyEntry {
+        name: "tidy".to_owned(),
+        component: ComponentSource::Builtin("tidy".to_owned()),
+        may_rewrite: false,
+        apply: Apply::Reads,
+        ..guest(settings)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_are_tidied_and_redacted_once_more() {
+    let open = PolicyEntry { name: "allow".to_owned(), ..guest(json!({"command": "allow", "triggers": ["never in any test"]})) };
+    let chain = load(&[open, tidy(json!({})), redact()], &limits()).await.unwrap();
+    let approved = approved_by(&chain).await;
+    let hidden = format!("gh\x1b[0mp_{} 10%\rdone\x1b[K\n", "x7".repeat(18));
+    let parted = format!("ghp\x1b[0m_{}\n", "x7".repeat(18));
+    let kept = filtered(approved.stdout_filter(), &[hidden.as_bytes(), parted.as_bytes(), &b"same\n".repeat(9)]).await;
+    assert!(kept.starts_with(hidden.as_bytes()), "the stream itself is not tidied");
+    let tidied = chain.tidy(Some(approved.job()), StreamKind::Stdout, &kept).await;
+    let tidied = String::from_utf8(tidied).unwrap();
+    assert_eq!(tidied, "done\n[redacted: github-token]\nsame\nsame\n[… 7 more lines like this]\n");
+    assert!(approved.findings().counts().is_empty(), "what is read is no output of the job's");
+    assert_eq!(chain.scrub("\x1b[0m").await, "\\u{1b}[0m", "texts are not what is read");
+    let many = b"a line\nanother\n".repeat(20_000);
+    assert_eq!(chain.tidy(Some(approved.job()), StreamKind::Stderr, &many).await, many);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_in_tidying_withholds_what_is_read_and_no_more() {
+    let faulty = PolicyEntry { name: "faulty".to_owned(), apply: Apply::Reads, ..guest(json!({"output": "trap"})) };
+    let open = guest(json!({"command": "allow", "triggers": ["never in any test"]}));
+    let chain = load(&[open, faulty], &limits()).await.unwrap();
+    let approved = approved_by(&chain).await;
+    let tidied = chain.tidy(Some(approved.job()), StreamKind::Stdout, b"some\nlines\n").await;
+    let tidied = String::from_utf8(tidied).unwrap();
+    assert!(
+        tidied.starts_with("\n[portcullis: output withheld: policy \"faulty\" trapped") && !tidied.contains("lines"),
+        "{tidied}"
+    );
+    let mut stream = approved.stdout_filter();
+    assert_eq!(stream.push(b"on\n".to_vec().into()).await.bytes(), &b"on\n"[..]);
+    assert!(!stream.must_stop());
+}
+
+/// Whether these bytes are in any file below a directory.
+fn holds(directory: &std::path::Path, bytes: &[u8]) -> bool {
+    std::fs::read_dir(directory).unwrap().flatten().any(|entry| {
+        let path = entry.path();
+        if path.is_dir() {
+            holds(&path, bytes)
+        } else {
+            std::fs::read(path).unwrap().windows(bytes.len()).any(|part| part == bytes)
+        }
+    })
+}
+
+const GRANTED: &str = r#"
+    [decision]
+    default = "allow"
+    [[policies]]
+    name = "redact"
+    component = "builtin:redact"
+    grants = { env = ["DEPLOY_TOKEN", "NOT_SET"] }
+"#;
+
+#[test]
+fn the_value_of_a_granted_variable_is_redacted_and_nowhere_on_disk() {
+    let scene = Scene::configured(GRANTED);
+    let value = "correct-horse-battery";
+    let cache = scene.base().join("own-cache");
+    let run = |value: &str| {
+        let mut command = scene.command(["run", "--", "echo", "it is", value, "Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5"]);
+        crate::support::scene::Running::start(command.env("DEPLOY_TOKEN", value).env("XDG_CACHE_HOME", &cache)).done().expect(0)
+    };
+    for _ in 0..2 {
+        let done = run(value);
+        assert_eq!(done.stdout(), "it is [redacted: env-deploy-token] [redacted: env-deploy-token]\n");
+        assert!(!done.stderr.contains(value), "{}", done.stderr);
+        assert!(done.stderr.contains("NOT_SET") && done.stderr.contains("not set"), "{}", done.stderr);
+    }
+    // Another value is found by what is kept of the policy all the same.
+    assert_eq!(run("another value of it").stdout(), "it is [redacted: env-deploy-token] Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5\n");
+    assert!(std::fs::read_dir(cache.join("portcullis")).unwrap().count() > 0);
+    assert!(!holds(&scene.base().join("own-cache"), value.as_bytes()));
+    assert!(!holds(&scene.base().join("state"), value.as_bytes()));
+    let ends: Vec<_> = scene.audit().into_iter().filter(|line| line["event"] == "job_end").collect();
+    assert_eq!(ends[0]["redacted"], json!({"env-deploy-token": 2}));
+}
+
+#[rstest]
+#[case::too_short("short77", "fewer than 8 bytes")]
+#[case::too_long(&"x".repeat(2049), "more than 2048 bytes")]
+fn a_variable_that_can_not_be_redacted_stops_the_start(#[case] value: &str, #[case] message: &str) {
+    let scene = Scene::configured(GRANTED);
+    for _ in 0..2 {
+        let mut command = scene.command(["run", "--", "true"]);
+        let done = crate::support::scene::Running::start(command.env("DEPLOY_TOKEN", value)).done().expect(3);
+        assert!(done.stderr.contains("DEPLOY_TOKEN") && done.stderr.contains(message), "{}", done.stderr);
+        assert!(!done.stderr.contains(value), "{}", done.stderr);
+    }
+}
+
+#[test]
+fn a_variable_that_is_not_text_stops_the_start() {
+    use std::os::unix::ffi::OsStrExt;
+    let scene = Scene::configured(GRANTED);
+    let mut command = scene.command(["run", "--", "true"]);
+    let value = std::ffi::OsStr::from_bytes(b"\xff\xfe secret");
+    let done = crate::support::scene::Running::start(command.env("DEPLOY_TOKEN", value)).done().expect(3);
+    assert!(done.stderr.contains("DEPLOY_TOKEN") && done.stderr.contains("not UTF-8"), "{}", done.stderr);
+}
+
+#[rstest]
+#[case::is_stopped("stop-job", "killed")]
+#[case::runs_on("withhold", "completed")]
+fn what_a_fault_does_to_the_job_is_configured(#[case] on_fault: &str, #[case] state: &str) {
+    let scene = Scene::new();
+    let guest = scene.outside("misbehaving.wasm", portcullis_guests::MISBEHAVING);
+    scene.configure(&format!(
+        "{OPEN}
+        [[policies]]
+        name = \"guest\"
+        component = {guest:?}
+        on_fault = {on_fault:?}
+        settings = {{ output = \"trap\", triggers = [\"trapped\"] }}"
+    ));
+    let script = "echo before; echo trapped; sleep 2";
+    let done = scene.portcullis(["run", "-c", script]);
+    assert_eq!(scene.audit().last().unwrap()["state"], state, "{}", done.stderr);
+    assert!(done.stdout().starts_with("before\n\n[portcullis: output withheld: policy \"guest\" trapped"), "{}", done.stdout());
+}
+
+#[test]
+fn what_applies_to_reads_must_filter() {
+    let scene = Scene::configured(&format!(
+        "{OPEN}\n[[policies]]\nname = \"allowlist\"\ncomponent = \"builtin:allowlist\"\napply = \"reads\""
+    ));
+    let done = scene.portcullis(["config", "check"]).expect(3);
+    assert!(done.stderr.contains("has no output hook"), "{}", done.stderr);
 }

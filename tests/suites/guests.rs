@@ -4,7 +4,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use portcullis::{
-    config::{ComponentSource, DefaultVerdict, Grants, Limits, PolicyEntry},
+    config::{Apply, ComponentSource, DefaultVerdict, Grants, Limits, OnFault, PolicyEntry},
     policy::{Chain, ChainError, Decision, Engine, Fault, InputDecision, Judgement, LoadError, Request, types},
     script::{Script, Site, tree_of_words},
 };
@@ -17,6 +17,8 @@ pub fn guest(settings: Value) -> PolicyEntry {
         name: "guest".to_owned(),
         component: ComponentSource::File(written("misbehaving", portcullis_guests::MISBEHAVING)),
         may_rewrite: true,
+        apply: Apply::Stream,
+        on_fault: OnFault::Withhold,
         grants: Grants::default(),
         settings,
     }

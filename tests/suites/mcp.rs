@@ -171,7 +171,12 @@ async fn a_command_of_two_megabytes(#[case] era: Era) {
 #[case::no_silence("wait_for_job", json!({ "job_id": "x", "silence_ms": 0 }))]
 #[case::no_time("execute_command", json!({ "command": "true", "timeout_s": 0 }))]
 #[case::more_time_than_there_is("execute_command", json!({ "command": "true", "timeout_s": 3601 }))]
-#[case::no_input("interact_with_job", json!({ "job_id": "x" }))]
+#[case::text_of_wrong_type("interact_with_job", json!({ "job_id": "x", "input": 7 }))]
+#[case::unknown_key("interact_with_job", json!({ "job_id": "x", "key": "ctrl-alt-delete" }))]
+#[case::terminal_and_no_input("execute_command", json!({ "command": "true", "stdin": "closed", "terminal": { "rows": 24, "cols": 80 } }))]
+#[case::terminal_without_lines("execute_command", json!({ "command": "true", "terminal": { "rows": 0, "cols": 80 } }))]
+#[case::unknown_signal("kill_job", json!({ "job_id": "x", "signal": "STOP" }))]
+#[case::much_grace("kill_job", json!({ "job_id": "x", "grace_ms": 60_001 }))]
 #[tokio::test]
 async fn arguments_that_are_wrong(
     #[case] tool: &str,

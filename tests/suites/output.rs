@@ -8,7 +8,11 @@ use std::{
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{eventually, scene::Scene, wire::Wire};
+use crate::support::{
+    eventually,
+    scene::{OPEN, Scene},
+    wire::Wire,
+};
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
@@ -224,6 +228,34 @@ fn a_job_that_closes_its_output_runs_on() {
     assert_eq!(wire.output(&job)["stdout"], "last\n");
 }
 
+#[test]
+fn output_can_be_had_tidy() {
+    let scene =
+        Scene::configured(&format!("{}[[policies]]\nname = \"tidy\"\ncomponent = \"builtin:tidy\"\napply = \"reads\"\n", OPEN));
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("printf \"\\033[1mbold\\033[0m\\n10%%\\r20%%\\r100%%\\n\"; yes same | head -n 500");
+    wire.ended(&job);
+    let kept = wire.output(&job);
+    let tidy = wire.tell("get_job_output", json!({ "job_id": job, "tidy": true }));
+    assert!(text(&kept["stdout"]).starts_with("\u{1b}[1mbold"), "{kept}");
+    assert!(text(&tidy["stdout"]).starts_with("bold\n100%\nsame\n") && text(&tidy["stdout"]).len() < 100, "{tidy}");
+    assert_eq!(tidy["next_cursor"], kept["next_cursor"]);
+    let refused = wire.refused("get_job_output", json!({ "job_id": job, "tidy": true, "stream": "merged" }));
+    assert!(refused.contains("tidy"), "{refused}");
+}
+
+#[test]
+fn what_was_redacted_is_counted() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute(&format!("printf '%s\\n%s\\n' {0} {0}", crate::support::secret()));
+    let status = wire.ended(&job);
+    let counts = status["redacted"].as_object().unwrap_or_else(|| panic!("{status}"));
+    assert_eq!(counts.values().filter_map(Value::as_u64).sum::<u64>(), 2, "{status}");
+    let end = scene.audit().into_iter().find(|line| line["event"] == "job_end").unwrap();
+    assert_eq!(end["redacted"], status["redacted"]);
+}
+
 // ── limits ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]
@@ -344,4 +376,71 @@ fn input_can_be_closed_from_the_beginning() {
     let mut wire = Wire::open(&scene);
     let done = wire.tell("execute_command", json!({ "command": "cat", "stdin": "closed", "wait_ms": 10_000 }));
     assert_eq!(done["output"]["status"], "completed");
+}
+
+// ── terminals, keys and signals ────────────────────────────────────────────────────────────────────────────────────────────
+
+/// A job at a terminal that says when it is ready.
+fn at_terminal(wire: &mut Wire, script: &str) -> String {
+    let command = format!("sh -c '{script}'");
+    let started = wire.tell("execute_command", json!({ "command": command, "terminal": { "rows": 30, "cols": 100 } }));
+    text(&started["job_id"]).to_owned()
+}
+
+#[test]
+fn row_12_a_program_can_have_a_terminal() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = at_terminal(
+        &mut wire,
+        "stty size; trap \"stty size\" WINCH; echo ready; while read line; do echo got $line; done; echo over",
+    );
+    let begun = wire.tell("wait_for_job", json!({ "job_id": job, "pattern": "^ready" }));
+    assert!(text(&begun["stdout"]).starts_with("30 100\n"), "{begun}");
+    let answer = wire.tell("interact_with_job", json!({ "job_id": job, "input": "hello", "until": "^got hello" }));
+    assert_eq!((&answer["met"], &answer["stderr"]), (&"matched".into(), &"".into()), "{answer}");
+    let resized = json!({ "job_id": job, "resize": { "rows": 40, "cols": 120 }, "input": "again", "until": "^got again" });
+    assert!(text(&wire.tell("interact_with_job", resized)["stdout"]).contains("40 120"));
+    wire.tell("interact_with_job", json!({ "job_id": job, "key": "ctrl-d", "until": "^over" }));
+    assert_eq!(wire.ended(&job)["status"], "completed");
+}
+
+#[test]
+fn row_12_control_keys_reach_what_is_in_the_foreground() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = at_terminal(&mut wire, "trap : INT; echo ready; sleep 1000; echo interrupted; sleep 1000");
+    wire.tell("wait_for_job", json!({ "job_id": job, "pattern": "^ready" }));
+    let answer = wire.tell("interact_with_job", json!({ "job_id": job, "key": "ctrl-c", "until": "^interrupted" }));
+    assert_eq!(answer["met"], "matched", "{answer}");
+    assert_eq!(wire.tell("kill_job", json!({ "job_id": job }))["status"], "killed");
+}
+
+#[test]
+fn row_12_without_a_terminal_a_key_is_a_signal_or_the_end() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("trap \"echo interrupted\" INT; echo ready; while read line; do :; done; while :; do sleep 0.1; done");
+    wire.tell("wait_for_job", json!({ "job_id": job, "pattern": "^ready" }));
+    let refused = wire.refused("interact_with_job", json!({ "job_id": job, "key": "up" }));
+    assert!(refused.contains("no terminal"), "{refused}");
+    wire.tell("interact_with_job", json!({ "job_id": job, "key": "ctrl-d", "wait_ms": 0 }));
+    let answer = wire.tell("interact_with_job", json!({ "job_id": job, "key": "ctrl-c", "until": "^interrupted" }));
+    assert_eq!(answer["met"], "matched", "{answer}");
+}
+
+#[test]
+fn a_kill_can_ask_by_another_signal_and_wait_less() {
+    let scene = Scene::open("grace_ms = 60000");
+    let mut wire = Wire::open(&scene);
+    let meek = wire.sh("trap \"exit 7\" USR1; trap : TERM; echo ready; while :; do sleep 0.1; done");
+    let stubborn = wire.sh("trap : TERM; echo ready; while :; do sleep 0.1; done");
+    for job in [&meek, &stubborn] {
+        wire.tell("wait_for_job", json!({ "job_id": job, "pattern": "^ready" }));
+    }
+    assert_eq!(wire.tell("kill_job", json!({ "job_id": meek, "signal": "USR1" }))["status"], "killed");
+    assert_eq!(wire.status(&meek)["exit_code"], 7);
+    let begun = Instant::now();
+    assert_eq!(wire.tell("kill_job", json!({ "job_id": stubborn, "grace_ms": 100 }))["status"], "killed");
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }

@@ -231,6 +231,30 @@ fn a_client_that_reads_nothing_does_not_keep_jobs_alive() {
 }
 
 #[test]
+fn the_protocol_is_spoken_before_the_policies_are_ready_and_nothing_is_let_through() {
+    let scene = Scene::open("");
+    let mut command = scene.command(["serve"]);
+    // Nothing is compiled there yet, which takes seconds.
+    command.env("XDG_CACHE_HOME", scene.base().join("cold"));
+    let mut wire = Wire::over(&scene, command);
+    wire.initialize();
+    let begun = wire.begin("execute_command", json!({ "command": "echo now", "wait_ms": 30_000 }));
+    assert!(wire.request("tools/list", json!({}))["result"]["tools"].is_array());
+    assert!(scene.audit().is_empty() && scene.processes().is_empty());
+    assert_eq!(wire.result(begun)["structuredContent"]["output"]["stdout"], "now\n");
+}
+
+#[test]
+fn policies_that_can_not_be_used_end_the_server() {
+    let scene = Scene::new();
+    let guest = scene.outside("guest.wasm", "no component");
+    scene.configure(&format!("[[policies]]\nname = \"guest\"\ncomponent = {guest:?}\n"));
+    let mut wire = Wire::start(&scene);
+    assert_eq!(wire.exit_within(SOON).code(), Some(3));
+    assert!(wire.stderr().contains("policies[0] (guest): not a WebAssembly component"), "{}", wire.stderr());
+}
+
+#[test]
 fn a_client_that_asks_without_reading_is_made_to_wait() {
     let scene = Scene::open("");
     let mut command = scene.command(["serve"]);

@@ -10,8 +10,8 @@ use std::{
 };
 
 use portcullis::{
-    config::{self, DefaultVerdict},
-    jobs::{Job, Keeper, Order, Registry, Stdin, StreamName, output::Part},
+    config::{self, DefaultVerdict, JobLimits},
+    jobs::{Job, Keeper, Order, Registry, Stdin, StreamName, Streams, output::Part},
     policy::{Approved, Chain, Decision, Engine, Request, types},
     script::{Script, Site},
 };
@@ -92,6 +92,100 @@ fn a_job_leads_its_own_session_and_inherits_nothing() {
     assert_eq!(wire.output(&job)["stdout"], "0\n1\n2\n3\n");
     let job = wire.sh("exec 3</dev/tty");
     assert_eq!(wire.ended(&job)["status"], "failed");
+}
+
+/// What a job may use up, as the system says it: soft and hard limit of each line of its table.
+fn limits_of(table: &str) -> Vec<(String, String, String)> {
+    let line = |line: &str| {
+        let (name, rest) = line.split_at_checked(26)?;
+        let mut fields = rest.split_whitespace().map(str::to_owned);
+        Some((name.trim().to_owned(), fields.next()?, fields.next()?))
+    };
+    table.lines().skip(1).filter_map(line).collect()
+}
+
+#[rstest]
+#[case::nothing_said("", &[])]
+#[case::each(
+    "open_files = 64\nmemory_mib = 512\ncpu_s = 10\nfile_mib = 3",
+    &[
+        ("Max open files", "64", "64"),
+        ("Max address space", "536870912", "536870912"),
+        ("Max cpu time", "10", "11"),
+        ("Max file size", "3145728", "3145728"),
+    ]
+)]
+#[case::more_than_the_server("open_files = 1048576\nfile_mib = 1048576", &[("Max file size", "1099511627776", "1099511627776")])]
+fn a_job_may_use_up_what_is_configured(#[case] limits: &str, #[case] expected: &[(&str, &str, &str)]) {
+    let scene = Scene::open(&format!("[jobs.limits]\n{limits}"));
+    let done = scene.portcullis(["run", "--", "cat", "/proc/self/limits"]).expect(0);
+    let mut own = limits_of(&fs::read_to_string("/proc/self/limits").unwrap());
+    for (name, soft, hard) in expected.iter().chain(&[("Max core file size", "1", "1")]) {
+        let limit = own.iter_mut().find(|(known, ..)| known == name).unwrap();
+        *limit = ((*name).to_owned(), (*soft).to_owned(), (*hard).to_owned());
+    }
+    if limits.contains("open_files = 1048576") {
+        let files = own.iter_mut().find(|(known, ..)| known == "Max open files").unwrap();
+        let most = files.2.parse::<u64>().unwrap().min(1 << 20).to_string();
+        (files.1, files.2) = (most.clone(), most);
+    }
+    assert_eq!(limits_of(&done.stdout()), own);
+}
+
+#[rstest]
+#[case::files("open_files = 20", "ulimit -n 21", "failed", None)]
+#[case::memory("memory_mib = 64", "exec dd if=/dev/zero of=/dev/null bs=200M count=1", "failed", None)]
+#[case::file("file_mib = 1", "exec head -c 3000000 /dev/zero >big", "failed", Some(Signal::XFSZ))]
+#[case::processor("cpu_s = 1", "while :; do :; done", "failed", Some(Signal::XCPU))]
+#[case::processor_ignored("cpu_s = 1", "trap \"\" XCPU; while :; do :; done", "failed", Some(Signal::KILL))]
+fn who_meets_a_limit_is_told_by_the_system(
+    #[case] limit: &str,
+    #[case] script: &str,
+    #[case] state: &str,
+    #[case] by: Option<Signal>,
+) {
+    let scene = Scene::open(&format!("[jobs.limits]\n{limit}"));
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh(script);
+    let status = wire.ended(&job);
+    assert_eq!((&status["status"], &status["signal"]), (&state.into(), &json!(by.map(Signal::as_raw))), "{status}");
+    if by == Some(Signal::XFSZ) {
+        assert_eq!(fs::metadata(scene.root().join("big")).unwrap().len(), 1 << 20);
+    }
+}
+
+/// Where the user may have cgroups each job has its own, below the server's; else it is in the server's. The log says which.
+#[rstest]
+#[case::asked(None)]
+#[case::killed(Some("server"))]
+#[case::without_a_keeper(Some("keeper"))]
+fn a_job_has_a_cgroup_where_there_are_any_and_none_is_left(#[case] dying: Option<&str>) {
+    let scene = Scene::open("grace_ms = 0");
+    let mut wire = Wire::start_with(&scene, &[("PORTCULLIS_LOG", "info")]);
+    wire.initialize();
+    let of = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let unified = |text: &str| text.lines().find_map(|line| line.strip_prefix("0::").map(str::to_owned));
+    let job = wire.sh("cat /proc/self/cgroup; exec sleep 1000");
+    let printed = wire.printed(&job, |stdout| stdout.contains("0::"));
+    let said = eventually("it is logged", || Some(wire.stderr()).filter(|said| said.contains("cgroups of their own")));
+    let folder = said
+        .lines()
+        .find_map(|line| line.split_once("jobs get cgroups of their own folder="))
+        .map(|(_, folder)| PathBuf::from(folder));
+    let Some(folder) = folder else {
+        assert_eq!(unified(&printed), unified(&of("self")));
+        return;
+    };
+    let its = unified(&printed).unwrap();
+    assert!(its.contains(&format!("/portcullis-{}/", wire.pid())), "{its}");
+    assert!(folder.exists());
+    match dying {
+        Some("server") => signal(wire.pid(), Signal::KILL),
+        Some(_) => signal(keeper_of(wire.pid()), Signal::KILL),
+        None => wire.hang_up(),
+    }
+    eventually("its cgroups are removed", || (!folder.exists()).then_some(()));
+    scene.deserted();
 }
 
 #[test]
@@ -272,14 +366,14 @@ fn what_forks_without_end_is_killed() {
 }
 
 /// A folder with programs, a root, and everything that starts what is approved there, without a policy.
-struct Bench {
+pub(super) struct Bench {
     folder: TempDir,
-    chain: Chain,
+    pub(super) chain: Chain,
     registry: Arc<Registry>,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self::with_shell(None).await
     }
 
@@ -305,6 +399,7 @@ impl Bench {
             output_total_bytes: 1 << 30,
             keep_finished: 10,
             keep_for: Duration::from_secs(60),
+            limits: JobLimits::default(),
         };
         let engine = Engine::new(&limits()).unwrap();
         let site = Site { roots: jobs.roots.clone(), path: jobs.path.clone() };
@@ -313,7 +408,7 @@ impl Bench {
         Self { registry: Registry::new(jobs, keeper, None), chain, folder }
     }
 
-    fn at(&self, below: &str) -> PathBuf {
+    pub(super) fn at(&self, below: &str) -> PathBuf {
         self.folder.path().canonicalize().unwrap().join(below)
     }
 
@@ -327,7 +422,7 @@ impl Bench {
         fs::rename(new, self.at("bin").join(name)).unwrap();
     }
 
-    async fn approve(&self, command: &str, cwd: &str) -> Approved {
+    pub(super) async fn approve(&self, command: &str, cwd: &str) -> Approved {
         let site = Site { roots: vec![self.at("root")], path: vec![self.at("bin")] };
         let cwd = site.directory(&self.at(cwd)).unwrap();
         let tree = self.chain.parser().parse(command).await.unwrap();
@@ -345,10 +440,11 @@ impl Bench {
     }
 
     async fn start(&self, approved: Approved) -> Result<Arc<Job>, String> {
-        self.registry
-            .submit(approved, Order { stdin: Stdin::Null, outlet: None, group: None })
-            .await
-            .map_err(|error| error.to_string())
+        self.start_with(approved, Streams::Pipes(Stdin::Null)).await
+    }
+
+    pub(super) async fn start_with(&self, approved: Approved, streams: Streams) -> Result<Arc<Job>, String> {
+        self.registry.submit(approved, Order { streams, outlet: None, group: None }).await.map_err(|error| error.to_string())
     }
 
     /// What an approved command prints.

@@ -7,7 +7,10 @@ mod policy;
 mod run;
 mod serve;
 
-use std::{io::Write, path::PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Parser, Subcommand};
 

@@ -12,7 +12,7 @@ use tokio::{
 use super::{CliError, exit, say, start_error, this_client};
 use crate::{
     config::Config,
-    jobs::{Job, Order, State, Status, Stdin, StreamName},
+    jobs::{Job, Order, State, Status, Stdin, Stop, StreamName, Streams},
     policy::{Answer, Chunk, Denial, VerdictKind},
     script::PROGRAM_NOT_FOUND,
     service::{Command, Refused, Service, Started, Terms},
@@ -51,7 +51,7 @@ impl Run {
         let signals = Signals::catch().map_err(|error| CliError::Failed(format!("could not wait for signals: {error}")))?;
         let command = self.script.map_or(Command::Words(self.words), Command::Text);
         let (outlet, pieces) = mpsc::channel(OUTLET_PIECES);
-        let order = Order { stdin: Stdin::Null, outlet: Some(outlet), group: None };
+        let order = Order { streams: Streams::Pipes(Stdin::Null), outlet: Some(outlet), group: None };
         let terms = Terms { timeout: None, order };
         let code = match service.run(command, &this_client(), terms).await {
             Ok(started) => {
@@ -141,7 +141,7 @@ async fn follow(job: &Job, mut pieces: mpsc::Receiver<(StreamName, Chunk)>, mut 
 }
 
 fn stop(job: &Job, signal: SignalKind) -> Option<SignalKind> {
-    job.stop();
+    job.stop(Stop::default());
     Some(signal)
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::limits::size;
 use super::mistakes::{Fault, Report, Span};
 use super::places;
-use super::raw::{Checked, RawJobs, RawShell, Section};
+use super::raw::{Checked, RawJobLimits, RawJobs, RawShell, Section};
 use super::surroundings::Surroundings;
 use super::variables::variables;
-use super::{Jobs, Origin, seed};
+use super::{JobLimits, Jobs, Origin, seed};
 use crate::script::{ProgramFile, ProgramKind};
 
 /// A week: for longer than that nobody waits for a job or its output.
@@ -25,6 +25,12 @@ pub(super) const OUTPUT_BYTES: Span = Span { unit: "bytes per stream", min: 1 <<
 const OUTPUT_TOTAL_BYTES: Span = Span { unit: "bytes of all jobs", min: 64 << 10, max: 64 << 30, default: 256 << 20, zero: None };
 const KEEP_FINISHED: Span = Span { unit: "jobs", min: 1, max: 10_000, default: 100, zero: None };
 pub(super) const KEEP_FINISHED_S: Span = Span { unit: "seconds", min: 1, max: WEEK_S, default: 3600, zero: None };
+
+const SERVERS: Option<&str> = Some("as for the server itself");
+const OPEN_FILES: Span = Span { unit: "files", min: 0, max: 1 << 20, default: 0, zero: SERVERS };
+const MEMORY_MIB: Span = Span { unit: "MiB", min: 0, max: 1 << 20, default: 0, zero: SERVERS };
+const CPU_S: Span = Span { unit: "seconds", min: 0, max: WEEK_S, default: 0, zero: SERVERS };
+const FILE_MIB: Span = Span { unit: "MiB", min: 0, max: 1 << 20, default: 0, zero: SERVERS };
 
 /// Where programs are looked up if the server has no `PATH` itself.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -53,6 +59,7 @@ pub(super) fn mean(report: &mut Report, section: &Section<RawJobs>, origin: &Ori
     let keep = report.number("jobs.keep_finished", &raw.keep_finished, &KEEP_FINISHED);
     let keep_for = "jobs.keep_finished_s";
     let keep_for = report.number(keep_for, &raw.keep_finished_s, &KEEP_FINISHED_S);
+    let limits = limits(report, &raw.limits);
     Jobs {
         roots,
         cwd,
@@ -68,6 +75,19 @@ pub(super) fn mean(report: &mut Report, section: &Section<RawJobs>, origin: &Ori
         output_total_bytes: size(output_total),
         keep_finished: size(keep),
         keep_for: Duration::from_secs(keep_for.unsigned_abs()),
+        limits,
+    }
+}
+
+fn limits(report: &mut Report, section: &Section<RawJobLimits>) -> JobLimits {
+    let absent = RawJobLimits::default();
+    let raw = report.section("jobs.limits", section).unwrap_or(&absent);
+    let mut limit = |key: &str, leaf, span| Some(report.number(key, leaf, span).unsigned_abs()).filter(|limit| *limit > 0);
+    JobLimits {
+        open_files: limit("jobs.limits.open_files", &raw.open_files, &OPEN_FILES),
+        memory_bytes: limit("jobs.limits.memory_mib", &raw.memory_mib, &MEMORY_MIB).map(|mib| mib << 20),
+        cpu_s: limit("jobs.limits.cpu_s", &raw.cpu_s, &CPU_S),
+        file_bytes: limit("jobs.limits.file_mib", &raw.file_mib, &FILE_MIB).map(|mib| mib << 20),
     }
 }
 

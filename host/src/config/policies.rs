@@ -68,6 +68,11 @@ impl Reader<'_> {
         PolicyEntry {
             name: name(report, &format!("{at}.name"), &raw.name),
             may_rewrite: report.leaf(&may_rewrite, &raw.may_rewrite, "must be true or false").copied().unwrap_or_default(),
+            apply: report.leaf(&format!("{at}.apply"), &raw.apply, r#"must be "stream" or "reads""#).copied().unwrap_or_default(),
+            on_fault: report
+                .leaf(&format!("{at}.on_fault"), &raw.on_fault, r#"must be "withhold" or "stop-job""#)
+                .copied()
+                .unwrap_or_default(),
             grants: self.grants(report, &format!("{at}.grants"), &raw.grants),
             settings: self.settings(report, &format!("{at}.settings"), &raw.settings, &component),
             component,

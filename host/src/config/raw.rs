@@ -93,6 +93,8 @@ pub struct RawJobs {
     pub keep_finished_s: Checked<i64>,
     /// The variables jobs start with.
     pub env: Section<RawEnv>,
+    /// What each process of a job may use up.
+    pub limits: Section<RawJobLimits>,
 }
 
 /// A shell, or none.
@@ -115,6 +117,20 @@ pub struct RawEnv {
     pub pass_matching: Checked<Vec<Checked<String>>>,
     /// Variables and their values.
     pub set: Checked<BTreeMap<String, Checked<String>>>,
+}
+
+/// `[jobs.limits]`: what each process of a job may use up.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawJobLimits {
+    /// Open files, 0 (as the server itself) to 1048576.
+    pub open_files: Checked<i64>,
+    /// MiB of address space, 0 (as the server itself) to 1048576.
+    pub memory_mib: Checked<i64>,
+    /// Seconds on a processor, 0 (as the server itself) to 604800.
+    pub cpu_s: Checked<i64>,
+    /// MiB of a file that is written, 0 (as the server itself) to 1048576.
+    pub file_mib: Checked<i64>,
 }
 
 /// `[limits]`: what one call into a policy may use up.
@@ -194,10 +210,36 @@ pub struct RawPolicy {
     pub component: Checked<String>,
     /// Whether the policy may change commands.
     pub may_rewrite: Checked<bool>,
+    /// What its output filter is applied to.
+    pub apply: Checked<Apply>,
+    /// What a fault of its output filter does to the job.
+    pub on_fault: Checked<OnFault>,
     /// Powers beyond those every policy has.
     pub grants: Section<RawGrants>,
     /// What the policy is told. Default: the built-in policy's own defaults, else nothing.
     pub settings: Checked<toml::Table>,
+}
+
+/// What an output filter is applied to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Apply {
+    /// All output as it comes, and every text for a log or a client.
+    #[default]
+    Stream,
+    /// What one call reads of the output kept, if the call asks for it.
+    Reads,
+}
+
+/// What becomes of a job when an output filter fails. The stream ends behind a marker in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFault {
+    /// It runs on.
+    #[default]
+    Withhold,
+    /// It is stopped.
+    StopJob,
 }
 
 /// `grants` of a policy.

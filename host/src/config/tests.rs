@@ -117,6 +117,7 @@ fn builtins() -> Vec<Builtin> {
         builtin("allowlist", "[programs.git]\nflags = ['--version']"),
         builtin("harden", ""),
         builtin("redact", "patterns = ['a+']"),
+        builtin("tidy", ""),
     ]
 }
 
@@ -152,8 +153,12 @@ fn works_without_any_file() {
         ("allowlist", &builtin("allowlist"), false),
         ("harden", &builtin("harden"), true),
         ("redact", &builtin("redact"), false),
+        ("tidy", &builtin("tidy"), false),
     ];
     assert_eq!(policies, expected);
+    let applied: Vec<_> = config.policies.iter().map(|entry| (entry.apply, entry.on_fault)).collect();
+    let stream = (Apply::Stream, OnFault::Withhold);
+    assert_eq!(applied, [stream, stream, stream, (Apply::Reads, OnFault::Withhold)]);
 }
 
 /// The example without the values it states means the same.
@@ -182,7 +187,7 @@ fn uncommented() -> String {
 fn example_comments_only_keys_that_are_known() {
     let scene = Scene::new();
     let text = uncommented();
-    assert_eq!(text.matches("[[policies]]\n").count(), 4, "{text}");
+    assert_eq!(text.matches("[[policies]]\n").count(), 5, "{text}");
 
     scene.file("home/.config/portcullis/house-rules.wasm", "");
     for below in ["home/src/portcullis", "home/.local/state", "home/.cache"] {
@@ -191,7 +196,7 @@ fn example_comments_only_keys_that_are_known() {
     let there = scene.path("").display().to_string();
     let text = text.replace("/usr/share/dict", &there);
     let config = scene.read(&text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    assert_eq!(config.policies[3].settings["max_files"], 20);
+    assert_eq!(config.policies[4].settings["max_files"], 20);
     assert_eq!(config.jobs.cwd, scene.path("home/src/portcullis"));
 }
 
@@ -207,13 +212,14 @@ fn example_leaves_no_key_out() {
     has(whole["jobs"].as_table().unwrap(), raw::keys::<raw::RawJobs>());
     let env = whole["jobs"]["env"].as_table().unwrap();
     has(env, raw::keys::<raw::RawEnv>());
+    has(whole["jobs"]["limits"].as_table().unwrap(), raw::keys::<raw::RawJobLimits>());
     let limits = whole["limits"].as_table().unwrap();
     has(limits, raw::keys::<raw::RawLimits>());
     let decision = whole["decision"].as_table().unwrap();
     has(decision, raw::keys::<raw::RawDecision>());
     has(whole["audit"].as_table().unwrap(), raw::keys::<raw::RawAudit>());
     has(whole["cache"].as_table().unwrap(), raw::keys::<raw::RawCache>());
-    let own = whole["policies"][3].as_table().unwrap();
+    let own = whole["policies"][4].as_table().unwrap();
     has(own, raw::keys::<raw::RawPolicy>());
     has(own["grants"].as_table().unwrap(), raw::keys::<raw::RawGrants>());
 }
@@ -226,6 +232,7 @@ fn values_get_their_units() {
     let config = scene
         .read(&format!(
             "[jobs]\nmax_running = 3\ntimeout_s = 0\ngrace_ms = 250\noutput_bytes = 1024\nkeep_finished = 7\nkeep_finished_s = 9\n\
+             [jobs.limits]\nopen_files = 64\nmemory_mib = 4096\ncpu_s = 10\n\
              [limits]\ndecision_ms = 5\nmemory_mib = 4096\ntable_elements = 8\nstack_kib = 64\nhostcall_mib = 2\nlog_bytes = 0\n\
              [decision]\ndefault = 'ask'\n{POLICY}may_rewrite = true\ngrants = {{ env = ['CI'], read = ['~'] }}"
         ))
@@ -237,6 +244,8 @@ fn values_get_their_units() {
     assert_eq!(config.jobs.output_bytes, 1024);
     assert_eq!(config.jobs.keep_finished, 7);
     assert_eq!(config.jobs.keep_for, Duration::from_secs(9));
+    let limits = JobLimits { open_files: Some(64), memory_bytes: Some(4 << 30), cpu_s: Some(10), file_bytes: None };
+    assert_eq!(config.jobs.limits, limits);
     let limits = Limits {
         decision: Duration::from_millis(5),
         memory_bytes: 4 << 30,
@@ -305,6 +314,11 @@ fn roots_can_be_granted_by_one_word() {
 #[case("jobs.keep_finished", "10001", "10000")]
 #[case("jobs.keep_finished_s", "0", "604800")]
 #[case("jobs.keep_finished_s", "604801", "604800")]
+#[case("jobs.limits.open_files", "-1", "1048576")]
+#[case("jobs.limits.open_files", "1048577", "1048576")]
+#[case("jobs.limits.memory_mib", "1048577", "1048576")]
+#[case("jobs.limits.cpu_s", "604801", "604800")]
+#[case("jobs.limits.file_mib", "1048577", "1048576")]
 #[case("limits.decision_ms", "0", "60000")]
 #[case("limits.decision_ms", "60001", "60000")]
 #[case("limits.memory_mib", "4097", "4096")]
@@ -479,6 +493,14 @@ fn one_mistake(#[case] text: &str, #[case] expected: &str) {
 #[case::flag(
     "name = 'a'\ncomponent = 'builtin:redact'\nmay_rewrite = 'yes'",
     "policies[0].may_rewrite: found a string; must be true or false"
+)]
+#[case::apply(
+    "name = 'a'\ncomponent = 'builtin:redact'\napply = 'input'",
+    "policies[0].apply: found a string; must be \"stream\" or \"reads\""
+)]
+#[case::on_fault(
+    "name = 'a'\ncomponent = 'builtin:redact'\non_fault = true",
+    "policies[0].on_fault: found true or false; must be \"withhold\" or \"stop-job\""
 )]
 #[case::unknown_key(
     "name = 'a'\ncomponent = 'builtin:redact'\nrewrite = true",

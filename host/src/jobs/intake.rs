@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    net::unix::pipe,
     sync::mpsc,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Job, Outlet, StreamName};
+use super::{Job, Outlet, Stop, StreamName, process::Reader};
 use crate::policy::{Chunk, OutputFilter, Piece};
 
 /// How long nothing must come before a filter that sees everything is given a line that is not complete.
@@ -19,7 +18,7 @@ const LAST_READ: Duration = Duration::from_secs(1);
 /// Pieces that are read while one is filtered. With the one in either hand, that is what a stream takes up besides what is kept.
 const PIECES_AHEAD: usize = 2;
 /// What the kernel is asked to hold between a job and its reader, so that the job can write on while its output is filtered.
-const PIPE_BYTES: usize = 1 << 20;
+pub(super) const PIPE_BYTES: usize = 1 << 20;
 
 /// Where a stream's output goes.
 pub(super) struct Sink<'a> {
@@ -32,7 +31,7 @@ pub(super) struct Sink<'a> {
 
 /// Reads a stream to its end, through its filter, into the job's buffer. Reading goes on in a task of its own while a piece is
 /// filtered, but only so far ahead: the reader waits for the filter, and so, in the end, does the job: nothing grows.
-pub(super) async fn drain(pipe: pipe::Receiver, mut filter: OutputFilter, sink: Sink<'_>) {
+pub(super) async fn drain(pipe: Reader, mut filter: OutputFilter, sink: Sink<'_>) {
     let (sender, mut pieces) = mpsc::channel(PIECES_AHEAD);
     let reader = tokio::spawn(read(pipe, sender, sink.all_gone.clone()));
     loop {
@@ -42,6 +41,9 @@ pub(super) async fn drain(pipe: pipe::Receiver, mut filter: OutputFilter, sink: 
             Ok(Some(piece)) => sink.deliver(filter.push(piece).await).await,
             Ok(None) => break,
             Err(_) => sink.deliver(filter.silence().await).await,
+        }
+        if filter.must_stop() {
+            sink.job.stop(Stop::default());
         }
     }
     match reader.await {
@@ -55,6 +57,9 @@ pub(super) async fn drain(pipe: pipe::Receiver, mut filter: OutputFilter, sink: 
         Err(error) => tracing::error!(job = %sink.job.id(), %error, "the reading of the job's output failed"),
     }
     sink.deliver(filter.end().await).await;
+    if filter.must_stop() {
+        sink.job.stop(Stop::default());
+    }
 }
 
 /// Why no more of a stream is read.
@@ -65,9 +70,7 @@ enum End {
 }
 
 /// Reads until the stream ends. Once nothing of the job is left it reads what the pipe can hold, and no longer than until it pauses.
-async fn read(mut pipe: pipe::Receiver, pieces: mpsc::Sender<Piece>, all_gone: CancellationToken) -> End {
-    // Refused beyond the system's allowance for the user; the pipe then stays as it was.
-    _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE_BYTES);
+async fn read(mut pipe: Reader, pieces: mpsc::Sender<Piece>, all_gone: CancellationToken) -> End {
     loop {
         match next(&mut pipe, all_gone.cancelled()).await {
             Next::Piece(piece) => {

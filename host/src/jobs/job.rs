@@ -7,16 +7,17 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
 
 use super::{
-    JobId, State, Status, StreamName, WRITE_DEADLINE, WriteError,
+    ControlError, JobId, Signal, Size, State, Status, Stop, StreamName, WRITE_DEADLINE, WriteError,
+    control::{Control, Wishes, control},
     history::Record,
     output::{Budget, Cursor, CursorError, Entry, Excerpt, Found, Output, Search, Spill, View},
     pump::Input,
     registry::Shelf,
+    terminal::Terminal,
 };
-use crate::policy::{Approved, ApprovedInput, Chunk, types};
+use crate::policy::{Approved, ApprovedInput, Chunk, Findings, types};
 
 /// What was sent since the last newline is remembered up to this many bytes.
 const MOST_PENDING_BYTES: usize = 64 * 1024;
@@ -24,11 +25,7 @@ const MOST_PENDING_BYTES: usize = 64 * 1024;
 /// A job: its status, its output, and the way to its input.
 #[derive(Debug)]
 pub struct Job {
-    id: JobId,
-    shown: String,
-    group: Option<String>,
-    /// None: it is a job of an earlier server.
-    contract: Option<Arc<types::Job>>,
+    known: Known,
     status: watch::Receiver<Status>,
     output: Mutex<Output>,
     spill: Option<Spill>,
@@ -38,15 +35,26 @@ pub struct Job {
     /// Input is judged and written one at a time, or lines could be smuggled past the policies in turns.
     turn: Semaphore,
     pending: Mutex<Vec<u8>>,
-    stop: CancellationToken,
+    control: Control,
     shelf: Weak<Shelf>,
+}
+
+/// What is known of a job from the beginning.
+#[derive(Debug)]
+struct Known {
+    id: JobId,
+    shown: String,
+    group: Option<String>,
+    /// None: it is a job of an earlier server.
+    contract: Option<Arc<types::Job>>,
+    findings: Arc<Findings>,
 }
 
 /// What the task of a new job holds of it.
 pub(super) struct Reins {
     pub(super) status: watch::Sender<Status>,
     pub(super) input: mpsc::Receiver<Input>,
-    pub(super) stop: CancellationToken,
+    pub(super) wishes: Wishes,
 }
 
 /// Where a reader begins.
@@ -88,7 +96,13 @@ impl Job {
         spill: Option<Spill>,
         shelf: Weak<Shelf>,
     ) -> (Arc<Self>, Reins) {
-        let contract = Some(approved.job().clone());
+        let known = Known {
+            id: JobId(approved.id()),
+            shown: approved.shown().to_owned(),
+            group,
+            contract: Some(approved.job().clone()),
+            findings: approved.findings().clone(),
+        };
         let status = Status {
             state: State::Queued,
             pid: None,
@@ -99,8 +113,7 @@ impl Job {
             ended: None,
             fault: None,
         };
-        let (id, shown) = (JobId(approved.id()), approved.shown().to_owned());
-        Self::with(id, shown, group, contract, status, output, spill, shelf)
+        Self::with(known, status, output, spill, shelf)
     }
 
     /// A job of an earlier server. What it printed is gone but for what was spilled.
@@ -111,28 +124,16 @@ impl Job {
         let total = |name, bytes: u64| bytes.max(spill.written(name));
         let totals = (total(StreamName::Stdout, stdout_bytes), total(StreamName::Stderr, stderr_bytes));
         let output = Output::gone(totals.0, totals.1, budget);
-        Self::with(id, command, group, None, status, output, Some(spill), Weak::new()).0
+        let known = Known { id, shown: command, group, contract: None, findings: Arc::default() };
+        Self::with(known, status, output, Some(spill), Weak::new()).0
     }
 
-    #[expect(clippy::too_many_arguments, reason = "they are its fields")]
-    fn with(
-        id: JobId,
-        shown: String,
-        group: Option<String>,
-        contract: Option<Arc<types::Job>>,
-        status: Status,
-        output: Output,
-        spill: Option<Spill>,
-        shelf: Weak<Shelf>,
-    ) -> (Arc<Self>, Reins) {
+    fn with(known: Known, status: Status, output: Output, spill: Option<Spill>, shelf: Weak<Shelf>) -> (Arc<Self>, Reins) {
         let (status, watched) = watch::channel(status);
         let (input, receiver) = mpsc::channel(1);
-        let stop = CancellationToken::new();
+        let (control, wishes) = control();
         let job = Arc::new(Self {
-            id,
-            shown,
-            group,
-            contract,
+            known,
             status: watched,
             output: Mutex::new(output),
             spill,
@@ -140,30 +141,35 @@ impl Job {
             input,
             turn: Semaphore::new(1),
             pending: Mutex::default(),
-            stop: stop.clone(),
+            control,
             shelf,
         });
-        (job, Reins { status, input: receiver, stop })
+        (job, Reins { status, input: receiver, wishes })
     }
 
     /// Its id.
     pub fn id(&self) -> JobId {
-        self.id
+        self.known.id
     }
 
     /// The canonical text of its command, filtered.
     pub fn shown(&self) -> &str {
-        &self.shown
+        &self.known.shown
     }
 
     /// The group it runs in.
     pub fn group(&self) -> Option<&str> {
-        self.group.as_deref()
+        self.known.group.as_deref()
     }
 
     /// The job as policies see it; none if it is one of an earlier server.
     pub fn contract(&self) -> Option<&Arc<types::Job>> {
-        self.contract.as_ref()
+        self.known.contract.as_ref()
+    }
+
+    /// What was taken out of its output, counted by kind while it runs; nothing is known of a job of an earlier server.
+    pub fn findings(&self) -> &Findings {
+        &self.known.findings
     }
 
     /// Its status now.
@@ -202,7 +208,7 @@ impl Job {
     pub fn end_of_output(&self) -> Cursor {
         let output = self.output();
         let total = |name| output.track(name).total();
-        Cursor::streams(self.id, View::Both, total(StreamName::Stdout), total(StreamName::Stderr))
+        Cursor::streams(self.known.id, View::Both, total(StreamName::Stdout), total(StreamName::Stderr))
     }
 
     /// Reads up to `most` bytes of each stream of a view, or of both together in their order.
@@ -215,14 +221,14 @@ impl Job {
 
     fn read_streams(&self, view: View, from: Beginning, most: usize) -> Result<Reading, CursorError> {
         let (stdout, stderr) = match from {
-            Beginning::Cursor(cursor) => cursor.in_streams(self.id, view, &self.output())?,
+            Beginning::Cursor(cursor) => cursor.in_streams(self.known.id, view, &self.output())?,
             Beginning::First | Beginning::Since(_) | Beginning::Lines(_) => (0, 0),
         };
         let [stdout, stderr] = [(StreamName::Stdout, stdout), (StreamName::Stderr, stderr)].map(|(name, cursor)| {
             let is_read = view == View::Both || view == View::One(name);
             if is_read { self.read_stream(name, cursor, from, most) } else { (Excerpt::default(), 0, false) }
         });
-        let next = Cursor::streams(self.id, view, stdout.0.next, stderr.0.next);
+        let next = Cursor::streams(self.known.id, view, stdout.0.next, stderr.0.next);
         let (total, is_cut) = (stdout.1 + stderr.1, stdout.2 || stderr.2);
         Ok(Reading { stdout: stdout.0, stderr: stderr.0, merged: Vec::new(), next, total, is_cut })
     }
@@ -258,7 +264,7 @@ impl Job {
     fn read_merged(&self, output: &Output, from: Beginning, most: usize, is_over: bool) -> Result<Reading, CursorError> {
         let begin = match from {
             Beginning::First | Beginning::Lines(_) => 0,
-            Beginning::Cursor(cursor) => cursor.in_merged(self.id, output)?,
+            Beginning::Cursor(cursor) => cursor.in_merged(self.known.id, output)?,
             Beginning::Since(time) => output.merged_since(output.stamp_of(time)),
         };
         let (mut entries, mut next) = output.read_merged(begin, most);
@@ -271,7 +277,7 @@ impl Job {
         }
         let merged = entries.into_iter().map(|entry| (output.time_of(entry.stamp), entry)).collect();
         let (stdout, stderr) = (Excerpt::default(), Excerpt::default());
-        Ok(Reading { stdout, stderr, merged, next: Cursor::merged(self.id, next), total: output.total(), is_cut })
+        Ok(Reading { stdout, stderr, merged, next: Cursor::merged(self.known.id, next), total: output.total(), is_cut })
     }
 
     /// Searches what is kept of these streams; takes as long as it takes, and holds up nobody.
@@ -286,9 +292,36 @@ impl Job {
         found
     }
 
-    /// Asks its task to stop it. Returns at once; can be called any number of times.
-    pub fn stop(&self) {
-        self.stop.cancel();
+    /// Asks its task to stop it. Returns at once; can be called any number of times, and whoever asks again can but hasten the end.
+    pub fn stop(&self, stop: Stop) {
+        self.control.stop(stop);
+    }
+
+    /// Sends a signal, which it may handle, to what is in the foreground: INT and QUIT at a terminal to the group that reads from
+    /// it, all else to the group of its leader. Returns at once.
+    pub fn signal(&self, signal: Signal) -> Result<(), ControlError> {
+        self.check_started()?;
+        self.control.signal(signal)
+    }
+
+    /// Whether it runs at a terminal.
+    pub fn has_terminal(&self) -> bool {
+        self.control.terminal().is_some()
+    }
+
+    /// Changes the size of its terminal.
+    pub fn resize(&self, size: Size) -> Result<(), ControlError> {
+        self.check_started()?;
+        self.control.resize(size)
+    }
+
+    fn check_started(&self) -> Result<(), ControlError> {
+        if self.status.borrow().state == State::Queued { Err(ControlError::Queued) } else { Ok(()) }
+    }
+
+    /// Tells it of its terminal, if it was started at one.
+    pub(super) fn started_at(&self, terminal: Option<&Arc<Terminal>>) {
+        self.control.started_at(terminal);
     }
 
     /// Waits for the turn to send input; it lasts as long as the permit.
@@ -303,6 +336,9 @@ impl Job {
 
     /// Writes approved input, for as long as the job takes to read it but no longer than a few seconds.
     pub async fn write(&self, approved: ApprovedInput) -> Result<(), WriteError> {
+        if let Some(terminal) = self.control.terminal() {
+            terminal.admit(approved.bytes())?;
+        }
         let (done, written) = oneshot::channel();
         let sent = approved.bytes().to_vec();
         self.send(Input::Write(approved, done))?;
@@ -315,7 +351,7 @@ impl Job {
         }
     }
 
-    /// Ends its input.
+    /// Ends its input. At a terminal that is control-D, and more can be sent afterwards.
     pub fn close_input(&self) -> Result<(), WriteError> {
         self.send(Input::Close)
     }

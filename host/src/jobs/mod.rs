@@ -3,6 +3,7 @@
 //! Nothing is started but an [`Approved`](crate::policy::Approved), and nothing is kept of its output but [`Chunk`]s. One task owns
 //! each child; everybody else holds a [`Job`], which tells its status and output.
 
+mod control;
 mod history;
 mod intake;
 mod job;
@@ -12,6 +13,7 @@ pub mod output;
 mod process;
 mod pump;
 mod registry;
+mod terminal;
 mod wait;
 
 use std::{path::PathBuf, time::Duration};
@@ -20,12 +22,14 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+pub use control::{ControlError, Signal, Stop};
 pub use history::{History, Record};
 pub use job::{Beginning, Job, Reading};
 use keeper::StartError;
 pub use keeper::{Keeper, THIS_PROGRAM, keep};
-pub use process::Stdin;
+pub use process::{Stdin, Streams};
 pub use registry::{Order, Registry};
+pub use terminal::Size;
 pub use wait::{Met, Until};
 
 use crate::{policy::Chunk, script::MOST_SHELL_BYTES};
@@ -52,7 +56,7 @@ pub enum State {
     Running,
     /// Ended by itself with exit code 0.
     Completed,
-    /// Ended by itself with another code, or by a signal that portcullis did not send; or could not be started when its turn came.
+    /// Ended by itself with another code, or by a signal that was not to stop it; or could not be started when its turn came.
     Failed,
     /// Stopped by request.
     Killed,
@@ -181,6 +185,9 @@ pub enum WriteError {
     /// The job has yet to read what was sent before.
     #[error("the job has not read what was sent to it before, so nothing was sent now")]
     Busy,
+    /// The terminal would cut a line.
+    #[error("a terminal takes lines of at most {} bytes, so nothing was sent", terminal::MOST_LINE_BYTES)]
+    LongLine,
     /// The pipe failed.
     #[error("could not write to the job: {0}")]
     Io(#[source] std::io::Error),

@@ -11,16 +11,24 @@ use std::{
         unix::ffi::OsStrExt,
     },
     path::Path,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
 };
 
-use tokio::net::unix::pipe;
+use tokio::{
+    io::{AsyncRead, AsyncWriteExt, ReadBuf},
+    net::unix::pipe,
+};
 
 use super::{
     SpawnError,
-    keeper::{Child, Keeper, Order, StartError, Target},
+    intake::PIPE_BYTES,
+    keeper::{Child, Keeper, Order, StartError, StreamKind, Target},
+    terminal::{Screen, Size, Terminal},
 };
 use crate::{
+    config,
     policy::{Approved, Request},
     script::{Directory, MOST_SHELL_BYTES, Plan, ProgramFile, ProgramKind},
 };
@@ -38,37 +46,105 @@ pub enum Stdin {
     Null,
 }
 
+/// What a job's three streams are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streams {
+    /// A pipe each, standard input as said.
+    Pipes(Stdin),
+    /// A terminal of the job's own: whatever it writes to either is its standard output, echo of its input included.
+    Terminal(Size),
+}
+
 /// The server's ends of a job's streams.
 pub(super) struct Pipes {
-    /// None: there is nothing to write to.
-    pub(super) stdin: Option<pipe::Sender>,
-    pub(super) stdout: pipe::Receiver,
-    pub(super) stderr: pipe::Receiver,
+    pub(super) stdin: Writer,
+    pub(super) stdout: Reader,
+    pub(super) stderr: Reader,
+}
+
+/// Writes to a job.
+pub(super) enum Writer {
+    /// There is nothing to write to.
+    Nothing,
+    Pipe(pipe::Sender),
+    Terminal(Arc<Terminal>),
+}
+
+/// Reads from a job.
+pub(super) enum Reader {
+    /// There is nothing to read.
+    Nothing,
+    Pipe(pipe::Receiver),
+    Terminal(Screen),
 }
 
 /// The job's ends of its streams.
-struct Streams {
+struct Ends {
     stdin: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
 }
 
-/// Starts what was approved. `shell` is the one that scripts are given to, if they are at all.
+impl Pipes {
+    /// The terminal, if that is what they are.
+    pub(super) fn terminal(&self) -> Option<&Arc<Terminal>> {
+        match &self.stdin {
+            Writer::Terminal(terminal) => Some(terminal),
+            Writer::Nothing | Writer::Pipe(_) => None,
+        }
+    }
+}
+
+impl Writer {
+    /// Writes all of it, however long the job takes to read it.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Nothing => Err(io::ErrorKind::BrokenPipe.into()),
+            Self::Pipe(pipe) => pipe.write_all(bytes).await,
+            Self::Terminal(terminal) => terminal.write(bytes).await,
+        }
+    }
+
+    /// Ends the job's input. A pipe is closed; a terminal goes on.
+    pub(super) async fn end(self) -> Self {
+        match self {
+            Self::Nothing | Self::Pipe(_) => Self::Nothing,
+            Self::Terminal(terminal) => {
+                if let Err(error) = terminal.end_input().await {
+                    tracing::warn!(%error, "could not end a job's input");
+                }
+                Self::Terminal(terminal)
+            }
+        }
+    }
+}
+
+impl AsyncRead for Reader {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Nothing => Poll::Ready(Ok(())),
+            Self::Pipe(pipe) => Pin::new(pipe).poll_read(context, buffer),
+            Self::Terminal(screen) => Pin::new(screen).poll_read(context, buffer),
+        }
+    }
+}
+
+/// Starts what was approved.
 pub(super) async fn start(
     keeper: &Keeper,
     approved: &Approved,
-    stdin: Stdin,
-    shell: Option<&Path>,
+    streams: Streams,
+    jobs: &config::Jobs,
 ) -> Result<(Child, Pipes), SpawnError> {
     let request = approved.request();
-    let launch = Launch::of(request, shell)?;
+    let launch = Launch::of(request, jobs.shell.as_deref())?;
     let failed = |source: StartError| SpawnError::Start { program: launch.program.name().display().to_string(), source };
     if !request.cwd.is_in_place() {
         return Err(SpawnError::Moved(request.cwd.to_path_buf()));
     }
-    let (pipes, streams) = streams(stdin).map_err(|error| failed(error.into()))?;
-    let order = launch.order().map_err(|error| failed(io::Error::from(error).into()))?;
-    let handles = launch.handles(&request.cwd, &streams);
+    let (pipes, ends) = streams.open().map_err(|error| failed(StartError::Streams(error)))?;
+    let order = launch.order(streams.kind(), jobs.limits).map_err(|error| failed(io::Error::from(error).into()))?;
+    let handles = launch.handles(&request.cwd, &ends);
     let child = keeper.start_job(&order, &handles).await.map_err(failed)?;
     Ok((child, pipes))
 }
@@ -109,18 +185,20 @@ impl<'a> Launch<'a> {
         }
     }
 
-    fn order(&self) -> Result<Order, NulError> {
+    fn order(&self, streams: StreamKind, limits: config::JobLimits) -> Result<Order, NulError> {
         let path = self.program.name().as_os_str().as_bytes();
         Ok(Order {
             target: if self.is_by_handle() { Target::Handle } else { Target::Path(CString::new(path)?) },
             args: self.args.iter().map(|arg| CString::new(arg.as_bytes())).collect::<Result<_, _>>()?,
             env: self.env.iter().map(|(name, value)| CString::new(format!("{name}={value}"))).collect::<Result<_, _>>()?,
             unchanged: self.unchanged.iter().map(|program| (program.name().to_owned(), program.identity())).collect(),
+            limits,
+            streams,
         })
     }
 
-    fn handles<'h>(&'h self, cwd: &'h Directory, streams: &'h Streams) -> Vec<BorrowedFd<'h>> {
-        let mut handles = vec![cwd.as_fd(), streams.stdin.as_fd(), streams.stdout.as_fd(), streams.stderr.as_fd()];
+    fn handles<'h>(&'h self, cwd: &'h Directory, ends: &'h Ends) -> Vec<BorrowedFd<'h>> {
+        let mut handles = vec![cwd.as_fd(), ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
         handles.extend(self.is_by_handle().then(|| self.program.as_fd()));
         handles
     }
@@ -130,20 +208,48 @@ impl<'a> Launch<'a> {
     }
 }
 
-fn streams(stdin: Stdin) -> io::Result<(Pipes, Streams)> {
-    let (stdout, stdout_writer) = io::pipe()?;
-    let (stderr, stderr_writer) = io::pipe()?;
-    let (stdin_reader, stdin) = match stdin {
-        Stdin::Pipe => {
-            let (reader, writer) = io::pipe()?;
-            (reader.into(), Some(pipe::Sender::from_owned_fd(writer.into())?))
+impl Streams {
+    fn kind(self) -> StreamKind {
+        match self {
+            Self::Pipes(_) => StreamKind::Pipes,
+            Self::Terminal(_) => StreamKind::Terminal,
         }
-        Stdin::Null => (File::open("/dev/null")?.into(), None),
-    };
-    let stdout = pipe::Receiver::from_owned_fd(stdout.into())?;
-    let stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
-    let streams = Streams { stdin: stdin_reader, stdout: stdout_writer.into(), stderr: stderr_writer.into() };
-    Ok((Pipes { stdin, stdout, stderr }, streams))
+    }
+
+    fn open(self) -> io::Result<(Pipes, Ends)> {
+        match self {
+            Self::Pipes(stdin) => {
+                let (stdin, its_stdin) = input(stdin)?;
+                let (stdout, its_stdout) = output()?;
+                let (stderr, its_stderr) = output()?;
+                Ok((Pipes { stdin, stdout, stderr }, Ends { stdin: its_stdin, stdout: its_stdout, stderr: its_stderr }))
+            }
+            Self::Terminal(size) => {
+                let (terminal, its) = Terminal::open(size)?;
+                let terminal = Arc::new(terminal);
+                let (stdin, stdout) = (Writer::Terminal(terminal.clone()), Reader::Terminal(Screen(terminal)));
+                let ends = Ends { stdin: its.try_clone()?, stdout: its.try_clone()?, stderr: its };
+                Ok((Pipes { stdin, stdout, stderr: Reader::Nothing }, ends))
+            }
+        }
+    }
+}
+
+fn input(stdin: Stdin) -> io::Result<(Writer, OwnedFd)> {
+    match stdin {
+        Stdin::Pipe => {
+            let (its, ours) = io::pipe()?;
+            Ok((Writer::Pipe(pipe::Sender::from_owned_fd(ours.into())?), its.into()))
+        }
+        Stdin::Null => Ok((Writer::Nothing, File::open("/dev/null")?.into())),
+    }
+}
+
+fn output() -> io::Result<(Reader, OwnedFd)> {
+    let (ours, its) = io::pipe()?;
+    // Refused beyond the system's allowance for the user; the pipe then stays as it was.
+    _ = rustix::pipe::fcntl_setpipe_size(&ours, PIPE_BYTES);
+    Ok((Reader::Pipe(pipe::Receiver::from_owned_fd(ours.into())?), its.into()))
 }
 
 #[cfg(test)]
@@ -165,11 +271,12 @@ mod tests {
         let directory = site.directory(&folder).unwrap();
         let (mut reader, writer) = io::pipe().unwrap();
         let null = || OwnedFd::from(File::options().read(true).write(true).open("/dev/null").unwrap());
-        let streams = Streams { stdin: null(), stdout: writer.into(), stderr: null() };
+        let ends = Ends { stdin: null(), stdout: writer.into(), stderr: null() };
         let handles: Vec<OwnedFd> =
-            launch.handles(&directory, &streams).iter().map(|handle| handle.try_clone_to_owned().unwrap()).collect();
-        drop(streams);
-        let pid = execute(&launch.order().unwrap(), &handles).map_err(|fault| fault.to_string())?;
+            launch.handles(&directory, &ends).iter().map(|handle| handle.try_clone_to_owned().unwrap()).collect();
+        drop(ends);
+        let order = launch.order(StreamKind::Pipes, config::JobLimits::default()).unwrap();
+        let pid = execute(&order, &handles).map_err(|fault| fault.to_string())?;
         drop(handles);
         let mut output = String::new();
         reader.read_to_string(&mut output).unwrap();

@@ -3,22 +3,22 @@
 use std::{process::ExitStatus, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use rustix::process::Signal;
+use rustix::process;
 use tokio::{
-    io::AsyncWriteExt,
-    net::unix::pipe,
     sync::{mpsc, oneshot},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Job, Outlet, State, Status, StreamName,
+    Job, Outlet, Signal, State, Status, Stop, StreamName,
+    control::{Wish, Wishes},
     intake::{Sink, drain},
     job::Reins,
-    keeper::Child,
+    keeper::{Child, Reach},
     lanes::Permit,
-    process::Pipes,
+    process::{Pipes, Writer},
+    terminal::Terminal,
 };
 use crate::policy::{ApprovedInput, OutputFilter};
 
@@ -68,8 +68,9 @@ struct Ended {
 
 impl Pump {
     /// Runs until the child and its pipes have ended; then, and only then, the job is final.
-    pub(super) async fn run(self, Reins { status, input, stop }: Reins) {
-        let Self { job, mut child, pipes, stdout, stderr, outlet, timeout, grace, permit } = self;
+    pub(super) async fn run(self, Reins { status, input, wishes }: Reins) {
+        let Self { job, child, pipes, stdout, stderr, outlet, timeout, grace, permit } = self;
+        let terminal = pipes.terminal().cloned();
         let writer = tokio::spawn(write_input(pipes.stdin, input));
         let all_gone = CancellationToken::new();
         let sink = |name| Sink { job: &job, name, outlet: outlet.as_ref(), all_gone: &all_gone };
@@ -80,7 +81,7 @@ impl Pump {
             )
         };
         tokio::pin!(output);
-        let ending = end(&mut child, timeout, grace, &stop);
+        let ending = Ending { child, terminal: terminal.clone(), grace, wishes }.run(timeout);
         tokio::pin!(ending);
         let mut is_drained = false;
         let ending = loop {
@@ -90,6 +91,7 @@ impl Pump {
             }
         };
         writer.abort();
+        terminal.inspect(|terminal| terminal.release());
         all_gone.cancel();
         if !is_drained {
             output.await;
@@ -99,55 +101,111 @@ impl Pump {
     }
 }
 
-/// Waits for the first of exit, stop and deadline, and sees to it that nothing of the job is left.
-async fn end(child: &mut Child, timeout: Option<Duration>, grace: Duration, stop: &CancellationToken) -> Ended {
-    let deadline = async {
-        match timeout {
-            Some(timeout) => tokio::time::sleep_until(Instant::now() + timeout).await,
-            None => std::future::pending().await,
-        }
-    };
-    let (cause, exit) = tokio::select! {
-        exit = child.exited() => (Cause::Exited, Some((exit, Utc::now()))),
-        () = stop.cancelled() => (Cause::Stopped, None),
-        () = deadline => (Cause::TimedOut, None),
-    };
-    let (exit, at) = clear(child, grace, exit).await;
-    Ended { cause, exit, at }
+/// The way of a job to its end.
+struct Ending {
+    child: Child,
+    terminal: Option<Arc<Terminal>>,
+    grace: Duration,
+    wishes: Wishes,
 }
 
-/// TERM, grace, KILL, to whatever there is of the job. Gives how its leader ended, and when.
-async fn clear(child: &mut Child, grace: Duration, exited: Option<(Exit, DateTime<Utc>)>) -> (Exit, DateTime<Utc>) {
-    let kill_at = Instant::now() + grace;
-    if !child.is_gone() {
-        child.signal(Signal::TERM);
+impl Ending {
+    /// Waits for the first of exit, stop and deadline, passing signals on, and sees to it that nothing of the job is left.
+    async fn run(mut self, timeout: Option<Duration>) -> Ended {
+        let deadline = async {
+            match timeout {
+                Some(timeout) => tokio::time::sleep(timeout).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(deadline);
+        let (cause, stop, exited) = loop {
+            tokio::select! {
+                exit = self.child.exited() => break (Cause::Exited, Stop::default(), Some((exit, Utc::now()))),
+                () = &mut deadline => break (Cause::TimedOut, Stop::default(), None),
+                wish = self.wishes.next() => match wish {
+                    Wish::Stop(stop) => break (Cause::Stopped, stop, None),
+                    Wish::Signal(signal) => self.pass_on(signal),
+                },
+            }
+        };
+        let (exit, at) = self.clear(stop, exited).await;
+        Ended { cause, exit, at }
     }
-    let mut exited = exited;
+
+    fn pass_on(&self, signal: Signal) {
+        match (&self.terminal, signal) {
+            (Some(terminal), Signal::Int | Signal::Quit) => {
+                if let Err(error) = terminal.interrupt(signal.named()) {
+                    tracing::warn!(%error, "could not send a signal by a job's terminal");
+                }
+            }
+            _ => self.child.signal(signal.named(), Reach::Leader),
+        }
+    }
+
+    /// A signal, grace, KILL, to whatever there is of the job. Gives how its leader ended, and when.
+    async fn clear(&mut self, stop: Stop, mut exited: Option<(Exit, DateTime<Utc>)>) -> (Exit, DateTime<Utc>) {
+        let mut kill_at = Instant::now() + stop.grace(self.grace);
+        if !self.child.is_gone() {
+            self.begin_stop(stop);
+        }
+        loop {
+            tokio::select! {
+                () = gone(&mut self.child, &mut exited) => break,
+                () = tokio::time::sleep_until(kill_at) => {
+                    self.kill(&mut exited).await;
+                    break;
+                }
+                wish = self.wishes.next() => match wish {
+                    Wish::Stop(stop) => {
+                        self.begin_stop(stop);
+                        kill_at = kill_at.min(Instant::now() + stop.grace(self.grace));
+                    }
+                    Wish::Signal(signal) => self.pass_on(signal),
+                },
+            }
+        }
+        exited.unwrap_or_else(|| (None, Utc::now()))
+    }
+
+    fn begin_stop(&self, stop: Stop) {
+        self.child.signal(stop.signal.named(), Reach::All);
+        if self.terminal.is_some() && stop.signal == Signal::Term {
+            self.child.signal(process::Signal::HUP, Reach::All);
+        }
+    }
+
+    async fn kill(&mut self, exited: &mut Option<(Exit, DateTime<Utc>)>) {
+        self.child.signal(process::Signal::KILL, Reach::All);
+        if tokio::time::timeout(LAST_BREATH, gone(&mut self.child, exited)).await.is_err() {
+            self.child.abandon();
+        }
+    }
+}
+
+/// Waits until nobody of the job is left, and learns on the way how its leader ended.
+///
+/// # Cancel safety
+///
+/// Can be dropped and called again at any time.
+async fn gone(child: &mut Child, exited: &mut Option<(Exit, DateTime<Utc>)>) {
     if exited.is_none() {
-        exited = tokio::time::timeout_at(kill_at, child.exited()).await.ok().map(|exit| (exit, Utc::now()));
+        *exited = Some((child.exited().await, Utc::now()));
     }
-    if tokio::time::timeout_at(kill_at, child.gone()).await.is_err() {
-        child.signal(Signal::KILL);
-        if exited.is_none() {
-            exited = tokio::time::timeout(LAST_BREATH, child.exited()).await.ok().map(|exit| (exit, Utc::now()));
-        }
-        if tokio::time::timeout(LAST_BREATH, child.gone()).await.is_err() {
-            child.abandon();
-        }
-    }
-    exited.unwrap_or_else(|| (None, Utc::now()))
+    child.gone().await;
 }
 
 /// Writes what is approved, in order, until told to close.
-async fn write_input(stdin: Option<pipe::Sender>, mut input: mpsc::Receiver<Input>) {
-    let Some(mut stdin) = stdin else { return };
-    while let Some(Input::Write(approved, done)) = input.recv().await {
-        let written = async {
-            stdin.write_all(approved.bytes()).await?;
-            stdin.flush().await
-        };
-        // The asker may have given up waiting.
-        _ = done.send(written.await);
+async fn write_input(mut stdin: Writer, mut input: mpsc::Receiver<Input>) {
+    while !matches!(stdin, Writer::Nothing)
+        && let Some(next) = input.recv().await
+    {
+        match next {
+            // The asker may have given up waiting.
+            Input::Write(approved, done) => _ = done.send(stdin.write(approved.bytes()).await),
+            Input::Close => stdin = stdin.end().await,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use chrono::Utc;
 
 use super::{
-    History, Job, JobId, Keeper, Outlet, Record, SpawnError, State, Stdin,
+    History, Job, JobId, Keeper, Outlet, Record, SpawnError, State, Stop, Streams,
     job::Reins,
     lanes::{Lane, Lanes, Permit},
     output::{Budget, Output},
@@ -25,8 +25,8 @@ const CLEAN_UP: Duration = Duration::from_secs(60);
 /// How a job is to run.
 #[derive(Debug)]
 pub struct Order {
-    /// What it reads from.
-    pub stdin: Stdin,
+    /// What it reads from and writes to.
+    pub streams: Streams,
     /// Where its output goes besides.
     pub outlet: Option<Outlet>,
     /// The group whose limit it counts for.
@@ -124,7 +124,8 @@ impl Registry {
         reins: &Reins,
         permit: Permit,
     ) -> Result<Pump, SpawnError> {
-        let (child, pipes) = process::start(&self.keeper, approved, order.stdin, self.limits.shell.as_deref()).await?;
+        let (child, pipes) = process::start(&self.keeper, approved, order.streams, &self.limits).await?;
+        job.started_at(pipes.terminal());
         reins.status.send_modify(|status| {
             status.state = State::Running;
             status.pid = Some(child.leader());
@@ -144,10 +145,10 @@ impl Registry {
     }
 
     /// Waits for a job's turn, and starts it then unless it was stopped before.
-    async fn queue(self: Arc<Self>, lane: Lane, job: Arc<Job>, approved: Approved, order: Order, reins: Reins) {
+    async fn queue(self: Arc<Self>, lane: Lane, job: Arc<Job>, approved: Approved, order: Order, mut reins: Reins) {
         let permit = tokio::select! {
             biased;
-            () = reins.stop.cancelled() => None,
+            () = reins.wishes.stopped() => None,
             permit = lane.enter() => permit.ok(),
         };
         let Some(permit) = permit else {
@@ -190,7 +191,7 @@ impl Registry {
         self.shelf.jobs().is_closed = true;
         let jobs = self.list();
         for job in &jobs {
-            job.stop();
+            job.stop(Stop::default());
         }
         // Only now, or a queued one would not know that it was stopped.
         self.lanes.close();
@@ -221,7 +222,7 @@ impl Shelf {
         let mut jobs = self.jobs();
         if jobs.is_closed {
             // It was being started while all were stopped.
-            job.stop();
+            job.stop(Stop::default());
         }
         jobs.list.push(job);
         drop(jobs);

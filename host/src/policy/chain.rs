@@ -15,6 +15,7 @@ use super::{
     bindings::{
         command::{self, Verdict},
         input::InputVerdict,
+        output::StreamKind,
         types,
     },
     cache::{Cache, CacheError},
@@ -26,7 +27,7 @@ use super::{
     stream::{Filters, Note, printable},
 };
 use crate::{
-    config::{DefaultVerdict, PolicyEntry},
+    config::{Apply, DefaultVerdict, PolicyEntry},
     script::{Edit, Edited, MOST_SHELL_BYTES, Site},
 };
 
@@ -48,6 +49,8 @@ pub struct Chain {
     parser: Parser,
     policies: Vec<Arc<Policy>>,
     filters: Filters,
+    /// The filters of what is read, where the reader asks for it.
+    readers: Filters,
     default: DefaultVerdict,
     site: Site,
 }
@@ -106,8 +109,9 @@ impl Chain {
         if !errors.is_empty() {
             return Err(ChainError::Policies(errors));
         }
-        let filters = policies.iter().filter(|policy| policy.hooks.output.is_some()).cloned().collect();
-        Ok(Self { parser, policies, filters: Filters(filters), default, site })
+        let filters = Filters::of(&policies, Apply::Stream);
+        let readers = Filters::of(&policies, Apply::Reads);
+        Ok(Self { parser, policies, filters, readers, default, site })
     }
 
     /// The sandboxed parser of shell text.
@@ -142,6 +146,13 @@ impl Chain {
         scrubbed(&self.filters, text).await
     }
 
+    /// Passes bytes of a job's output that were kept, and so filtered, through the policies that apply to reads, and what they make of
+    /// it through the filters of the stream once more: what is taken out may join what it parted. The result has at most as many
+    /// bytes as filters may make of what they are given; one that fails withholds the rest behind a marker.
+    pub async fn tidy(&self, job: Option<&Arc<types::Job>>, kind: StreamKind, bytes: &[u8]) -> Vec<u8> {
+        self.readers.pass(job, kind, bytes, &self.filters).await
+    }
+
     /// Judges input to a job. `pending` is what was sent to it since its last newline.
     pub async fn decide_input(&self, job: &types::Job, pending: &[u8], data: Vec<u8>) -> InputDecision {
         match self.settle_input(job, pending, data).await {
@@ -158,7 +169,7 @@ impl Chain {
             nodes: request.script.nodes().to_vec(),
             cwd: request.cwd.to_string_lossy().into_owned(),
         };
-        Approved { id, request, shown, job: Arc::new(job), filters: self.filters.clone() }
+        Approved { id, request, shown, job: Arc::new(job), filters: self.filters.clone(), findings: Arc::default() }
     }
 
     async fn clean(&self, denial: Denial) -> Denial {

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     bindings::{output::StreamKind, types},
+    findings::Findings,
     stream::{Filters, OutputFilter},
 };
 use crate::script::{Directory, Script};
@@ -124,6 +125,7 @@ pub struct Approved {
     pub(super) shown: String,
     pub(super) job: Arc<types::Job>,
     pub(super) filters: Filters,
+    pub(super) findings: Arc<Findings>,
 }
 
 impl Approved {
@@ -147,14 +149,19 @@ impl Approved {
         &self.job
     }
 
+    /// What its filters take out of its output, counted while it runs.
+    pub fn findings(&self) -> &Arc<Findings> {
+        &self.findings
+    }
+
     /// The filter its standard output must pass.
     pub fn stdout_filter(&self) -> OutputFilter {
-        self.filters.open(&self.job, StreamKind::Stdout)
+        self.filters.open(&self.job, StreamKind::Stdout, &self.findings)
     }
 
     /// The filter its standard error must pass.
     pub fn stderr_filter(&self) -> OutputFilter {
-        self.filters.open(&self.job, StreamKind::Stderr)
+        self.filters.open(&self.job, StreamKind::Stderr, &self.findings)
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     limits::{Fault, Guest},
     triggers::{Trigger, TriggerError, Triggers},
 };
-use crate::config::{Builtin, ComponentSource, Grants, PolicyEntry};
+use crate::config::{Apply, Builtin, ComponentSource, Grants, OnFault, PolicyEntry};
 
 /// Largest component file, in bytes: policies made from interpreted languages have about 20 MB.
 const MOST_COMPONENT_BYTES: u64 = 64 << 20;
@@ -30,7 +30,7 @@ struct BuiltIn {
     default_settings: &'static str,
 }
 
-const BUILTINS: [BuiltIn; 3] = [
+const BUILTINS: [BuiltIn; 4] = [
     BuiltIn {
         name: "allowlist",
         component: include_bytes!(concat!(env!("OUT_DIR"), "/portcullis-allowlist.wasm")),
@@ -46,6 +46,7 @@ const BUILTINS: [BuiltIn; 3] = [
         component: include_bytes!(concat!(env!("OUT_DIR"), "/portcullis-redact.wasm")),
         default_settings: "",
     },
+    BuiltIn { name: "tidy", component: include_bytes!(concat!(env!("OUT_DIR"), "/portcullis-tidy.wasm")), default_settings: "" },
 ];
 
 /// The built-in policies, as the configuration needs to know them.
@@ -57,6 +58,8 @@ pub fn builtins() -> Vec<Builtin> {
 pub(super) struct Policy {
     pub(super) name: String,
     pub(super) may_rewrite: bool,
+    pub(super) apply: Apply,
+    pub(super) on_fault: OnFault,
     /// What it exports besides `settings`.
     pub(super) hooks: Hooks,
     /// What its output filter waits for; `None` if it has no output hook.
@@ -117,6 +120,14 @@ pub enum LoadError {
     /// It refused its settings.
     #[error("refused its settings")]
     Settings(Vec<settings::SettingsError>),
+    /// It is to be applied to what is read, and filters nothing.
+    #[error("has no output hook, so `apply = \"reads\"` means nothing; remove the key")]
+    NothingToApply,
+    /// The variable holds bytes that no policy can be given.
+    #[error(
+        "is granted the variable {0}, whose value is not UTF-8, so it could not be given to a policy; unset it or do not grant it"
+    )]
+    NotUtf8(String),
     /// Its triggers break the contract.
     #[error(transparent)]
     Triggers(#[from] TriggerError),
@@ -132,6 +143,7 @@ fn names() -> String {
 impl Policy {
     /// Makes the policy of one entry ready. Costs the compiler's time (a second for a megabyte) unless the cache has it.
     pub(super) async fn load(engine: &Engine, entry: &PolicyEntry, cache: &Cache) -> Result<Self, LoadError> {
+        check_variables(entry)?;
         let bytes = component_bytes(&entry.component)?;
         let settings = entry.settings.to_string();
         let key = cache_key(engine, entry, &bytes, &settings);
@@ -154,6 +166,8 @@ impl Policy {
         let mut policy = Self {
             name: entry.name.clone(),
             may_rewrite: entry.may_rewrite,
+            apply: entry.apply,
+            on_fault: entry.on_fault,
             hooks: Hooks::of(&pre)?,
             triggers: None,
             engine: engine.clone(),
@@ -161,8 +175,23 @@ impl Policy {
             grants: entry.grants.clone(),
             unfrozen: (form == Form::Plain).then_some((configurable, settings)),
         };
+        if policy.apply == Apply::Reads && policy.hooks.output.is_none() {
+            return Err(LoadError::NothingToApply);
+        }
+        policy.try_settings().await?;
         policy.triggers = policy.ask_triggers().await?;
         Ok(policy)
+    }
+
+    /// Settings of a policy that is not frozen are judged at each load: what they mean may depend on the variables it is granted.
+    async fn try_settings(&self) -> Result<(), LoadError> {
+        let Some((configurable, settings)) = &self.unfrozen else { return Ok(()) };
+        let mut store = self.engine.store(&self.grants);
+        let configured = async |store: &mut Store<Guest>| {
+            let instance = self.pre.instantiate_async(&mut *store).await?;
+            configure(store, &instance, configurable, settings).await
+        };
+        self.engine.bounded_at_load(&mut store, configured).await.map_err(while_configured)?.map_err(refused)
     }
 
     async fn ask_triggers(&self) -> Result<Option<Triggers>, LoadError> {
@@ -202,7 +231,10 @@ impl Policy {
         let hooks = [
             self.hooks.command.as_ref().map(|_| "command"),
             self.hooks.input.as_ref().map(|_| "input"),
-            self.hooks.output.as_ref().map(|_| "output"),
+            self.hooks.output.as_ref().map(|_| match self.apply {
+                Apply::Stream => "output",
+                Apply::Reads => "output as it is read",
+            }),
         ];
         let hooks: Vec<_> = hooks.into_iter().flatten().collect();
         let frozen = if self.unfrozen.is_some() { "configured anew for each decision" } else { "frozen" };
@@ -257,10 +289,33 @@ fn read_component(path: &Path) -> Result<Vec<u8>, LoadError> {
     Ok(bytes)
 }
 
-/// All that `configure` can see; files are not among it.
+/// All that what is kept depends on. Not files, and not variables: of a policy that is granted any no image is kept.
 fn cache_key(engine: &Engine, entry: &PolicyEntry, bytes: &[u8], settings: &str) -> Key {
-    let granted: String = entry.grants.env.iter().map(|name| format!("{name}={:?}\n", std::env::var_os(name))).collect();
-    Key::of(engine, &[bytes, settings.as_bytes(), granted.as_bytes()])
+    let form: &[u8] = if entry.grants.env.is_empty() { b"frozen" } else { b"plain" };
+    Key::of(engine, &[bytes, settings.as_bytes(), form])
+}
+
+/// A variable that is not set may be meant to be, which nobody would notice: what it would hold is not looked for.
+fn check_variables(entry: &PolicyEntry) -> Result<(), LoadError> {
+    for name in &entry.grants.env {
+        match std::env::var(name) {
+            Ok(_) => {}
+            Err(std::env::VarError::NotPresent) => {
+                tracing::warn!(policy = entry.name, variable = name, "a variable that is granted is not set");
+            }
+            Err(std::env::VarError::NotUnicode(_)) => return Err(LoadError::NotUtf8(name.clone())),
+        }
+    }
+    Ok(())
+}
+
+fn while_configured(fault: Fault) -> LoadError {
+    LoadError::Fault { during: "while it took its settings", fault }
+}
+
+fn refused(mut errors: Vec<settings::SettingsError>) -> LoadError {
+    errors.truncate(MOST_SETTINGS_ERRORS);
+    LoadError::Settings(errors)
 }
 
 async fn prepare(
@@ -305,14 +360,14 @@ async fn freeze(engine: &Engine, grants: &Grants, bytes: &[u8], settings: &str) 
     refuse_surplus_imports(engine, &checked)?;
     let pre = engine.linker().instantiate_pre(&checked).map_err(contract)?;
     let configurable = settings::GuestIndices::new(&pre).map_err(contract)?;
-    let fault = |fault| LoadError::Fault { during: "while it took its settings", fault };
-    let mut store = engine.store(grants);
-    let instance = engine.bounded_at_load(&mut store, async |store| pre.instantiate_async(store).await).await.map_err(fault)?;
-    let configured = async |store: &mut Store<Guest>| configure(store, &instance, &configurable, settings).await;
-    if let Err(mut errors) = engine.bounded_at_load(&mut store, configured).await.map_err(fault)? {
-        errors.truncate(MOST_SETTINGS_ERRORS);
-        return Err(LoadError::Settings(errors));
+    if !grants.env.is_empty() {
+        return Ok(Frozen::Not("it is granted variables, whose values must not get to the disk in an image of its memory"));
     }
+    let mut store = engine.store(grants);
+    let instantiated = engine.bounded_at_load(&mut store, async |store| pre.instantiate_async(store).await).await;
+    let instance = instantiated.map_err(while_configured)?;
+    let configured = async |store: &mut Store<Guest>| configure(store, &instance, &configurable, settings).await;
+    engine.bounded_at_load(&mut store, configured).await.map_err(while_configured)?.map_err(refused)?;
     if store.data().holds_resources() {
         return Ok(Frozen::Not("it still holds resources of the host after configure, such as standard output or a directory"));
     }

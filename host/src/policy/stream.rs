@@ -14,16 +14,23 @@ use super::{
         output::{self, Action, Boundary, Emission, StreamKind},
         types,
     },
+    decision::valid_code,
+    findings::Findings,
     limits::{Fault, Guest},
     load::Policy,
     log_sink::Line,
     piece::{PIECE_BYTES, Piece},
 };
+use crate::config::{Apply, OnFault};
 
 /// Most bytes a filter may hold back.
 const MOST_HELD_BYTES: usize = 64 * 1024;
 /// Most bytes a filter may put in the place of a piece: a flood would be a policy that makes much of little.
 const MOST_REPLACEMENT_BYTES: usize = 256 * 1024;
+/// How many times what it was given a filter may put out over a whole stream, beyond one replacement: a flood in many small floods.
+const MOST_GROWTH: u64 = 64;
+/// Most findings of one piece.
+const MOST_FINDINGS: usize = 64;
 /// How much of the same line a filter is shown from before its piece.
 const CONTEXT_BYTES: usize = 16;
 
@@ -44,14 +51,38 @@ impl Chunk {
 pub(super) struct Filters(pub(super) Arc<[Arc<Policy>]>);
 
 impl Filters {
+    /// Those policies that filter output, and filter this.
+    pub(super) fn of(policies: &[Arc<Policy>], apply: Apply) -> Self {
+        let filters = |policy: &&Arc<Policy>| policy.hooks.output.is_some() && policy.apply == apply;
+        Self(policies.iter().filter(filters).cloned().collect())
+    }
+
     /// The filter of one stream of a job.
-    pub(super) fn open(&self, job: &Arc<types::Job>, kind: StreamKind) -> OutputFilter {
-        OutputFilter { stages: self.stages(Some(job), kind), filters: self.clone() }
+    pub(super) fn open(&self, job: &Arc<types::Job>, kind: StreamKind, findings: &Arc<Findings>) -> OutputFilter {
+        let mut stages = self.stages(Some(job), kind);
+        stages.0.iter_mut().for_each(|stage| stage.findings = Some(findings.clone()));
+        OutputFilter { stages, filters: self.clone() }
     }
 
     fn stages(&self, job: Option<&Arc<types::Job>>, kind: StreamKind) -> Stages {
         let stage = |policy: &Arc<Policy>| Stage::new(policy.clone(), job.cloned(), kind);
         Stages(self.0.iter().map(stage).collect())
+    }
+
+    /// Passes bytes of a job's output that were kept through these filters and then through `last`. Others get their turn after each
+    /// piece: a call may read much.
+    pub(super) async fn pass(&self, job: Option<&Arc<types::Job>>, kind: StreamKind, bytes: &[u8], last: &Self) -> Vec<u8> {
+        let (mut notes, mut out) = (Vec::new(), Vec::new());
+        let Stages(mut stages) = self.stages(job, kind);
+        stages.extend(last.stages(job, kind).0);
+        let mut stages = Stages(stages);
+        for piece in bytes.chunks(PIECE_BYTES) {
+            out.extend_from_slice(stages.run(Piece::from(piece.to_vec()), Pace::Flowing, &mut notes).await.bytes());
+            tokio::task::yield_now().await;
+        }
+        out.extend_from_slice(stages.run(Piece::from(Vec::new()), Pace::Ended, &mut notes).await.bytes());
+        last.emit(notes).await;
+        out
     }
 
     /// Passes a text through all filters, as if it were a stream of its own.
@@ -123,6 +154,11 @@ impl OutputFilter {
         self.run(Piece::from(Vec::new()), Pace::Ended).await
     }
 
+    /// Whether a filter has failed of a policy whose faults stop the job.
+    pub fn must_stop(&self) -> bool {
+        self.stages.0.iter().any(|stage| stage.has_failed && stage.policy.on_fault == OnFault::StopJob)
+    }
+
     async fn run(&mut self, piece: Piece, pace: Pace) -> Chunk {
         let mut notes = Vec::new();
         let passed = self.stages.run(piece, pace, &mut notes).await;
@@ -177,6 +213,12 @@ struct Stage {
     /// What the filter held, and what came since.
     piece: Vec<u8>,
     held: usize,
+    /// New bytes that the filter was given, and bytes that it put out.
+    given: u64,
+    put_out: u64,
+    /// Where what it takes out is counted, if anywhere.
+    findings: Option<Arc<Findings>>,
+    has_failed: bool,
 }
 
 /// A filter's instance.
@@ -198,6 +240,10 @@ impl Stage {
             before: Vec::new(),
             piece: Vec::new(),
             held: 0,
+            given: 0,
+            put_out: 0,
+            findings: None,
+            has_failed: false,
         };
         stage.state = stage.between_lines();
         stage
@@ -304,7 +350,7 @@ impl Stage {
     async fn end(&mut self, out: &mut Vec<u8>, notes: &mut Vec<Note>) {
         match self.state {
             State::Passing => out.append(&mut self.tail),
-            State::Collecting if !self.piece.is_empty() => self.give(Boundary::End, out, notes).await,
+            State::Collecting if !self.piece.is_empty() || self.instance.is_some() => self.give(Boundary::End, out, notes).await,
             State::Collecting | State::Ended => {}
         }
         self.state = State::Ended;
@@ -313,6 +359,7 @@ impl Stage {
     /// Gives the filter its piece and does what it says.
     async fn give(&mut self, boundary: Boundary, out: &mut Vec<u8>, notes: &mut Vec<Note>) {
         // Boxed, since the types of what calls this would else nest too deep for the compiler.
+        self.given += (self.piece.len() - self.held) as u64;
         let action = Box::pin(self.ask(boundary)).await.and_then(|action| self.check(action, boundary));
         if let Some(instance) = &mut self.instance {
             let lines = instance.store.data_mut().take_log();
@@ -322,35 +369,53 @@ impl Stage {
             Ok(action) => self.act(action, boundary, out),
             Err(fault) => {
                 tracing::warn!(policy = self.policy.name, %fault, "output withheld");
+                self.has_failed = true;
                 let text = printable(&fault.to_string());
                 self.withhold(&format!("output withheld: policy \"{}\" {text}", self.policy.name), out);
             }
         }
     }
 
-    fn check(&self, action: Action, boundary: Boundary) -> Result<Action, Fault> {
+    fn check(&mut self, action: Action, boundary: Boundary) -> Result<Action, Fault> {
+        let bad = |what: String| Err(Fault::BadAnswer(format!("it would {what}")));
         let hold = action.hold as usize;
         let most = if boundary == Boundary::End { 0 } else { self.piece.len().min(MOST_HELD_BYTES) };
         if hold > most {
-            return Err(Fault::BadAnswer(format!("it would hold {hold} bytes where at most {most} can be held")));
+            return bad(format!("hold {hold} bytes where at most {most} can be held"));
         }
-        match &action.emit {
-            Emission::Replace(bytes) if bytes.len() > MOST_REPLACEMENT_BYTES => Err(Fault::BadAnswer(format!(
-                "it would put {} bytes in the place of a piece; at most {MOST_REPLACEMENT_BYTES} are allowed",
-                bytes.len()
-            ))),
-            _ => Ok(action),
+        if let Emission::Replace(bytes) = &action.emit {
+            self.put_out += bytes.len() as u64;
+            if bytes.len() > MOST_REPLACEMENT_BYTES {
+                let length = bytes.len();
+                return bad(format!("put {length} bytes in the place of a piece; at most {MOST_REPLACEMENT_BYTES} are allowed"));
+            }
+        }
+        if self.put_out > MOST_REPLACEMENT_BYTES as u64 + MOST_GROWTH * self.given {
+            return bad(format!(
+                "make {} bytes of {}; at most {MOST_GROWTH} times as many are allowed",
+                self.put_out, self.given
+            ));
+        }
+        if action.findings.len() > MOST_FINDINGS {
+            return bad(format!("name {} findings of one piece; at most {MOST_FINDINGS} are allowed", action.findings.len()));
+        }
+        match action.findings.iter().all(|found| valid_code(&found.kind).is_some()) {
+            true => Ok(action),
+            false => bad("count something by a name that is not 1 to 64 of a-z, 0-9 and -".to_owned()),
         }
     }
 
     fn act(&mut self, action: Action, boundary: Boundary, out: &mut Vec<u8>) {
+        if let Some(counts) = &self.findings {
+            action.findings.iter().for_each(|found| counts.add(&found.kind, found.count));
+        }
         let judged = self.piece.len() - action.hold as usize;
         match action.emit {
             Emission::Pass => out.extend_from_slice(&self.piece[..judged]),
             Emission::Replace(bytes) => out.extend_from_slice(&bytes),
             Emission::Drop => {}
             Emission::Stop(reason) => {
-                let code = super::decision::valid_code(&reason.code).unwrap_or("no-valid-code");
+                let code = valid_code(&reason.code).unwrap_or("no-valid-code");
                 return self.withhold(&format!("output stopped by policy \"{}\": {code}", self.policy.name), out);
             }
         }

@@ -1,10 +1,11 @@
 //! One stream on its way through the rules.
 
-use portcullis_sdk::{Action, Boundary, Emission, Filter};
+use portcullis_sdk::{Action, Boundary, Emission, Filter, Finding};
 
 use crate::keys::{self, Key, Step};
+use crate::named::Below;
 use crate::text::{Found, Text};
-use crate::{Beginning, Redact, Rule, named};
+use crate::{Beginning, Redact, Rule, named, tokens};
 
 /// How far behind its beginning a secret may be recognised, in bytes: as much is held back where a line is cut. A value
 /// that is longer takes the rest of its line with it.
@@ -35,12 +36,28 @@ pub struct Redaction {
     curl: bool,
     /// Inside an entry of a netrc file.
     netrc: bool,
+    /// In lines that hold what the name above them says.
+    listed: Option<Listed>,
+}
+
+/// Most lines below a name that hold its secrets; a list of hundreds is none of passwords.
+const MAX_LISTED: u8 = 64;
+
+/// Lines below a name that says secret.
+#[derive(Clone, Copy)]
+struct Listed {
+    below: Below,
+    left: u8,
+    /// How far the first of them is indented.
+    indent: Option<usize>,
 }
 
 /// What the rules say of one position.
 enum Look<'r> {
     Nothing,
     Secret(Found<'r>),
+    /// The value of a variable, which no exception excuses.
+    Value(Found<'r>),
     /// A private key whose first line ends here.
     Key {
         end: usize,
@@ -54,12 +71,14 @@ struct Piece<'a> {
     /// Whether the line goes on in the next piece.
     goes_on: bool,
     out: Vec<u8>,
+    findings: Vec<Finding>,
 }
 
 impl Redaction {
     /// A filter at the beginning of a stream.
     pub fn new(policy: &'static Redact) -> Self {
-        Self { policy, state: State::Text, paused: None, mid_line: false, context: Vec::new(), curl: false, netrc: false }
+        let (state, context) = (State::Text, Vec::new());
+        Self { policy, state, paused: None, mid_line: false, context, curl: false, netrc: false, listed: None }
     }
 
     fn begin_line(&mut self, before: &[u8], bytes: &[u8]) {
@@ -77,6 +96,23 @@ impl Redaction {
     fn goes_on_as_netrc(&mut self, line: &[u8]) {
         let first = line.split(u8::is_ascii_whitespace).find(|word| !word.is_empty());
         self.netrc &= first.is_some_and(named::is_netrc_word);
+    }
+
+    /// Takes out what a line holds of the secrets of the name above.
+    fn list(&mut self, piece: &mut Piece) {
+        if self.state != State::Text {
+            return;
+        }
+        let Some(mut listed) = self.listed.take() else { return };
+        let indent = piece.text.blanks(piece.at) - piece.at;
+        let is_outside = listed.indent.is_some_and(|first| listed.below == Below::Block && indent < first);
+        let found = named::below_item(piece.text, piece.at, listed.below);
+        if let Some(found) = found.filter(|_| !is_outside && listed.left > 0) {
+            listed.left -= 1;
+            listed.indent = listed.indent.or(Some(indent));
+            self.listed = Some(listed);
+            self.replace(found, piece);
+        }
     }
 
     /// Works through the piece; stops where the rest is to be held.
@@ -98,10 +134,11 @@ impl Redaction {
         let (look, begun) = self.at(text, at);
         let near_cut = piece.goes_on && text.0.len() - at <= REACH;
         match look {
-            Look::Secret(found) if near_cut && found.end == text.0.len() => return false,
+            Look::Secret(found) | Look::Value(found) if near_cut && found.end == text.0.len() => return false,
             Look::Nothing | Look::Key { .. } if near_cut && begun => return false,
             Look::Nothing => piece.pass(at + 1),
             Look::Secret(found) => self.replace(found, piece),
+            Look::Value(found) => piece.mark(found.rule, found.end),
             Look::Key { end } => self.open_key(end, piece),
         }
         true
@@ -138,7 +175,11 @@ impl Redaction {
         let found = match beginning.rule {
             Rule::Token(token) => token.find(text, at),
             Rule::JsonWebToken => crate::tokens::json_web_token(text, at),
-            Rule::Keyword => named::assignment(text, at, self.netrc),
+            Rule::Keyword => named::assignment(text, at, self.netrc).or_else(|| {
+                let below = named::below(text, at);
+                self.listed = below.map(|below| Listed { below, left: MAX_LISTED, indent: None }).or(self.listed);
+                None
+            }),
             Rule::Bearer => named::bearer(text, at),
             Rule::Address => named::address(text, at + beginning.text.len()),
             Rule::Own(pattern) => self.policy.own(pattern, text, at),
@@ -157,9 +198,17 @@ impl Redaction {
                 self.netrc |= named::is_netrc(text, at);
                 None
             }
-            Rule::Default => {
-                self.netrc |= named::is_netrc_default(text, at);
+            Rule::Login => {
+                self.netrc |= named::is_netrc_login(text, at);
                 None
+            }
+            Rule::Value(form) => return self.policy.values[form].find(text, at).map_or(Look::Nothing, Look::Value),
+            Rule::EncodedKey => {
+                let found = tokens::encoded_key(text, at);
+                if let Some((_, true)) = found {
+                    self.paused = Some(Key::wrapped());
+                }
+                found.map(|(end, _)| Found { start: at, end, rule: "private-key" })
             }
         };
         found.map_or(Look::Nothing, Look::Secret)
@@ -251,6 +300,7 @@ impl Piece<'_> {
 
     /// Puts a marker in the place of what stands before `end`.
     fn mark(&mut self, rule: &str, end: usize) {
+        self.count(rule);
         self.out.extend_from_slice(b"[redacted: ");
         self.out.extend_from_slice(rule.as_bytes());
         self.out.push(b']');
@@ -258,26 +308,44 @@ impl Piece<'_> {
     }
 }
 
+impl Piece<'_> {
+    /// The host takes so many kinds at once; what is beyond them in one piece is counted together.
+    fn count(&mut self, rule: &str) {
+        const MAX_KINDS: usize = 63;
+        let is_known = |kind: &str| self.findings.iter().position(|finding| finding.kind == kind);
+        let kind = if is_known(rule).is_some() || self.findings.len() < MAX_KINDS { rule } else { "other" };
+        match is_known(kind) {
+            Some(at) => self.findings[at].count += 1,
+            None => self.findings.push(Finding { kind: kind.to_owned(), count: 1 }),
+        }
+    }
+}
+
 impl Filter for Redaction {
     fn push(&mut self, before: &[u8], bytes: &[u8], boundary: Boundary) -> Action {
-        if !self.mid_line {
+        let begins = !self.mid_line;
+        if begins {
             self.begin_line(before, bytes);
         }
         let context = std::mem::take(&mut self.context);
         let all = [context.as_slice(), bytes].concat();
         let goes_on = matches!(boundary, Boundary::Cut | Boundary::Silence);
-        let mut piece = Piece { text: Text(&all), at: context.len(), goes_on, out: Vec::with_capacity(bytes.len()) };
+        let (at, out) = (context.len(), Vec::with_capacity(bytes.len()));
+        let mut piece = Piece { text: Text(&all), at, goes_on, out, findings: Vec::new() };
+        if begins && before.is_empty() {
+            self.list(&mut piece);
+        }
         self.run(&mut piece);
-        let (kept, out) = (piece.at - context.len(), piece.out);
+        let (kept, out, findings) = (piece.at - context.len(), piece.out, piece.findings);
         self.mid_line = goes_on;
         self.context = tail(&[context.as_slice(), &out].concat());
-        Action { emit: emission(out, &bytes[..kept]), hold: count(bytes.len() - kept), engaged: self.is_engaged() }
+        Action { emit: emission(out, &bytes[..kept]), hold: count(bytes.len() - kept), engaged: self.is_engaged(), findings }
     }
 }
 
 impl Redaction {
     fn is_engaged(&self) -> bool {
-        self.netrc || self.paused.is_some() || matches!(self.state, State::Key(_))
+        self.netrc || self.listed.is_some() || self.paused.is_some() || matches!(self.state, State::Key(_))
     }
 }
 

@@ -70,6 +70,11 @@ impl Key {
         }
     }
 
+    /// A key in base64 whose first line was replaced: what comes in the next lines belongs to it as long as it looks so.
+    pub fn wrapped() -> Self {
+        Self { newline_passed: true, in_body: true, ..Self::BEGUN }
+    }
+
     /// Whether the newline that ends the first line is passed on.
     pub fn passes_newline(&self) -> bool {
         self.newline_passed

@@ -7,14 +7,16 @@ mod keys;
 mod named;
 mod text;
 mod tokens;
+mod values;
 
-use portcullis_sdk::{Job, OutputPolicy, Policy, SettingsError, SettingsErrors, StreamKind, Trigger, export};
+use portcullis_sdk::{Job, OutputPolicy, Policy, SettingsError, SettingsErrors, StreamKind, Trigger, export, variables};
 use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
 use crate::filter::Redaction;
 use crate::text::{Found, Text};
 use crate::tokens::{TOKENS, Token};
+use crate::values::Form;
 
 /// Most bytes of an exception; longer values are never held whole.
 const MAX_ALLOWED: usize = 4096;
@@ -27,10 +29,12 @@ const MAX_PATTERN_SIZE: usize = 256 * 1024;
 
 /// The settings of this policy's entry.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
+#[serde(default)]
 struct Settings {
     /// Values that are no secrets, such as the password of a test database. Exact.
     allow: Vec<String>,
+    /// The same by regular expressions, each for a whole value.
+    allow_matching: Vec<String>,
     /// Secrets of the operator's own kinds.
     patterns: Vec<Pattern>,
 }
@@ -55,9 +59,13 @@ enum Rule {
     Address,
     Curl,
     Machine,
-    Default,
+    Login,
     PrivateKey,
     Putty,
+    /// A private key in base64.
+    EncodedKey,
+    /// Index of a form of a variable's value.
+    Value(usize),
     /// Index of an operator's pattern.
     Own(usize),
 }
@@ -72,7 +80,9 @@ struct Beginning {
 /// The policy.
 struct Redact {
     allow: Vec<Vec<u8>>,
+    allow_matching: Vec<Regex>,
     own: Vec<(String, Regex)>,
+    values: Vec<Form>,
     beginnings: Vec<Beginning>,
     /// Per byte: the beginnings that may start with it.
     by_byte: Vec<Vec<u16>>,
@@ -83,9 +93,13 @@ impl Policy for Redact {
 
     fn configure(settings: Settings) -> Result<Self, SettingsErrors> {
         let mut errors = Vec::new();
-        let mut beginnings = built_in();
+        let values = values::forms(variables(), &mut errors);
+        // In front of all others: what is known exactly is called by its name.
+        let mut beginnings: Vec<_> = values.iter().enumerate().map(|(at, form)| exact(form.trigger(), Rule::Value(at))).collect();
+        beginnings.extend(built_in());
         let mut own = Vec::new();
         check_allowed(&settings.allow, &mut errors);
+        let allow_matching = compile_allowed(&settings.allow_matching, &mut errors);
         if settings.patterns.len() > MAX_PATTERNS {
             errors.push(SettingsError::new("patterns", format!("{} patterns; at most {MAX_PATTERNS}", settings.patterns.len())));
         }
@@ -100,7 +114,8 @@ impl Policy for Redact {
             return Err(errors);
         }
         let by_byte = index(&beginnings);
-        Ok(Self { allow: settings.allow.into_iter().map(String::into_bytes).collect(), own, beginnings, by_byte })
+        let allow = settings.allow.into_iter().map(String::into_bytes).collect();
+        Ok(Self { allow, allow_matching, own, values, beginnings, by_byte })
     }
 }
 
@@ -139,12 +154,7 @@ impl Pattern {
                 format!("must be 1 to {MAX_PATTERNS} texts of 3 to 64 bytes without a newline: how the secret begins"),
             ));
         }
-        let anchored = format!(r"\A(?:{})", self.regex);
-        let regex = RegexBuilder::new(&anchored).unicode(false).size_limit(MAX_PATTERN_SIZE).build();
-        let regex = regex.map_err(|error| ("regex", format!("is not a regular expression on bytes: {error}")))?;
-        // What the first match allocates is then part of the image that filters start from.
-        regex.is_match(b"");
-        Ok((self.name, regex))
+        Ok((self.name, compiled(&format!(r"\A(?:{})", self.regex)).map_err(|message| ("regex", message))?))
     }
 }
 
@@ -163,6 +173,32 @@ impl Beginning {
     }
 }
 
+fn compiled(regex: &str) -> Result<Regex, String> {
+    let regex = RegexBuilder::new(regex).unicode(false).size_limit(MAX_PATTERN_SIZE).build();
+    let regex = regex.map_err(|error| format!("is not a regular expression on bytes: {error}"))?;
+    // What the first match allocates is then part of the image that filters start from.
+    regex.is_match(b"");
+    Ok(regex)
+}
+
+fn compile_allowed(patterns: &[String], errors: &mut SettingsErrors) -> Vec<Regex> {
+    if patterns.len() > MAX_PATTERNS {
+        errors.push(SettingsError::new("allow_matching", format!("{} patterns; at most {MAX_PATTERNS}", patterns.len())));
+    }
+    let mut regexes = Vec::new();
+    for (at, pattern) in patterns.iter().enumerate().take(MAX_PATTERNS) {
+        match compiled(&format!(r"\A(?:{pattern})\z")) {
+            Ok(regex) if regex.is_match(b"") => {
+                errors
+                    .push(SettingsError::new(format!("allow_matching.{at}"), "matches even nothing, so it would allow too much"));
+            }
+            Ok(regex) => regexes.push(regex),
+            Err(message) => errors.push(SettingsError::new(format!("allow_matching.{at}"), message)),
+        }
+    }
+    regexes
+}
+
 fn check_allowed(allow: &[String], errors: &mut SettingsErrors) {
     for (at, value) in allow.iter().enumerate() {
         if value.is_empty() || value.len() > MAX_ALLOWED {
@@ -173,6 +209,10 @@ fn check_allowed(allow: &[String], errors: &mut SettingsErrors) {
 
 fn beginning(text: &str, ignore_case: bool, rule: Rule) -> Beginning {
     Beginning { text: text.as_bytes().to_vec(), ignore_case, rule }
+}
+
+fn exact(text: &[u8], rule: Rule) -> Beginning {
+    Beginning { text: text.to_vec(), ignore_case: false, rule }
 }
 
 fn built_in() -> Vec<Beginning> {
@@ -186,19 +226,24 @@ fn built_in() -> Vec<Beginning> {
     all.push(beginning(r":\/\/", false, Rule::Address));
     all.push(beginning("curl", false, Rule::Curl));
     all.push(beginning("machine ", false, Rule::Machine));
-    all.push(beginning("default login ", false, Rule::Default));
+    all.push(beginning("login ", false, Rule::Login));
+    // `-----BEGIN ` in base64, but for what of it the next word decides.
+    all.push(beginning("LS0tLS1CRUdJTi", false, Rule::EncodedKey));
     all.push(beginning("BEGIN ", false, Rule::PrivateKey));
     all.push(beginning("Private-Lines: ", false, Rule::Putty));
     all
 }
 
 fn index(beginnings: &[Beginning]) -> Vec<Vec<u16>> {
-    let starts = |byte: u8| {
-        let fits =
-            move |(at, beginning): (usize, &Beginning)| beginning.may_begin(&[byte]).then(|| u16::try_from(at).ok()).flatten();
-        beginnings.iter().enumerate().filter_map(fits).collect()
-    };
-    (0..=u8::MAX).map(starts).collect()
+    let mut by_byte = vec![Vec::new(); 256];
+    for (at, beginning) in (0..).zip(beginnings) {
+        let first = beginning.text[0];
+        by_byte[usize::from(first)].push(at);
+        if beginning.ignore_case && first.is_ascii_alphabetic() {
+            by_byte[usize::from(first ^ b' ')].push(at);
+        }
+    }
+    by_byte
 }
 
 impl Redact {
@@ -210,7 +255,7 @@ impl Redact {
     }
 
     fn is_allowed(&self, value: &[u8]) -> bool {
-        self.allow.iter().any(|allowed| allowed == value)
+        self.allow.iter().any(|allowed| allowed == value) || self.allow_matching.iter().any(|allowed| allowed.is_match(value))
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::filter::REACH;
 use crate::keys;
 use crate::text::{Found, Text, is_replacement, replacement};
+use crate::tokens::{decoded, is_open_sequence};
 
 /// The parts of names that say secret. Each is a trigger, in either case.
 pub const KEYWORDS: &[&str] = &["passw", "passphrase", "secret", "token", "credential", "key", "auth", "_pwd"];
@@ -55,10 +56,10 @@ struct Value {
 /// The value of the name that has one of [`KEYWORDS`] at `at`. `netrc`: in a line of a netrc file, where a blank joins.
 pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> {
     let at = text.run_within(at, 1, |byte| b"_;&?".contains(&byte));
-    let start = text.run_back_within(at, NAME, is_name);
-    let end = text.run_within(at, NAME, |byte| is_name(byte) && byte != b'.');
+    let (start, end) = name_at(text, at);
     let written = text.between(start, end);
-    if netrc && written == b"password" {
+    let is_code = text.from(text.blanks(end)).starts_with(b"= ");
+    if written == b"password" && !is_code && (netrc || is_netrc_line(text, start, end)) {
         return netrc_password(text, end);
     }
     let name = judge(written)?;
@@ -80,6 +81,15 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
         value.end = text.run(value.end, |byte| !b"\r\n".contains(&byte));
     }
     Some(Found { start: value.start, end: value.end, rule: ASSIGNMENT })
+}
+
+/// From where to where the name reaches that `at` is in.
+fn name_at(text: Text, at: usize) -> (usize, usize) {
+    let start = text.run_back_within(at, NAME, is_name);
+    let end = text.run_within(at, NAME, |byte| is_name(byte) && byte != b'.');
+    // What sets a colour ends in a digit or two and a letter, which are no part of the name.
+    let letter = text.run(start, |byte| byte.is_ascii_digit());
+    if letter < at && is_open_sequence(text.before(letter)) { (letter + 1, end) } else { (start, end) }
 }
 
 fn is_name(byte: u8) -> bool {
@@ -267,7 +277,8 @@ fn joint(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
         _ => return option(text, start, end, sign),
     };
     let value = text.blanks(behind);
-    let tight = text.byte(sign) == Some(b'=') && sign == closed && value == behind;
+    let is_joined = |from, to| !text.between(from, to).iter().any(u8::is_ascii_whitespace);
+    let tight = text.byte(sign) == Some(b'=') && is_joined(closed, sign) && is_joined(behind, value);
     Some((if tight { Joint::Tight } else { Joint::Loose }, value))
 }
 
@@ -280,8 +291,8 @@ fn value(text: Text, joint: Joint, at: usize) -> Value {
     let at = behind_prefix(text, at);
     let opened = text.run(at, |byte| byte == b'\\');
     match text.byte(opened) {
-        Some(quote @ (b'"' | b'\'' | b'`')) => quoted(text, opened + 1, quote, opened > at),
         _ if joint == Joint::Element => element(text, at),
+        Some(quote @ (b'"' | b'\'' | b'`')) => quoted(text, opened + 1, quote, opened > at),
         _ => unquoted(text, at),
     }
 }
@@ -300,6 +311,11 @@ fn list_end(text: Text, at: usize, end: usize) -> usize {
     if text.byte(at) != Some(b'[') {
         return end;
     }
+    strings_end(text, end)
+}
+
+/// Where the last of the strings ends that stand one behind the other, of which the first ends at `end`.
+fn strings_end(text: Text, end: usize) -> usize {
     let mut end = end;
     loop {
         let closed = text.run(end, |byte| b"\\\"'".contains(&byte));
@@ -343,8 +359,12 @@ fn unquoted(text: Text, start: usize) -> Value {
             end += marker;
             floor = end;
         }
-        end = text.run(end, |byte| !byte.is_ascii_whitespace() && !b"\"'`<[".contains(&byte));
+        end = text.run(end, |byte| !byte.is_ascii_whitespace() && !b"\"'`<[\x1b".contains(&byte));
         match text.byte(end) {
+            // A colour that ends with the value, or begins in the midst of it.
+            Some(b'\x1b') if text.byte(text.sequences(end)).is_some_and(|byte| byte.is_ascii_alphanumeric()) => {
+                end = text.sequences(end).max(end + 1);
+            }
             Some(b'[') if replacement(text.from(end)) > 0 => {}
             Some(b'[') => end += 1,
             _ => break,
@@ -448,7 +468,8 @@ impl Shape<'_> {
             Name::Maybe if environment => bytes.len() >= 8 && !bytes.starts_with(b"/"),
             Name::Maybe => looks_random(bytes),
             _ if environment => true,
-            _ if value.quoted => bytes.len() >= 3,
+            // A label says what it labels.
+            _ if value.quoted => bytes.len() >= 3 && !bytes.eq_ignore_ascii_case(self.written),
             _ if code || bytes == self.written => false,
             _ if self.joint == Joint::Tight => bytes.len() >= 3,
             _ if self.joint == Joint::Option => {
@@ -519,22 +540,10 @@ fn is_no_test(value: &[u8]) -> bool {
 
 /// `user:password` in base64, as Docker keeps it.
 fn is_encoded_pair(value: &[u8]) -> bool {
-    let digit = |byte: &u8| match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    };
-    let bare = &value[..Text(value).run(0, |byte| byte != b'=')];
-    let Some(digits) = bare.iter().map(digit).collect::<Option<Vec<_>>>() else { return false };
-    let decoded = digits.chunks(4).flat_map(|digits| {
-        let bits = digits.iter().fold(0, |bits, digit| bits << 6 | u32::from(*digit)) << (6 * (4 - digits.len()));
-        bits.to_be_bytes().into_iter().skip(1).take(digits.len() - 1)
-    });
-    let decoded: Vec<u8> = decoded.collect();
-    value.len().is_multiple_of(4) && decoded.contains(&b':') && decoded.iter().all(u8::is_ascii_graphic)
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
+    let decoded = decoded(value);
+    let is_pair = decoded.contains(&b':') && decoded.iter().all(u8::is_ascii_graphic);
+    value.len().is_multiple_of(4) && value.iter().all(is_base64) && is_pair
 }
 
 /// A call, a type, a path of names: `env.TOKEN`, `read_token(`, `quote!(`, `Option<`, `a::b`. `line` begins with the value;
@@ -614,10 +623,16 @@ pub fn address(text: Text, authority: usize) -> Option<Found<'static>> {
     is_password.then_some(Found { start, end, rule: "url-password" })
 }
 
-/// Letters and digits, too many for the name of a person or a company.
+/// Letters and digits, too many for the name of a person or a company; with `-` and `_` between them, too mixed for one.
 fn is_token(user: &[u8]) -> bool {
+    const CHANGES: usize = 4;
     let has = |is: fn(&u8) -> bool| user.iter().any(is);
-    user.len() >= 16 && user.iter().all(u8::is_ascii_alphanumeric) && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
+    let is_mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
+    if user.len() < 16 || !is_mixed || !user.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)) {
+        return false;
+    }
+    let digits: Vec<bool> = user.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::is_ascii_digit).collect();
+    digits.len() == user.len() || digits.windows(2).filter(|pair| pair[0] != pair[1]).count() >= CHANGES
 }
 
 fn is_user(byte: u8) -> bool {
@@ -678,9 +693,74 @@ pub fn is_netrc(text: Text, at: usize) -> bool {
     is_word(text, at) && host.is_some() && words.next().is_none_or(is_netrc_word)
 }
 
-/// Whether `default login` at `at` begins the last entry of a netrc file.
-pub fn is_netrc_default(text: Text, at: usize) -> bool {
-    is_word(text, at) && words(text, at).nth(3).is_none_or(is_netrc_word)
+/// Whether `login` at `at` is one of a netrc file: behind `default` or at the beginning of its line, with a name and no more prose.
+pub fn is_netrc_login(text: Text, at: usize) -> bool {
+    let before = text.before(at).trim_ascii();
+    let is_default =
+        before.strip_suffix(b"default").is_some_and(|rest| rest.last().is_none_or(|byte| !byte.is_ascii_alphanumeric()));
+    let begins = before.is_empty() || before == b"+" || is_default;
+    let is_name = |word: &[u8]| !word.ends_with(b"=");
+    begins && words(text, at).nth(1).is_some_and(is_name) && words(text, at).nth(2).is_none_or(is_netrc_word)
+}
+
+/// Whether a line is `password` and one word that is more than a word.
+fn is_netrc_line(text: Text, start: usize, end: usize) -> bool {
+    let before = text.before(start).trim_ascii();
+    let word = text.blanks(end);
+    let behind = text.run(word, |byte| !byte.is_ascii_whitespace());
+    let alone = (before.is_empty() || before == b"+") && text.is_end(text.blanks(behind));
+    alone && word > end && is_mixed(text.between(word, behind), 6)
+}
+
+/// What stands in lines of its own behind a name that says secret.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Below {
+    /// Strings, or the items of a list.
+    Items,
+    /// Text that is indented.
+    Block,
+}
+
+/// What is in the lines below, if the line ends behind the name that has one of [`KEYWORDS`] at `at`, and the sign that joins.
+pub fn below(text: Text, at: usize) -> Option<Below> {
+    let (start, end) = name_at(text, text.run_within(at, 1, |byte| byte == b'_'));
+    let closed = text.run(end, |byte| b"\\\"'`]".contains(&byte));
+    let sign = text.blanks(closed);
+    let joined = text.run_within(sign, 1, |byte| b":=".contains(&byte));
+    let opened = text.blanks(text.run(text.blanks(joined), |byte| b"[(|>-".contains(&byte)));
+    if joined == sign || !text.is_end(opened) || !matches!(judge(text.between(start, end)), Some(Name::Secret | Name::Token)) {
+        return None;
+    }
+    let is_block = text.between(joined, opened).iter().any(|byte| b"|>".contains(byte));
+    Some(if is_block { Below::Block } else { Below::Items })
+}
+
+/// What the line at `at` holds of it, if it does.
+pub fn below_item(text: Text, at: usize, below: Below) -> Option<Found<'static>> {
+    let indented = text.blanks(at);
+    let found = |start: usize, end: usize| {
+        let bytes = text.between(start, end);
+        let found = bytes.len() >= 3 && is_literal(bytes, text.from(start)) && !keys::may_begin(bytes);
+        found.then_some(Found { start, end, rule: ASSIGNMENT })
+    };
+    let line = text.run(indented, |byte| !b"\r\n".contains(&byte));
+    if below == Below::Block {
+        return found(indented, line);
+    }
+    let item = if text.from(indented).starts_with(b"- ") { text.blanks(indented + 2) } else { indented };
+    match text.byte(item) {
+        Some(quote @ (b'"' | b'\'')) => {
+            let value = quoted(text, item + 1, quote, false);
+            // Else it is a name.
+            let is_item = text.byte(text.blanks(value.end + 1)) != Some(b':');
+            found(value.start, value.end).filter(|_| is_item).map(|found| Found { end: strings_end(text, value.end), ..found })
+        }
+        _ if item > indented => {
+            let bytes = text.between(item, line);
+            found(item, line).filter(|_| is_mixed(bytes, 4) && !bytes.iter().any(|byte| b" :/".contains(byte)))
+        }
+        _ => None,
+    }
 }
 
 fn words<'a>(text: Text<'a>, at: usize) -> impl Iterator<Item = &'a [u8]> {

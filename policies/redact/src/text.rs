@@ -56,9 +56,28 @@ impl<'a> Text<'a> {
         at - self.before(at).iter().rev().take_while(|byte| is(**byte)).count()
     }
 
-    /// Behind the blanks at `at`.
+    /// Behind the blanks at `at`, and what sets colours between them.
     pub fn blanks(self, at: usize) -> usize {
-        self.run(at, |byte| byte == b' ' || byte == b'\t')
+        let end = self.run(at, |byte| byte == b' ' || byte == b'\t');
+        let coloured = self.sequence(end);
+        if coloured > end { self.blanks(coloured) } else { end }
+    }
+
+    /// Behind the sequence at `at` that sets a colour or erases the rest of the line, as programs put around what they point out;
+    /// `at` if there is none.
+    pub fn sequence(self, at: usize) -> usize {
+        const LONGEST: usize = 24;
+        if !self.from(at).starts_with(b"\x1b[") {
+            return at;
+        }
+        let end = self.run_within(at + 2, LONGEST, |byte| byte.is_ascii_digit() || b";:".contains(&byte));
+        if matches!(self.byte(end), Some(b'm' | b'K')) { end + 1 } else { at }
+    }
+
+    /// Behind all such sequences at `at`.
+    pub fn sequences(self, at: usize) -> usize {
+        let end = self.sequence(at);
+        if end > at { self.sequences(end) } else { end }
     }
 
     /// Whether `at` is a line's end.

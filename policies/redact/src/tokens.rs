@@ -14,8 +14,10 @@ enum Chars {
     Dotted,
     /// Like `Dotted`, and `~`.
     Tilde,
-    /// Like `Dotted`, and `/ + = : %`.
+    /// Like `Dotted`, and `/ + = : % @`.
     Path,
+    /// Capitals, digits and `-`.
+    Dashed,
 }
 
 /// What must stand before a token.
@@ -30,6 +32,8 @@ enum Before {
     Exactly(&'static str),
     /// One of the names of registries whose tokens look alike.
     Registry,
+    /// Eight digits or more.
+    Digits,
 }
 
 /// One kind of token.
@@ -40,16 +44,22 @@ pub struct Token {
     pub text: &'static str,
     before: Before,
     chars: Chars,
-    /// Fewest characters behind the beginning.
+    /// Fewest and most characters behind the beginning.
     min: usize,
+    max: usize,
 }
 
 const fn token(rule: &'static str, text: &'static str, before: Before, chars: Chars, min: usize) -> Token {
-    Token { rule, text, before, chars, min }
+    Token { rule, text, before, chars, min, max: usize::MAX }
 }
 
-use Before::{Anything, Exactly, NoWord, Registry, ThreeOfTilde};
-use Chars::{Alnum, Dotted, Hex, Path, Tilde, Upper, Word};
+/// For short beginnings that may stand in any base64: it is one only of this very length.
+const fn exactly(rule: &'static str, text: &'static str, chars: Chars, length: usize) -> Token {
+    Token { rule, text, before: NoWord, chars, min: length, max: length }
+}
+
+use Before::{Anything, Digits, Exactly, NoWord, Registry, ThreeOfTilde};
+use Chars::{Alnum, Dashed, Dotted, Hex, Path, Tilde, Upper, Word};
 
 /// All tokens. Where the first characters vary, the beginning is what comes next and up to three characters stay visible.
 /// Beginnings avoid letters that ordinary logs are full of, since each costs the host a look (hence `n_api_` for `lin_api_`).
@@ -108,12 +118,51 @@ pub const TOKENS: &[Token] = &[
     token("gitlab-token", "glagent-", Anything, Dotted, 20),
     token("gitlab-token", "glffct-", Anything, Dotted, 20),
     token("gitlab-token", "gloas-", Anything, Dotted, 20),
+    token("gitlab-token", "glwt-", Anything, Dotted, 20),
+    token("gitlab-token", "GR1348941", NoWord, Word, 20),
+    token("gitlab-session", "_gitlab_session=", Anything, Alnum, 20),
     token("github-token", "ghp_", Anything, Alnum, 20),
     token("github-token", "gho_", Anything, Alnum, 20),
     token("github-token", "ghu_", Anything, Alnum, 20),
     token("github-token", "ghs_", Anything, Dotted, 20),
     token("github-token", "ghr_", Anything, Alnum, 20),
     token("access-token", "_pat_", Registry, Word, 20),
+    token("access-token", "_oat_", Registry, Word, 20),
+    token("alibaba-access-key", "LTAI", NoWord, Alnum, 12),
+    token("aws-bedrock-key", "ABSK", NoWord, Path, 100),
+    token("aws-bedrock-key", "bedrock-api-key-", NoWord, Path, 20),
+    token("signed-url", "X-Amz-Signature=", Anything, Hex, 64),
+    token("signed-url", "X-Goog-Signature=", Anything, Hex, 64),
+    token("gcp-refresh-token", "1//0", NoWord, Word, 30),
+    token("tencent-secret-id", "AKID", NoWord, Alnum, 30),
+    token("yandex-api-key", "AQVN", NoWord, Word, 35),
+    token("yandex-token", "y0_A", NoWord, Word, 50),
+    token("scaleway-access-key", "SCW", NoWord, Upper, 17),
+    token("openshift-token", "sha256~", NoWord, Word, 40),
+    token("digitalocean-spaces-key", "DO00", NoWord, Upper, 16),
+    token("supabase-token", "sb_secret_", NoWord, Word, 20),
+    token("neon-api-key", "napi_", NoWord, Alnum, 40),
+    token("bitbucket-token", "ATBB", NoWord, Alnum, 24),
+    token("bitbucket-token", "ATCTT3", NoWord, Path, 40),
+    token("sourcegraph-token", "sgp_", NoWord, Word, 40),
+    token("sonarqube-token", "squ_", NoWord, Hex, 40),
+    token("sonarqube-token", "sqp_", NoWord, Hex, 40),
+    token("sonarqube-token", "sqa_", NoWord, Hex, 40),
+    token("buildkite-token", "bkua_", NoWord, Hex, 40),
+    token("circleci-token", "CCIPRJ_", NoWord, Word, 40),
+    token("octopus-api-key", "API-", NoWord, Upper, 26),
+    token("prefect-api-key", "pnu_", NoWord, Alnum, 36),
+    token("slack-app-token", "xwfp-", NoWord, Word, 20),
+    token("slack-webhook-url", "hooks.slack-gov.com/", Anything, Path, 20),
+    token("teams-webhook-url", "webhook.office.com/", Anything, Path, 40),
+    token("zapier-webhook-url", "hooks.zapier.com/", Anything, Path, 15),
+    token("discord-token", "mfa.", NoWord, Word, 60),
+    token("telegram-bot-token", ":AA", Digits, Word, 32),
+    exactly("crates-io-token", "cio", Alnum, 32),
+    exactly("nuget-api-key", "oy2", Alnum, 43),
+    token("jfrog-token", "AKCp", NoWord, Alnum, 60),
+    token("jfrog-token", "cmVmd", NoWord, Alnum, 55),
+    token("clojars-token", "CLOJARS_", NoWord, Alnum, 60),
     token("shopify-token", "shp", NoWord, Word, 30),
     token("heroku-api-key", "HRKU-", Anything, Word, 30),
     token("rubygems-api-token", "rubygems_", Anything, Hex, 40),
@@ -135,6 +184,39 @@ pub const TOKENS: &[Token] = &[
     token("api-key", "sk-", NoWord, Word, 20),
     token("stripe-key", "k_live_", Anything, Alnum, 10),
     token("stripe-key", "k_test_", Anything, Alnum, 10),
+    token("stripe-key", "k_prod_", Anything, Alnum, 10),
+    token("square-access-token", "EAAA", NoWord, Word, 55),
+    token("easypost-api-key", "EZAK", NoWord, Alnum, 50),
+    token("easypost-api-key", "EZTK", NoWord, Alnum, 50),
+    token("duffel-token", "duffel_", NoWord, Path, 40),
+    token("shippo-token", "shippo_", NoWord, Word, 40),
+    token("flutterwave-key", "FLWSECK", NoWord, Word, 12),
+    token("plaid-token", "access-production-", NoWord, Word, 30),
+    token("plaid-token", "access-sandbox-", NoWord, Word, 30),
+    token("brevo-api-key", "xkeysib-", NoWord, Word, 60),
+    token("brevo-api-key", "xsmtpsib-", NoWord, Word, 60),
+    token("huggingface-token", "api_org_", NoWord, Alnum, 30),
+    token("replicate-token", "r8_", NoWord, Alnum, 35),
+    token("together-token", "tgp_v1_", NoWord, Word, 30),
+    token("cerebras-api-key", "csk-", NoWord, Alnum, 30),
+    token("langsmith-api-key", "lsv2_", NoWord, Word, 32),
+    token("pinecone-api-key", "pcsk_", NoWord, Word, 40),
+    token("notion-token", "secret_", NoWord, Alnum, 43),
+    token("figma-token", "figu_", NoWord, Word, 38),
+    token("adobe-client-secret", "p8e-", NoWord, Alnum, 32),
+    token("contentful-token", "CFPAT-", NoWord, Word, 40),
+    token("dropbox-token", "sl.B", NoWord, Word, 100),
+    token("dropbox-token", "sl.u.", NoWord, Word, 100),
+    token("grafana-token", "glc_", NoWord, Path, 32),
+    token("grafana-token", "eyJrIjoi", NoWord, Alnum, 60),
+    token("1password-secret-key", "A3-", NoWord, Dashed, 28),
+    token("readme-api-key", "rdme_", NoWord, Alnum, 60),
+    token("typeform-token", "tfp_", NoWord, Word, 40),
+    token("trello-token", "ATTA", NoWord, Alnum, 60),
+    token("infracost-api-key", "ico-", NoWord, Alnum, 32),
+    token("frameio-token", "fio-u-", NoWord, Word, 60),
+    token("newrelic-api-key", "NRII-", NoWord, Word, 32),
+    token("facebook-token", "EAAM", NoWord, Alnum, 60),
     token("webhook-secret", "whsec_", Anything, Path, 20),
     token("npm-access-token", "npm_", NoWord, Alnum, 30),
     token("pypi-upload-token", "pypi-A", Anything, Word, 40),
@@ -168,11 +250,12 @@ impl Chars {
         let more: &[u8] = match self {
             Self::Hex => return byte.is_ascii_hexdigit(),
             Self::Upper => return byte.is_ascii_uppercase() || byte.is_ascii_digit(),
+            Self::Dashed => return byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-',
             Self::Alnum => b"",
             Self::Word => b"_-",
             Self::Dotted => b"_-.",
             Self::Tilde => b"_-.~",
-            Self::Path => b"_-./+=:%",
+            Self::Path => b"_-./+=:%@",
         };
         byte.is_ascii_alphanumeric() || more.contains(&byte)
     }
@@ -184,8 +267,22 @@ impl Token {
         if !self.before_fits(text.before(at)) {
             return None;
         }
-        let end = text.run(at + self.text.len(), |byte| self.chars.has(byte));
-        (end - at >= self.text.len() + self.min).then_some(Found { start: at, end, rule: self.rule })
+        let (end, length) = self.run(text, at + self.text.len());
+        (self.min..=self.max).contains(&length).then_some(Found { start: at, end, rule: self.rule })
+    }
+
+    /// Where the characters at `at` end, and how many they are. What sets colours between them does not part them: `grep` points out
+    /// the beginning of a token so.
+    fn run(&self, text: Text, at: usize) -> (usize, usize) {
+        let (mut end, mut length) = (at, 0);
+        loop {
+            let next = text.sequences(end);
+            let run = text.run(next, |byte| self.chars.has(byte));
+            if run == next {
+                return (end, length);
+            }
+            (end, length) = (run, length + run - next);
+        }
     }
 
     fn before_fits(&self, before: &[u8]) -> bool {
@@ -194,6 +291,7 @@ impl Token {
             NoWord => is_boundary(before),
             ThreeOfTilde => before.len() >= 3 && before.iter().rev().take(3).all(|byte| Tilde.has(*byte)),
             Exactly(bytes) => before.ends_with(bytes.as_bytes()),
+            Digits => before.len() >= 8 && before.iter().rev().take(8).all(u8::is_ascii_digit),
             Registry => [&b"github"[..], b"dckr"].iter().any(|name| before.ends_with(name)),
         }
     }
@@ -218,7 +316,7 @@ fn is_escape(before: &[u8]) -> bool {
 }
 
 /// Ends in a terminal's control sequence that lacks its letter, written as it is or escaped.
-fn is_open_sequence(before: &[u8]) -> bool {
+pub fn is_open_sequence(before: &[u8]) -> bool {
     const LONGEST: usize = 12;
     const OPENINGS: [&[u8]; 5] = [b"\x1b[", b"\\x1b[", b"u001b[", b"\\033[", b"\\e["];
     let start = Text(before).run_back_within(before.len(), LONGEST, |byte| byte.is_ascii_digit() || byte == b';');
@@ -236,5 +334,35 @@ pub fn json_web_token(text: Text, at: usize) -> Option<Found<'static>> {
     }
     let second = text.run(first + 1, |byte| Word.has(byte));
     let end = text.run(at, |byte| Dotted.has(byte) || byte == b'=');
-    (second - first > 10).then_some(Found { start: at, end, rule: "jwt" })
+    // Of an encrypted one the second of five parts may be empty.
+    let is_encrypted = text.between(first, end).iter().filter(|byte| **byte == b'.').count() == 4;
+    (second - first > 10 || is_encrypted).then_some(Found { start: at, end, rule: "jwt" })
+}
+
+/// A private key in one run of base64, as kubeconfig files and secrets hold it, whose `-----BEGIN` is encoded at `at`; and whether the
+/// run is one line of many.
+pub fn encoded_key(text: Text, at: usize) -> Option<(usize, bool)> {
+    const WRAPPED: [usize; 2] = [76, 64];
+    let end = text.run(at, |byte| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte));
+    let begins = decoded(text.between(at, end.min(at + 64)));
+    let is_key = begins.windows(11).any(|part| part == b"PRIVATE KEY");
+    is_key.then_some((end, WRAPPED.contains(&(end - at)) && text.is_end(end)))
+}
+
+/// The bytes that are written in base64; as many as there are before the first sign that is none of it.
+pub fn decoded(written: &[u8]) -> Vec<u8> {
+    let digit = |byte: &u8| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    };
+    let digits: Vec<u8> = written.iter().map_while(digit).collect();
+    let group = |digits: &[u8]| {
+        let bits = digits.iter().fold(0, |bits, digit| bits << 6 | u32::from(*digit)) << (6 * (4 - digits.len()));
+        bits.to_be_bytes().into_iter().skip(1).take(digits.len() - 1)
+    };
+    digits.chunks(4).flat_map(group).collect()
 }

@@ -27,6 +27,24 @@ pub fn configure<P: Policy>(settings: &str) -> Result<P, SettingsErrors> {
     P::configure(read_settings(settings)?)
 }
 
+thread_local! {
+    static VARIABLES: std::cell::RefCell<Vec<(String, String)>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// Does something in which these variables are granted and set.
+pub fn with_variables<R>(variables: &[(&str, &str)], act: impl FnOnce() -> R) -> R {
+    let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let before = VARIABLES.replace(owned);
+    let result = act();
+    VARIABLES.set(before);
+    result
+}
+
+/// The variables that are granted; none outside of [`with_variables`].
+pub fn variables() -> Vec<(String, String)> {
+    VARIABLES.with_borrow(Clone::clone)
+}
+
 /// A small stand-in for a machine: jobs are confined to `/work`, where everything exists; programs lie in `/usr/bin`.
 #[derive(Debug, Clone, Default)]
 pub struct World {
@@ -246,6 +264,8 @@ struct Stream<F> {
     /// The filter sees the rest of this line.
     in_line: bool,
     engaged: bool,
+    was_asked: bool,
+    /// The filter is given no more.
     stopped: bool,
     out: Vec<u8>,
 }
@@ -253,7 +273,7 @@ struct Stream<F> {
 impl<F: Filter> Stream<F> {
     fn new(triggers: Vec<Trigger>, filter: F) -> Self {
         let (waiting, held, context, out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { triggers, filter, waiting, held, context, in_line: false, engaged: false, stopped: false, out }
+        Self { triggers, filter, waiting, held, context, in_line: false, engaged: false, was_asked: false, stopped: false, out }
     }
 
     fn advance(&mut self, arrival: Arrival) {
@@ -269,7 +289,7 @@ impl<F: Filter> Stream<F> {
         let (count, boundary) = match line {
             Some(at) => (at + 1, Boundary::Line),
             None if self.waiting.len() >= PIECE => (PIECE, Boundary::Cut),
-            None if arrival == Arrival::End && !(self.waiting.is_empty() && self.held.is_empty()) => {
+            None if arrival == Arrival::End && (self.was_asked || !self.waiting.is_empty()) => {
                 (self.waiting.len(), Boundary::End)
             }
             None => return false,
@@ -277,6 +297,7 @@ impl<F: Filter> Stream<F> {
         let mut bytes = std::mem::take(&mut self.held);
         bytes.extend(self.waiting.drain(..count));
         let action = self.filter.push(&self.context, &bytes, boundary);
+        self.was_asked = true;
         self.obey(bytes, action, boundary);
         true
     }
@@ -297,6 +318,7 @@ impl<F: Filter> Stream<F> {
         }
         self.engaged = action.engaged;
         self.in_line = boundary == Boundary::Cut;
+        self.stopped |= boundary == Boundary::End;
     }
 
     /// Passes on what lies before the next trigger; false if nothing more can be said of what has arrived.

@@ -38,6 +38,7 @@ pub mod glue;
 pub mod harness;
 pub mod log;
 mod settings;
+mod variables;
 mod verdict;
 
 use serde::de::DeserializeOwned;
@@ -49,8 +50,9 @@ pub use bindings::common::portcullis::policy::types::{
     Request, Role, Word,
 };
 pub use bindings::input::exports::portcullis::policy::input::InputVerdict;
-pub use bindings::output::exports::portcullis::policy::output::{Action, Boundary, Emission, StreamKind, Trigger};
+pub use bindings::output::exports::portcullis::policy::output::{Action, Boundary, Emission, Finding, StreamKind, Trigger};
 pub use settings::read as read_settings;
+pub use variables::variables;
 pub use verdict::{Simple, literal};
 
 /// All that is wrong with a policy's settings.
@@ -87,7 +89,7 @@ pub trait OutputPolicy: Policy {
     /// One per stream of a job.
     type Filter: Filter;
 
-    /// Byte strings that a line must contain to be of interest, at most 256; empty: the filter sees everything.
+    /// Byte strings that a line must contain to be of interest, at most 1024; empty: the filter sees everything.
     fn triggers(&self) -> Vec<Trigger>;
 
     /// A filter for a new stream; `job` is none for texts of the host, such as reasons and log lines.

@@ -1,6 +1,8 @@
 //! Asking requests and building answers.
 
-use crate::{Argument, Edit, Edited, Job, Launch, Node, NodeKind, Program, Reason, Request, Rewrite, Verdict, Word};
+use crate::{
+    Action, Argument, Edit, Edited, Emission, Job, Launch, Node, NodeKind, Program, Reason, Request, Rewrite, Verdict, Word,
+};
 
 /// A simple command whose words are all literal.
 #[derive(Debug, Clone)]
@@ -104,6 +106,13 @@ impl Verdict {
     /// Not in this form but with these edits, at most one per node.
     pub fn rewrite(edits: Vec<Edit>, code: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Rewrite(Rewrite { edits, cwd: None, timeout_ms: None, reason: Reason::new(code, message) })
+    }
+}
+
+impl Action {
+    /// Of a piece becomes this; nothing is held, the next line is of no interest without a trigger.
+    pub fn new(emit: Emission) -> Self {
+        Self { emit, hold: 0, engaged: false, findings: Vec::new() }
     }
 }
 

@@ -241,9 +241,9 @@ mod tests {
     fn what_is_forgotten_is_gone() {
         let folder = tempfile::tempdir().unwrap();
         let record = record(State::Completed);
-        by_another(folder.path(), &[record.clone()]);
+        by_another(folder.path(), std::slice::from_ref(&record));
         let (history, past) = History::open(folder.path(), &roots(), 0).unwrap();
-        assert_eq!(past, [record.clone()]);
+        assert_eq!(past, std::slice::from_ref(&record));
         fs::write(history.spilled(record.id, StreamName::Stdout), "text").unwrap();
         history.forget(record.id);
         history.close();

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     StartError,
-    message::{Report, send, unframe},
+    message::{Reach, Report, send, signal_to_byte, unframe},
 };
 
 /// A warden, and its job: the leader and all that descends from it. All of it is killed when this is dropped, whatever the job did to its
@@ -95,12 +95,10 @@ impl Child {
         }
     }
 
-    /// Sends a signal to all of the job. KILL is repeated until nobody is left.
-    pub fn signal(&self, signal: Signal) {
-        if let Ok(number) = u8::try_from(signal.as_raw()) {
-            // If its warden does not take it, it is gone, or will be made an end of.
-            _ = send(&self.socket, &[number], &[]);
-        }
+    /// Sends a signal to the job. KILL to all of it is repeated until nobody is left.
+    pub fn signal(&self, signal: Signal, reach: Reach) {
+        // If its warden does not take it, it is gone, or will be made an end of.
+        _ = send(&self.socket, &[signal_to_byte(signal, reach)], &[]);
     }
 
     /// Ends a warden that does not do its work, stopped by its own job perhaps: the keeper kills what it leaves.

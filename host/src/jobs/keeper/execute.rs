@@ -8,26 +8,34 @@ use std::{
 
 use rustix::{
     io::Errno,
-    process::{Pid, Signal, WaitOptions, fchdir, getpid, getppid, set_parent_process_death_signal, setsid, waitpid},
+    process::{
+        Pid, Resource, Rlimit, Signal, WaitOptions, fchdir, getpid, getppid, getrlimit, ioctl_tiocsctty,
+        set_parent_process_death_signal, setrlimit, setsid, waitpid,
+    },
 };
 
 use super::{
-    message::{Fault, Order, Step, Target},
+    message::{Fault, Order, Step, StreamKind, Target},
     system::{Closing, connect, last_error, seal},
 };
-use crate::script::Identity;
+use crate::{config::JobLimits, script::Identity};
 
 /// Stack of the new process until it executes its program, in bytes: it calls the system and little else.
 const STACK_BYTES: usize = 64 * 1024;
 /// Exit code of a process that did not get to execute its program; nobody asks for it.
 const NOT_EXECUTED: c_int = 127;
+/// No core dumps. It is 1 because for 0 the kernel would still hand them to a program (`core_pattern` with a `|`); 1 byte is too
+/// short for a file and stops that too.
+const CORE_BYTES: u64 = 1;
+/// How long what used up its time may take to end after SIGXCPU, in seconds on a processor.
+const LAST_CPU_S: u64 = 1;
 
-/// Starts a program. The process leads a session and a group of its own, stands in the directory it was given, holds its three streams
-/// and no other descriptor, blocks no signal, and is killed when the calling process ends. What signals do in it is as it is here, unless
-/// they are handled: then it is the default.
+/// Starts a program. The process leads a session and a group of its own, stands in the directory it was given, holds its three
+/// streams and no other descriptor, blocks no signal, is limited in what it can use up, and is killed when the calling process
+/// ends. What signals do in it is as it is here, unless they are handled: then it is the default.
 ///
-/// A binary is executed by its handle. What is executed by its path, an interpreted program, or whatever the text for a shell names, is
-/// looked at immediately before; between that and the kernel's own look at the path lies the race that remains.
+/// A binary is executed by its handle. What is executed by its path, an interpreted program, or whatever the text for a shell
+/// names, is looked at immediately before; between that and the kernel's own look at the path lies the race that remains.
 ///
 /// # Errors
 ///
@@ -46,7 +54,35 @@ pub fn execute(order: &Order, handles: &[OwnedFd]) -> Result<Pid, Fault> {
     }
     let (args, env) = (pointers(&order.args), pointers(&order.env));
     let streams = [stdin, stdout, stderr].map(AsFd::as_fd);
-    Start { program, args, env, directory: directory.as_fd(), streams, parent: getpid(), failure: Failure::default() }.begin()
+    let start = Start {
+        program,
+        args,
+        env,
+        directory: directory.as_fd(),
+        streams,
+        kind: order.streams,
+        limits: limits(&order.limits),
+        parent: getpid(),
+        failure: Failure::default(),
+    };
+    start.begin()
+}
+
+/// Never more than this process may itself: raising a limit takes a right that it need not have.
+fn limits(limits: &JobLimits) -> Vec<(Resource, Rlimit)> {
+    let written = [
+        (Resource::Nofile, limits.open_files, 0),
+        (Resource::As, limits.memory_bytes, 0),
+        (Resource::Cpu, limits.cpu_s, LAST_CPU_S),
+        (Resource::Fsize, limits.file_bytes, 0),
+        (Resource::Core, Some(CORE_BYTES), 0),
+    ];
+    let bounded = |(resource, limit, beyond): (Resource, Option<u64>, u64)| {
+        let own = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        let limit = limit?;
+        Some((resource, Rlimit { current: Some(limit.min(own)), maximum: Some((limit + beyond).min(own)) }))
+    };
+    written.into_iter().filter_map(bounded).collect()
 }
 
 enum Program<'a> {
@@ -64,6 +100,8 @@ struct Start<'a> {
     directory: BorrowedFd<'a>,
     /// None of them is a standard stream itself.
     streams: [BorrowedFd<'a>; 3],
+    kind: StreamKind,
+    limits: Vec<(Resource, Rlimit)>,
     parent: Pid,
     failure: Failure,
 }
@@ -75,7 +113,7 @@ struct Failure {
     errno: AtomicI32,
 }
 
-const STEPS: [Step; 5] = [Step::Process, Step::Session, Step::Directory, Step::Streams, Step::Execute];
+const STEPS: [Step; 6] = [Step::Process, Step::Session, Step::Directory, Step::Streams, Step::Limits, Step::Execute];
 
 fn pointers(texts: &[CString]) -> Vec<*const c_char> {
     texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
@@ -85,9 +123,9 @@ impl Start<'_> {
     fn begin(&self) -> Result<Pid, Fault> {
         let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()];
         #[expect(unsafe_code, reason = "no safe function makes a process that shares memory until it executes something")]
-        // SAFETY: as `posix_spawn` does it. The calling thread stands still until the new process has executed its program or ended,
-        // so that all that is borrowed here outlives it, and no two threads share the memory that it writes. The stack is its own,
-        // aligned, and grows down from its end.
+        // SAFETY: as `posix_spawn` does it. The calling thread stands still until the new process has executed its program or
+        // ended, so that all that is borrowed here outlives it, and no two threads share the memory that it writes. The stack is
+        // its own, aligned, and grows down from its end.
         let made = unsafe {
             let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
             libc::clone(become_program, stack.as_mut_ptr_range().end.cast(), flags, std::ptr::from_ref(self).cast_mut().cast())
@@ -122,6 +160,10 @@ impl Start<'_> {
         }
         fchdir(self.directory).map_err(at(Step::Directory))?;
         connect(self.streams).and_then(|()| seal(Closing::OnExecute)).map_err(at(Step::Streams))?;
+        if self.kind == StreamKind::Terminal {
+            ioctl_tiocsctty(self.streams[0]).map_err(at(Step::Streams))?;
+        }
+        self.limits.iter().try_for_each(|(resource, limit)| setrlimit(*resource, *limit)).map_err(at(Step::Limits))?;
         Err((Step::Execute, self.execute()))
     }
 
@@ -129,8 +171,8 @@ impl Start<'_> {
     fn execute(&self) -> Errno {
         let (args, env) = (self.args.as_ptr(), self.env.as_ptr());
         #[expect(unsafe_code, reason = "no safe function executes a program")]
-        // SAFETY: the texts and the two lists live in the calling process, which stands still; each list ends with a null pointer. A
-        // set of no signals is all zeroes.
+        // SAFETY: the texts and the two lists live in the calling process, which stands still; each list ends with a null pointer.
+        // A set of no signals is all zeroes.
         unsafe {
             let none: libc::sigset_t = std::mem::zeroed();
             libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());

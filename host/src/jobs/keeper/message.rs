@@ -26,10 +26,11 @@ use rustix::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
         sendmsg,
     },
+    process::Signal,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::script::Identity;
+use crate::{config::JobLimits, script::Identity};
 
 /// Longest order, in bytes: Linux starts no program with more than 6 MiB of arguments and variables. The configuration of jobs
 /// decides how much of it there is.
@@ -51,6 +52,19 @@ pub struct Order {
     pub env: Vec<CString>,
     /// Paths that must still lead to what they led to when the job was judged.
     pub unchanged: Vec<(PathBuf, Identity)>,
+    /// What each of its processes may use up.
+    pub limits: JobLimits,
+    /// What its three streams are.
+    pub streams: StreamKind,
+}
+
+/// What a job's streams are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StreamKind {
+    /// Whatever they are, the job has no terminal.
+    Pipes,
+    /// The job's own side of a terminal, each of them; it becomes the terminal of the job's session.
+    Terminal,
 }
 
 /// How the program is executed.
@@ -116,6 +130,8 @@ pub enum Step {
     Directory,
     /// Standard streams, and nothing else.
     Streams,
+    /// Limits of what it can use up.
+    Limits,
     /// Executing the program.
     Execute,
 }
@@ -127,9 +143,37 @@ impl std::fmt::Display for Step {
             Self::Session => "making a session",
             Self::Directory => "entering its directory",
             Self::Streams => "connecting its streams",
+            Self::Limits => "limiting what it can use up",
             Self::Execute => "executing it",
         })
     }
+}
+
+/// Whom a signal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// All of the job, whatever groups and sessions it made.
+    All,
+    /// The group that the job's leader leads: whom control-C would reach at a terminal.
+    Leader,
+}
+
+/// The bit of a signal's byte that says it is for the leader's group; numbers of signals end at 64.
+const FOR_LEADER: u8 = 0x80;
+
+/// A signal as the byte that goes to a warden.
+pub fn signal_to_byte(signal: Signal, reach: Reach) -> u8 {
+    let number = u8::try_from(signal.as_raw()).expect("numbers of named signals end at 64");
+    match reach {
+        Reach::All => number,
+        Reach::Leader => number | FOR_LEADER,
+    }
+}
+
+/// What such a byte says; none: it is no signal.
+pub fn signal_of_byte(byte: u8) -> Option<(Signal, Reach)> {
+    let reach = if byte & FOR_LEADER == 0 { Reach::All } else { Reach::Leader };
+    Signal::from_named_raw(i32::from(byte & !FOR_LEADER)).map(|signal| (signal, reach))
 }
 
 /// A message as it goes over a socket.
@@ -237,7 +281,14 @@ mod tests {
 
     fn order(bytes: usize) -> Order {
         let args = vec![c"tool".to_owned(), CString::new(vec![b'x'; bytes]).unwrap()];
-        Order { target: Target::Path(c"/bin/tool".to_owned()), args, env: vec![c"A=\xff".to_owned()], unchanged: Vec::new() }
+        Order {
+            target: Target::Path(c"/bin/tool".to_owned()),
+            args,
+            env: vec![c"A=\xff".to_owned()],
+            unchanged: Vec::new(),
+            limits: JobLimits::default(),
+            streams: StreamKind::Pipes,
+        }
     }
 
     #[test]
@@ -277,6 +328,16 @@ mod tests {
             assert!(receive_order(&its).is_err(), "{bytes:?}");
         }
         assert!(frame(&order(MOST_ORDER_BYTES)).is_err());
+    }
+
+    #[test]
+    fn a_byte_says_which_signal_and_for_whom() {
+        for signal in [Signal::TERM, Signal::KILL, Signal::SYS] {
+            for reach in [Reach::All, Reach::Leader] {
+                assert_eq!(signal_of_byte(signal_to_byte(signal, reach)), Some((signal, reach)));
+            }
+        }
+        assert_eq!((signal_of_byte(0), signal_of_byte(65), signal_of_byte(FOR_LEADER)), (None, None, None));
     }
 
     #[test]

@@ -20,6 +20,7 @@
 //! Keeper and wardens have one thread, little memory and no policy, so a job starts from a process that is cheap to copy, with no
 //! descriptor, variable or terminal of the server.
 
+mod cgroup;
 mod child;
 mod execute;
 mod family;
@@ -35,7 +36,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{net::UnixStream as StdStream, process::CommandExt},
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child as Process, Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -49,7 +50,7 @@ pub use child::Child;
 #[cfg(test)]
 pub use execute::execute;
 use message::{Fault, frame, send};
-pub use message::{Order, Target};
+pub use message::{Order, Reach, StreamKind, Target};
 pub use process::keep;
 
 /// How long a warden may take to be ready, and then to start a job; most of that is the system's reading of the program.
@@ -81,6 +82,9 @@ pub enum StartError {
     /// It took too long; whatever ran of it is killed.
     #[error("it took longer than {} s", START_DEADLINE.as_secs())]
     TooSlow,
+    /// There are no pipes or terminals for it.
+    #[error("opening its streams: {0}")]
+    Streams(#[source] io::Error),
     /// The way to the keeper failed.
     #[error("could not tell the process that starts jobs: {0}")]
     Io(#[from] io::Error),
@@ -101,17 +105,19 @@ impl Keeper {
         set_child_subreaper(Some(getpid()))?;
         let (ours, its) = StdStream::pair()?;
         ours.set_nonblocking(true)?;
+        let groups = cgroups();
         let process = Command::new(program)
             .arg0("portcullis")
             .arg(process::KEEP_JOBS)
             .env_clear()
+            .envs(groups.iter().map(|folder| (process::CGROUP, folder)))
             .stdin(Stdio::from(OwnedFd::from(its)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
         let socket = Arc::new(UnixStream::from_std(ours)?);
         let (lost, over) = (CancellationToken::new(), CancellationToken::new());
-        tokio::spawn(over.clone().run_until_cancelled_owned(watch(socket.clone(), process, lost.clone())));
+        tokio::spawn(over.clone().run_until_cancelled_owned(watch(socket.clone(), process, lost.clone(), groups)));
         Ok(Self { socket, lost, _watch: over.drop_guard() })
     }
 
@@ -148,9 +154,23 @@ impl Keeper {
     }
 }
 
+/// Where jobs get cgroups of their own, if the user may make them; it is told which.
+fn cgroups() -> Option<PathBuf> {
+    match cgroup::prepare() {
+        Ok(folder) => {
+            tracing::info!(folder = %folder.display(), "jobs get cgroups of their own");
+            Some(folder)
+        }
+        Err(error) => {
+            tracing::info!(%error, "jobs get no cgroups of their own; what descends from them is found by other means");
+            None
+        }
+    }
+}
+
 /// Waits for the end of the keeper, which comes before the server's only if somebody killed it, or for it to be given up, and then sees to
 /// what it left.
-async fn watch(socket: Arc<UnixStream>, mut process: Process, lost: CancellationToken) {
+async fn watch(socket: Arc<UnixStream>, mut process: Process, lost: CancellationToken, groups: Option<PathBuf>) {
     // It never says anything, so whatever can be read is the end.
     let ended = async {
         while socket.readable().await.is_ok()
@@ -164,7 +184,7 @@ async fn watch(socket: Arc<UnixStream>, mut process: Process, lost: Cancellation
         // It may be but stopped, or deaf.
         process.kill()?;
         process.wait()?;
-        clear()
+        clear(groups.as_deref())
     });
     match clearing.await {
         Ok(Ok(())) => {}
@@ -173,10 +193,12 @@ async fn watch(socket: Arc<UnixStream>, mut process: Process, lost: Cancellation
     }
 }
 
-/// Kills whatever descends from this process, but for its own group.
-fn clear() -> io::Result<()> {
+/// Kills whatever descends from this process, but for its own group, and whatever is in the keeper's cgroups.
+fn clear(groups: Option<&Path>) -> io::Result<()> {
+    groups.inspect(|folder| cgroup::kill(folder));
     for _ in 0..MOST_ROUNDS {
         if family::signal(Signal::KILL, &HashSet::new())? == 0 {
+            groups.inspect(|folder| cgroup::remove(folder));
             return Ok(());
         }
         std::thread::sleep(PAUSE);

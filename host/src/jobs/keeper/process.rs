@@ -1,11 +1,12 @@
 //! The keeper itself: forks wardens, and is the last parent of everything.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     ffi::OsStr,
     fs::File,
     io::{self, Write},
     os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -21,6 +22,7 @@ use rustix::{
 };
 
 use super::{
+    cgroup::{Group, Groups},
     family,
     system::{Closing, Pauses, Signals, connect, fork, seal},
     warden,
@@ -28,6 +30,8 @@ use super::{
 
 /// The one argument of the program when it is to be a keeper.
 pub const KEEP_JOBS: &str = "keep-jobs";
+/// The variable that says where it may make cgroups, if it may.
+pub const CGROUP: &str = "CGROUP";
 /// What new files are never: writable by others. What the server's own user file-creation mask forbids is forbidden besides.
 const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
 /// Exit code where somebody called it by hand: wrong usage.
@@ -64,8 +68,10 @@ struct Keeper {
     socket: OwnedFd,
     signals: Signals,
     server: Pid,
-    /// All of them, the spare one too.
-    wardens: HashSet<Pid>,
+    /// All of them, the spare one too, with their groups.
+    wardens: HashMap<Pid, Option<PathBuf>>,
+    /// None: there are none.
+    groups: Option<Groups>,
     /// A warden that waits for the next job, so that no job waits for a warden to be made.
     spare: Option<Pid>,
     /// Counted up by the spare warden when it has got a job.
@@ -95,7 +101,8 @@ fn run() -> io::Result<()> {
         socket,
         signals,
         server,
-        wardens: HashSet::new(),
+        wardens: HashMap::new(),
+        groups: std::env::var_os(CGROUP).map(|folder| Groups::new(folder.into())),
         spare: None,
         taken: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         is_ending: false,
@@ -104,7 +111,10 @@ fn run() -> io::Result<()> {
     };
     let keepers_id = getpid();
     match keeper.serve()? {
-        Role::Done => Ok(()),
+        Role::Done => {
+            keeper.groups.inspect(Groups::remove);
+            Ok(())
+        }
         Role::Warden => {
             let Keeper { socket, signals, taken, .. } = keeper;
             warden::run(socket, taken, signals, keepers_id)
@@ -139,12 +149,9 @@ impl Keeper {
             }
             self.kill()?;
             if !self.is_ending && self.spare.is_none() {
-                match fork() {
-                    Ok(None) => return Ok(Role::Warden),
-                    Ok(Some(warden)) => {
-                        self.spare = Some(warden);
-                        self.wardens.insert(warden);
-                    }
+                match self.fork() {
+                    Ok(Some(role)) => return Ok(role),
+                    Ok(None) => {}
                     // Tried again after a pause; whoever wants a job meanwhile is told, and need not take this process for dead.
                     Err(errno) => warden::refuse_all(&self.socket, errno),
                 }
@@ -153,8 +160,38 @@ impl Keeper {
         }
     }
 
+    /// A spare warden, in a group of its own if there are any. In the new process: what it is to be.
+    fn fork(&mut self) -> Result<Option<Role>, Errno> {
+        let group = self.groups.as_mut().and_then(|groups| groups.make().ok());
+        let mut forked = fork(group.as_ref().map(AsFd::as_fd));
+        // Nothing rests on groups: who can not be born into one, in a container that forbids the call perhaps, does without.
+        if group.is_some() && forked.is_err_and(|errno| !matches!(errno, Errno::AGAIN | Errno::NOMEM)) {
+            forked = fork(None);
+        }
+        let group = group.map(Group::into_path);
+        match forked {
+            Ok(None) => Ok(Some(Role::Warden)),
+            Ok(Some(warden)) => {
+                self.spare = Some(warden);
+                self.wardens.insert(warden, group);
+                Ok(None)
+            }
+            Err(errno) => {
+                self.end(group);
+                Err(errno)
+            }
+        }
+    }
+
+    fn end(&mut self, group: Option<PathBuf>) {
+        if let (Some(group), Some(groups)) = (group, &mut self.groups) {
+            groups.end(group);
+        }
+    }
+
     fn wait(&mut self) -> io::Result<()> {
-        let must_look = self.is_ending || self.has_strays || self.spare.is_none();
+        let has_left = self.groups.as_mut().is_some_and(Groups::look);
+        let must_look = self.is_ending || self.has_strays || has_left || self.spare.is_none();
         let pause = must_look.then(|| self.pauses.next());
         let mut awaited = vec![(&self.taken, PollFlags::IN)];
         // Whether something can be read does not matter; that the other end is closed is told without asking.
@@ -176,9 +213,11 @@ impl Keeper {
                 // Only one that was killed, or failed, can have left somebody.
                 Ok(Some((child, status))) => {
                     self.spare = self.spare.filter(|spare| *spare != child);
-                    if self.wardens.remove(&child) && status.exit_status() != Some(0) {
+                    let warden = self.wardens.remove(&child);
+                    if warden.is_some() && status.exit_status() != Some(0) {
                         (self.has_strays, self.pauses) = (true, Pauses::new());
                     }
+                    self.end(warden.flatten());
                 }
                 Err(Errno::INTR) => {}
                 Ok(None) => return false,
@@ -193,9 +232,10 @@ impl Keeper {
     /// Kills what has no warden any more, or everything.
     fn kill(&mut self) -> io::Result<()> {
         if self.is_ending {
+            self.groups.as_ref().inspect(|groups| groups.kill_all());
             family::signal(Signal::KILL, &HashSet::new())?;
         } else if self.has_strays {
-            self.has_strays = family::signal(Signal::KILL, &self.wardens)? > 0;
+            self.has_strays = family::signal(Signal::KILL, &self.wardens.keys().copied().collect())? > 0;
         }
         Ok(())
     }

@@ -15,21 +15,23 @@ use rustix::{
 
 /// Highest number of a signal.
 const LAST_SIGNAL: i32 = 64;
-/// Shortest and longest pause between two rounds of killing. What does not end at once may be in a slow write, or be another user's and
-/// never end.
+/// The flag of `clone3` that a process begins in a cgroup: `CLONE_INTO_CGROUP`.
+const INTO_CGROUP: u64 = 0x2_0000_0000;
+/// Shortest and longest pause between two rounds of killing. What does not end at once may be in a slow write, or be another user's
+/// and never end.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
 
 /// The signals that matter to the keeper, to be read instead of being handled; all others wait for ever.
 pub struct Signals(OwnedFd);
 
 impl Signals {
-    /// Sets what signals do back to the default, which is what jobs start with, blocks all of them, and opens those that matter: the
-    /// end of a child, and TERM, which the kernel sends when the parent ends.
+    /// Sets what signals do back to the default, which is what jobs start with, blocks all of them, and opens those that matter:
+    /// the end of a child, and TERM, which the kernel sends when the parent ends.
     pub fn open() -> io::Result<Self> {
         #[expect(unsafe_code, reason = "no safe function sets, blocks or opens signals")]
-        // SAFETY: zeroes are the default action for the kernel, which refuses it for the signals that have no other; the C library's
-        // call would leave two out. Zeroes are a set of signals too, and both sets live through the calls. The descriptor that a call
-        // gives, and -1 is none, is nobody else's.
+        // SAFETY: zeroes are the default action for the kernel, which refuses it for the signals that have no other; the C
+        // library's call would leave two out. Zeroes are a set of signals too, and both sets live through the calls. The descriptor
+        // that a call gives, and -1 is none, is nobody else's.
         unsafe {
             let default = [0_u64; 4];
             for signal in 1..=LAST_SIGNAL {
@@ -85,16 +87,29 @@ impl Pauses {
     }
 }
 
-/// A second process like this one. Gives its id here, and none in it.
+/// A second process like this one, in a cgroup of its own if one is given. Gives its id here, and none in it.
 ///
 /// # Errors
 ///
-/// The system makes no more processes.
-pub fn fork() -> Result<Option<Pid>, Errno> {
+/// The system makes no more processes, or none there.
+pub fn fork(group: Option<BorrowedFd<'_>>) -> Result<Option<Pid>, Errno> {
     #[expect(unsafe_code, reason = "no safe function forks")]
     // SAFETY: only processes of a single thread get here, so that no lock is held by a thread that the new one does not have.
-    let forked = unsafe { libc::fork() };
-    if forked < 0 { Err(last_error()) } else { Ok(Pid::from_raw(forked)) }
+    // Zeroes are no flags and nothing wanted; the kernel reads the arguments during the call and shares no memory with the new
+    // process.
+    let forked = unsafe {
+        match group {
+            None => libc::fork().into(),
+            Some(group) => {
+                let mut args: libc::clone_args = std::mem::zeroed();
+                args.flags = INTO_CGROUP;
+                args.exit_signal = libc::SIGCHLD.unsigned_abs().into();
+                args.cgroup = group.as_raw_fd().unsigned_abs().into();
+                libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut args), size_of::<libc::clone_args>())
+            }
+        }
+    };
+    if forked < 0 { Err(last_error()) } else { Ok(i32::try_from(forked).ok().and_then(Pid::from_raw)) }
 }
 
 /// Marks every descriptor from 3 on to be closed when a program is executed, or closes them at once. Allocates nothing.

@@ -10,13 +10,16 @@ use rustix::{
     event::PollFlags,
     io::Errno,
     net::{RecvFlags, recv},
-    process::{Pid, Signal, WaitOptions, getpid, getppid, set_child_subreaper, set_parent_process_death_signal, setsid, wait},
+    process::{
+        Pid, Signal, WaitOptions, getpid, getppid, kill_process_group, set_child_subreaper, set_parent_process_death_signal,
+        setsid, wait,
+    },
 };
 
 use super::{
     execute::execute,
     family,
-    message::{Fault, Report, Step, frame, receive, receive_order, send},
+    message::{Fault, Reach, Report, Step, frame, receive, receive_order, send, signal_of_byte},
     system::{Pauses, Signals},
 };
 
@@ -29,7 +32,8 @@ pub struct Warden {
     /// None: the server has closed it, or is gone.
     socket: Option<OwnedFd>,
     keeper: Pid,
-    leader: Pid,
+    /// None: it has ended, and its number may be another's.
+    leader: Option<Pid>,
     /// Whether all of the job is to be killed.
     is_ending: bool,
     pauses: Pauses,
@@ -68,7 +72,8 @@ pub fn run(jobs: OwnedFd, taken: OwnedFd, signals: Signals, keeper: Pid) -> io::
     match started {
         Ok(leader) => {
             tell(Some(&socket), &Report::Started { leader: number(leader) });
-            Warden { signals, socket: Some(socket), keeper, leader, is_ending: false, pauses: Pauses::new() }.watch()
+            Warden { signals, socket: Some(socket), keeper, leader: Some(leader), is_ending: false, pauses: Pauses::new() }
+                .watch()
         }
         Err(fault) => {
             tell(Some(&socket), &Report::Refused(fault));
@@ -127,13 +132,14 @@ impl Warden {
         let mut ended = None;
         let left = loop {
             match wait(WaitOptions::NOHANG) {
-                Ok(Some((child, status))) if child == self.leader => ended = Some(status),
+                Ok(Some((child, status))) if Some(child) == self.leader => ended = Some(status),
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => break Left::Somebody,
                 Err(_) => break Left::Nobody,
             }
         };
         if let Some(status) = ended {
+            self.leader = None;
             tell(self.socket.as_ref(), &Report::Exited { status: status.as_raw(), is_last: left == Left::Nobody });
         }
         left
@@ -158,10 +164,12 @@ impl Warden {
             self.socket = None;
             self.is_ending = true;
         }
-        for number in &numbers[..sent] {
-            match Signal::from_named_raw(i32::from(*number)) {
-                Some(Signal::KILL) | None => self.is_ending = true,
-                Some(signal) => _ = family::signal(signal, &HashSet::new())?,
+        for byte in &numbers[..sent] {
+            match signal_of_byte(*byte) {
+                Some((Signal::KILL, Reach::All)) | None => self.is_ending = true,
+                Some((signal, Reach::All)) => _ = family::signal(signal, &HashSet::new())?,
+                // It leads no group only if it has just ended.
+                Some((signal, Reach::Leader)) => _ = self.leader.map(|leader| kill_process_group(leader, signal)),
             }
         }
         Ok(())

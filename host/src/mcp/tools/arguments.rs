@@ -9,16 +9,19 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::error;
-use crate::jobs::StreamName;
 use crate::jobs::{
-    Beginning, Until,
-    output::{Cursor, View},
+    Beginning, Signal, Size, Stop, StreamName, Until,
+    output::{Cursor, CursorError, View},
 };
 
 /// Longest wait of a call, in milliseconds.
 const MOST_WAIT_MS: u32 = 600_000;
 /// Most bytes that are given of a stream at a time.
 const MOST_PAGE_BYTES: u32 = 1 << 20;
+/// Most lines of a terminal, and most characters in one.
+const MOST_CHARACTERS: u32 = 1000;
+/// Longest grace, in milliseconds.
+const MOST_GRACE_MS: u32 = 60_000;
 /// Longest pattern, in bytes, and most memory for what it compiles to.
 const MOST_PATTERN_BYTES: usize = 1024;
 const MOST_PATTERN_MEMORY: usize = 1 << 20;
@@ -35,6 +38,11 @@ pub(super) struct ExecuteArguments {
     #[serde(default)]
     #[schemars(with = "u64", range(min = 1, max = 604800))]
     pub(super) timeout_s: Option<u64>,
+    /// Give the job a terminal of this size, for programs that want one: prompts, REPLs, colours. Standard error is then part of standard
+    /// output, and so is the echo of what is sent.
+    #[serde(default)]
+    #[schemars(with = "TerminalSize")]
+    pub(super) terminal: Option<TerminalSize>,
     /// A group from the configuration that has a limit of its own on how many of its jobs run at a time.
     #[serde(default)]
     #[schemars(with = "String")]
@@ -47,6 +55,22 @@ pub(super) struct ExecuteArguments {
     #[serde(default = "page_bytes")]
     #[schemars(range(min = 1, max = 1048576))]
     pub(super) max_bytes: u32,
+    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines, the
+    /// middle of long lines.
+    #[serde(default)]
+    pub(super) tidy: bool,
+}
+
+/// How large a terminal is, in characters.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TerminalSize {
+    /// Lines.
+    #[schemars(range(min = 1, max = 1000))]
+    rows: u16,
+    /// Characters in a line.
+    #[schemars(range(min = 1, max = 1000))]
+    cols: u16,
 }
 
 /// What a job reads.
@@ -91,6 +115,10 @@ pub(super) struct OutputArguments {
     #[serde(default = "page_bytes")]
     #[schemars(range(min = 1, max = 1048576))]
     pub(super) max_bytes: u32,
+    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines, the
+    /// middle of long lines.
+    #[serde(default)]
+    pub(super) tidy: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -109,6 +137,10 @@ pub(super) struct TailArguments {
     #[serde(default = "page_bytes")]
     #[schemars(range(min = 1, max = 1048576))]
     pub(super) max_bytes: u32,
+    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines, the
+    /// middle of long lines.
+    #[serde(default)]
+    pub(super) tidy: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -137,6 +169,10 @@ pub(super) struct WaitArguments {
     #[serde(default = "page_bytes")]
     #[schemars(range(min = 1, max = 1048576))]
     pub(super) max_bytes: u32,
+    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines, the
+    /// middle of long lines.
+    #[serde(default)]
+    pub(super) tidy: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -167,14 +203,25 @@ pub(super) struct SearchArguments {
 pub(super) struct InteractArguments {
     /// The job_id that execute_command answered.
     pub(super) job_id: String,
-    /// Text for the job's standard input, at most 256 KiB.
-    pub(super) input: String,
-    /// Whether to add a newline.
+    /// Text for the job's standard input, at most 256 KiB; none: nothing is sent but the key.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub(super) input: Option<String>,
+    /// Whether to add a newline to the text.
     #[serde(default = "yes")]
     pub(super) newline: bool,
-    /// Whether to close the job's standard input afterwards.
+    /// A key to press after the text. Without a terminal there are only ctrl-c and ctrl-\\, which are signals, and ctrl-d, which closes
+    /// standard input.
+    #[serde(default)]
+    #[schemars(with = "Key")]
+    pub(super) key: Option<Key>,
+    /// Whether to close the job's standard input afterwards; at a terminal that is ctrl-d.
     #[serde(default)]
     pub(super) close: bool,
+    /// Change the size of the job's terminal first.
+    #[serde(default)]
+    #[schemars(with = "TerminalSize")]
+    pub(super) resize: Option<TerminalSize>,
     /// How long to wait for output to come and fall silent, in milliseconds.
     #[serde(default = "answer_wait")]
     #[schemars(range(min = 0, max = 600000))]
@@ -187,6 +234,99 @@ pub(super) struct InteractArguments {
     #[serde(default = "page_bytes")]
     #[schemars(range(min = 1, max = 1048576))]
     pub(super) max_bytes: u32,
+    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines, the
+    /// middle of long lines.
+    #[serde(default)]
+    pub(super) tidy: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KillArguments {
+    /// The job_id that execute_command answered.
+    pub(super) job_id: String,
+    /// The signal that asks the job to end.
+    #[serde(default)]
+    pub(super) signal: Signal,
+    /// How long it has to end before it is ended, in milliseconds; by default as long as is configured.
+    #[serde(default)]
+    #[schemars(with = "u32", range(min = 0, max = 60000))]
+    pub(super) grace_ms: Option<u32>,
+}
+
+/// A key.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Key {
+    /// Interrupts what is in the foreground.
+    CtrlC,
+    /// Ends the input.
+    CtrlD,
+    /// Suspends what is in the foreground.
+    CtrlZ,
+    /// Ends what is in the foreground, hard.
+    #[serde(rename = "ctrl-\\")]
+    CtrlBackslash,
+    /// Return.
+    Enter,
+    /// Tabulator.
+    Tab,
+    /// Escape.
+    Escape,
+    /// Deletes backwards.
+    Backspace,
+    /// Arrow.
+    Up,
+    /// Arrow.
+    Down,
+    /// Arrow.
+    Right,
+    /// Arrow.
+    Left,
+}
+
+/// What pressing a key does.
+pub(super) enum Press {
+    /// Sends these bytes, if the policies allow it.
+    Bytes(&'static [u8]),
+    /// Sends a signal.
+    Signal(Signal),
+    /// Closes the input.
+    Close,
+}
+
+impl Key {
+    /// What it does to a job that has a terminal, or has none.
+    pub(super) fn press(self, has_terminal: bool) -> Result<Press, CallToolResult> {
+        let bytes: &[u8] = match self {
+            Self::CtrlC => return Ok(Press::Signal(Signal::Int)),
+            Self::CtrlBackslash => return Ok(Press::Signal(Signal::Quit)),
+            Self::CtrlD => return Ok(Press::Close),
+            Self::CtrlZ => b"\x1a",
+            Self::Enter => b"\r",
+            Self::Tab => b"\t",
+            Self::Escape => b"\x1b",
+            Self::Backspace => b"\x7f",
+            Self::Up => b"\x1b[A",
+            Self::Down => b"\x1b[B",
+            Self::Right => b"\x1b[C",
+            Self::Left => b"\x1b[D",
+        };
+        if has_terminal {
+            Ok(Press::Bytes(bytes))
+        } else {
+            Err(error("the job has no terminal, and without one there are only ctrl-c, ctrl-d and ctrl-\\; send text instead, or start it with a terminal".to_owned()))
+        }
+    }
+}
+
+impl TerminalSize {
+    /// As jobs take it.
+    pub(super) fn checked(self) -> Result<Size, CallToolResult> {
+        within("rows", self.rows.into(), 1, MOST_CHARACTERS)?;
+        within("cols", self.cols.into(), 1, MOST_CHARACTERS)?;
+        Ok(Size { rows: self.rows, cols: self.cols })
+    }
 }
 
 /// Which output is read.
@@ -281,6 +421,12 @@ pub(super) fn wait(wait_ms: u32) -> Result<Duration, CallToolResult> {
     within("wait_ms", wait_ms, 0, MOST_WAIT_MS).map(|wait| Duration::from_millis(wait.into()))
 }
 
+/// How a job is stopped.
+pub(super) fn stop(asked: &KillArguments) -> Result<Stop, CallToolResult> {
+    let grace = asked.grace_ms.map(|grace| within("grace_ms", grace, 0, MOST_GRACE_MS)).transpose()?;
+    Ok(Stop { signal: asked.signal, grace: grace.map(|grace| Duration::from_millis(grace.into())) })
+}
+
 /// A regular expression, whose cost is bounded.
 pub(super) fn pattern(text: &str, ignore_case: bool) -> Result<Regex, CallToolResult> {
     if text.len() > MOST_PATTERN_BYTES {
@@ -300,7 +446,7 @@ pub(super) fn until(text: Option<&str>, otherwise: Until) -> Result<Until, CallT
 
 /// Where a reader goes on.
 pub(super) fn cursor(text: Option<&str>) -> Result<Option<Cursor>, CallToolResult> {
-    text.map(str::parse).transpose().map_err(|fault: crate::jobs::output::CursorError| error(fault.to_string()))
+    text.map(str::parse).transpose().map_err(|fault: CursorError| error(fault.to_string()))
 }
 
 /// Where a reader begins.

@@ -72,7 +72,11 @@ impl Server {
         let read = async {
             let from = arguments::beginning(asked.cursor.as_deref(), asked.since.as_deref())?;
             let most = arguments::page(asked.max_bytes)?;
-            page(&*self.job(&asked.job_id).await?, asked.stream.into(), from, most)
+            let view = View::from(asked.stream);
+            if asked.tidy && view == View::Merged {
+                return Err(error("tidy is for each stream by itself; leave it out, or ask for another stream".to_owned()));
+            }
+            self.page(&*self.job(&asked.job_id).await?, view, from, most, asked.tidy).await
         };
         answer(read.await)
     }
@@ -86,7 +90,8 @@ impl Server {
         let read = async {
             let lines = arguments::within("lines", asked.lines, 1, MOST_TAIL_LINES)?;
             let most = arguments::page(asked.max_bytes)?;
-            page(&*self.job(&asked.job_id).await?, asked.stream.into(), Beginning::Lines(lines.into()), most)
+            self.page(&*self.job(&asked.job_id).await?, asked.stream.into(), Beginning::Lines(lines.into()), most, asked.tidy)
+                .await
         };
         answer(read.await)
     }
@@ -112,6 +117,31 @@ impl Server {
 }
 
 impl Server {
+    async fn page(
+        &self,
+        job: &Job,
+        view: View,
+        from: Beginning,
+        most: usize,
+        tidy: bool,
+    ) -> Result<CallToolResult, CallToolResult> {
+        self.output(job, view, from, most, tidy).await.map(|output| ok(&output))
+    }
+
+    /// What a call reads of a job.
+    pub(super) async fn output(
+        &self,
+        job: &Job,
+        view: View,
+        from: Beginning,
+        most: usize,
+        tidy: bool,
+    ) -> Result<JobOutput, CallToolResult> {
+        let reading = job.read(view, from, most).map_err(wrong_cursor)?;
+        let reading = if tidy { self.service.tidy(job, reading).await } else { reading };
+        Ok(JobOutput::of(job, &reading))
+    }
+
     async fn wait(&self, asked: WaitArguments) -> Result<CallToolResult, CallToolResult> {
         let most = arguments::page(asked.max_bytes)?;
         let longest = arguments::wait(asked.wait_ms)?;
@@ -133,8 +163,8 @@ impl Server {
             () = self.gone.cancelled() => return Err(error(ENDING.to_owned())),
         };
         let from = cursor.map_or(Beginning::Lines(WAIT_LINES), Beginning::Cursor);
-        let reading = job.read(View::Both, from, most).map_err(wrong_cursor)?;
-        Ok(ok(&WaitResult::of(met, JobOutput::of(&job, &reading))))
+        let output = self.output(&job, View::Both, from, most, asked.tidy).await?;
+        Ok(ok(&WaitResult::of(met, output)))
     }
 
     async fn search(&self, asked: SearchArguments) -> Result<CallToolResult, CallToolResult> {
@@ -149,11 +179,6 @@ impl Server {
         let found = tokio::task::spawn_blocking(move || job.search(view, &search)).await;
         found.map(|found| ok(&SearchResult::of(&found, dropped))).map_err(|_| error("the search failed".to_owned()))
     }
-}
-
-fn page(job: &Job, view: View, from: Beginning, most: usize) -> Result<CallToolResult, CallToolResult> {
-    let reading = job.read(view, from, most).map_err(wrong_cursor)?;
-    Ok(ok(&JobOutput::of(job, &reading)))
 }
 
 fn wrong_cursor(fault: CursorError) -> CallToolResult {

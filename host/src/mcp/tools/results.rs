@@ -1,6 +1,6 @@
 //! What the tools answer.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -68,6 +68,9 @@ pub(super) struct JobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "usize")]
     pub(super) queued_behind: Option<usize>,
+    /// What was taken out of its output by the policies, and how often; absent if nothing was.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) redacted: BTreeMap<String, u64>,
     /// Why it could not be started when its turn came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
@@ -178,6 +181,7 @@ impl JobStatus {
             signal: status.signal,
             group: job.group().map(str::to_owned),
             queued_behind: queued_behind(job, service),
+            redacted: job.findings().counts(),
             fault,
         }
     }

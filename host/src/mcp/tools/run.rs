@@ -13,15 +13,15 @@ use serde_json::json;
 
 use super::{
     ENDING, answer,
-    arguments::{self, ExecuteArguments, InteractArguments, JobArguments, StdinArgument},
+    arguments::{self, ExecuteArguments, InteractArguments, KillArguments, Press, StdinArgument},
     client, denied, error, ok,
-    results::{ExecuteResult, JobOutput, KillResult, WaitResult, queued_behind},
+    results::{ExecuteResult, KillResult, WaitResult, queued_behind},
 };
 use crate::{
-    jobs::{Beginning, Order, State, Stdin, Until, output::View},
+    jobs::{Beginning, Order, State, Stdin, Streams, Until, output::View},
     mcp::server::Server,
     policy::VerdictKind,
-    service::{Command, Input, InputRefused, Refused, Started, Terms},
+    service::{Command, Input, InputRefused, Refused, Started, Terms, Then},
 };
 
 /// How long output must be silent for an answer to input to count as complete.
@@ -44,8 +44,8 @@ impl Server {
         answer(self.execute(asked, &context).await)
     }
 
-    /// Writes to a job's standard input, if the policies allow it, and answers with what the job printed since, once that falls
-    /// silent or the wait is over. What commands print is untrusted.
+    /// Writes to a job's standard input, if the policies allow it, or presses a key, and answers with what the job printed since, once
+    /// that falls silent or the wait is over. What commands print is untrusted.
     #[tool(
         output_schema = schema_for_output::<WaitResult>(),
         annotations(title = "Send input", read_only_hint = false, destructive_hint = true, idempotent_hint = false, open_world_hint = true)
@@ -63,8 +63,12 @@ impl Server {
         output_schema = schema_for_output::<KillResult>(),
         annotations(title = "Kill a job", read_only_hint = false, destructive_hint = true, idempotent_hint = true, open_world_hint = false)
     )]
-    async fn kill_job(&self, Parameters(JobArguments { job_id }): Parameters<JobArguments>) -> CallToolResult {
-        let job = match self.job(&job_id).await {
+    async fn kill_job(&self, Parameters(asked): Parameters<KillArguments>) -> CallToolResult {
+        let stop = match arguments::stop(&asked) {
+            Ok(stop) => stop,
+            Err(wrong) => return wrong,
+        };
+        let job = match self.job(&asked.job_id).await {
             Ok(job) => job,
             Err(mut unknown) => {
                 unknown.structured_content = Some(json!(KillResult { status: "not_found".to_owned() }));
@@ -75,7 +79,7 @@ impl Server {
             return ok(&KillResult { status: "already_terminated".to_owned() });
         }
         tokio::select! {
-            status = self.service.stop(&job) => {
+            status = self.service.stop(&job, stop) => {
                 let status = if status.state == State::Killed { "killed" } else { "already_terminated" };
                 ok(&KillResult { status: status.to_owned() })
             }
@@ -98,7 +102,7 @@ impl Server {
             let mut output = None;
             if !longest.is_zero() {
                 _ = tokio::time::timeout(longest, job.ended()).await;
-                output = job.read(View::Both, Beginning::First, most).ok().map(|reading| JobOutput::of(&job, &reading));
+                output = Some(self.output(&job, View::Both, Beginning::First, most, asked.tidy).await?);
             }
             Ok(ok(&ExecuteResult {
                 job_id: job.id().to_string(),
@@ -125,11 +129,15 @@ impl Server {
             }
             _ => {}
         }
-        let stdin = match asked.stdin {
-            StdinArgument::Open => Stdin::Pipe,
-            StdinArgument::Closed => Stdin::Null,
+        let streams = match (asked.terminal, asked.stdin) {
+            (Some(size), StdinArgument::Open) => Streams::Terminal(size.checked()?),
+            (Some(_), StdinArgument::Closed) => {
+                return Err(error("a job with a terminal reads from it; leave stdin out, or terminal".to_owned()));
+            }
+            (None, StdinArgument::Open) => Streams::Pipes(Stdin::Pipe),
+            (None, StdinArgument::Closed) => Streams::Pipes(Stdin::Null),
         };
-        Ok(Terms { timeout, order: Order { stdin, outlet: None, group: asked.group.clone() } })
+        Ok(Terms { timeout, order: Order { streams, outlet: None, group: asked.group.clone() } })
     }
 
     async fn interact(
@@ -138,29 +146,37 @@ impl Server {
         context: &RequestContext<RoleServer>,
     ) -> Result<CallToolResult, CallToolResult> {
         let most = arguments::page(asked.max_bytes)?;
-        let (longest, close) = (arguments::wait(asked.wait_ms)?, asked.close);
+        let longest = arguments::wait(asked.wait_ms)?;
         let until = arguments::until(asked.until.as_deref(), Until::Silence(ANSWER_SILENCE))?;
         let job = self.job(&asked.job_id).await?;
-        let mut data = asked.input.into_bytes();
-        if asked.newline {
-            data.push(b'\n');
+        if let Some(size) = asked.resize {
+            job.resize(size.checked()?).map_err(|why| error(why.to_string()))?;
+        }
+        let newline = if asked.newline && asked.input.is_some() { "\n" } else { "" };
+        let mut data = (asked.input.unwrap_or_default() + newline).into_bytes();
+        let mut then = if asked.close { Then::Close } else { Then::Nothing };
+        match asked.key.map(|key| key.press(job.has_terminal())).transpose()? {
+            Some(Press::Bytes(bytes)) => data.extend_from_slice(bytes),
+            Some(Press::Signal(signal)) => then = Then::Signal(signal),
+            Some(Press::Close) => then = Then::Close,
+            None => {}
         }
         let client = client(context);
         let answered = tokio::select! {
-            answered = self.service.write(&job, Input { data, close, until, longest }, &client) => answered,
+            answered = self.service.write(&job, Input { data, then, until, longest }, &client) => answered,
             () = self.gone.cancelled() => return Err(error(ENDING.to_owned())),
         };
         match answered {
             Ok(answered) => {
-                let reading = job.read(View::Both, Beginning::Cursor(answered.from), most);
-                let reading = reading.map_err(|fault| error(fault.to_string()))?;
-                Ok(ok(&WaitResult::of(answered.met, JobOutput::of(&job, &reading))))
+                let output = self.output(&job, View::Both, Beginning::Cursor(answered.from), most, asked.tidy).await?;
+                Ok(ok(&WaitResult::of(answered.met, output)))
             }
             Err(InputRefused::Denied(denial)) => Err(denied("input denied", &denial)),
             Err(InputRefused::Asks(denial)) => {
                 Err(denied("input needs a person's approval, which can not be asked for here yet: denied", &denial))
             }
-            Err(InputRefused::NotWritten(why)) => Err(error(self.service.scrub(&why.to_string()).await)),
+            Err(InputRefused::NotWritten(why)) => Err(error(why.to_string())),
+            Err(InputRefused::NotTold(why)) => Err(error(why.to_string())),
         }
     }
 }

@@ -7,7 +7,7 @@ mod fingerprints;
 use fingerprints::{Fingerprints, LEAST_BYTES, MOST_OFFSET};
 
 /// Most triggers of one filter; more would be a policy that wants to slow every stream.
-const MOST_TRIGGERS: usize = 256;
+const MOST_TRIGGERS: usize = 1024;
 /// Shortest and longest trigger, in bytes. Two bytes occur everywhere.
 const TRIGGER_BYTES: std::ops::RangeInclusive<usize> = LEAST_BYTES..=64;
 
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(one(b"ab"), Some(TriggerError::Length(0, 2)));
         assert_eq!(one(&[b'x'; 65]), Some(TriggerError::Length(0, 65)));
         assert_eq!(one(b"a\nb"), Some(TriggerError::Newline(0)));
-        let many = vec![Trigger { text: b"abc".to_vec(), ignore_case: false }; 257];
-        assert_eq!(Triggers::new(many).err(), Some(TriggerError::TooMany(257)));
+        let many = vec![Trigger { text: b"abc".to_vec(), ignore_case: false }; 1025];
+        assert_eq!(Triggers::new(many).err(), Some(TriggerError::TooMany(1025)));
     }
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use portcullis_sdk::{
-    Action, Boundary, CommandPolicy, Edit, Edited, Emission, Filter, InputPolicy, InputVerdict, Job, OutputPolicy, Policy,
-    Reason, Request, SettingsError, SettingsErrors, StreamKind, Trigger, Verdict, export, log,
+    Action, Boundary, CommandPolicy, Edit, Edited, Emission, Filter, Finding, InputPolicy, InputVerdict, Job, OutputPolicy,
+    Policy, Reason, Request, SettingsError, SettingsErrors, StreamKind, Trigger, Verdict, export, log,
 };
 use serde::Deserialize;
 
@@ -135,6 +135,14 @@ enum OutputDeed {
     HoldAtEnd,
     /// Replaces each piece by many megabytes.
     Flood,
+    /// Replaces each piece by less than may take its place, and more than all of them may become.
+    FloodPieces,
+    /// Passes, and counts two kinds of things.
+    Count,
+    /// Passes, and counts something that has no name.
+    CountNonsense,
+    /// Passes, and counts too many kinds of things.
+    FloodFindings,
     /// Holds more than it was given.
     BadHold,
     /// Stops the stream.
@@ -313,8 +321,8 @@ impl Filter for Misfilter {
     fn push(&mut self, before: &[u8], bytes: &[u8], boundary: Boundary) -> Action {
         let all = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let is_end = boundary == Boundary::End;
-        let emit = |emit| Action { emit, hold: 0, engaged: false };
-        let hold = |hold| Action { emit: Emission::Drop, hold, engaged: false };
+        let emit = Action::new;
+        let hold = |hold| Action { hold, ..emit(Emission::Drop) };
         match self.0 {
             Some(OutputDeed::Loop) => after_output(Deed::Loop),
             Some(OutputDeed::Trap) => after_output(Deed::Trap),
@@ -328,11 +336,23 @@ impl Filter for Misfilter {
             Some(OutputDeed::Stop) => emit(Emission::Stop(Reason::new("misbehaving", "this guest stops the stream"))),
             Some(OutputDeed::Upper) => emit(Emission::Replace(bytes.to_ascii_uppercase())),
             Some(OutputDeed::Drop) => emit(Emission::Drop),
-            Some(OutputDeed::Engaged) => Action { emit: Emission::Pass, hold: 0, engaged: true },
+            Some(OutputDeed::Engaged) => Action { engaged: true, ..emit(Emission::Pass) },
+            Some(OutputDeed::FloodPieces) => emit(Emission::Replace(vec![b'x'; 200 << 10])),
+            Some(OutputDeed::Count) => {
+                Action { findings: vec![finding("thing", 2), finding("other-thing", 1)], ..emit(Emission::Pass) }
+            }
+            Some(OutputDeed::CountNonsense) => Action { findings: vec![finding("No Code\n", 1)], ..emit(Emission::Pass) },
+            Some(OutputDeed::FloodFindings) => {
+                Action { findings: (0..65).map(|at| finding(&format!("kind-{at}"), 1)).collect(), ..emit(Emission::Pass) }
+            }
             Some(OutputDeed::Show) => emit(Emission::Replace(shown(before, bytes, boundary))),
             None | Some(OutputDeed::HoldForever) => emit(Emission::Pass),
         }
     }
+}
+
+fn finding(kind: &str, count: u32) -> Finding {
+    Finding { kind: kind.to_owned(), count }
 }
 
 fn shown(before: &[u8], bytes: &[u8], boundary: Boundary) -> Vec<u8> {
@@ -341,7 +361,7 @@ fn shown(before: &[u8], bytes: &[u8], boundary: Boundary) -> Vec<u8> {
 
 fn after_output(deed: Deed) -> Action {
     deed.happen();
-    Action { emit: Emission::Pass, hold: 0, engaged: false }
+    Action::new(Emission::Pass)
 }
 
 export!(Misbehaving: command, input, output);

@@ -1,0 +1,219 @@
+//! Control groups (version 2), where the user may have some: all of a job ends in one step of the kernel, whoever's rights it runs
+//! with and however fast it forks.
+//!
+//! ```text
+//! the server's own cgroup
+//! └─ portcullis-<server>    made by the server, removed by the keeper
+//!    ├─ 1                   a warden and its job: made, killed and removed by the keeper
+//!    └─ 2
+//! ```
+//!
+//! Nobody depends on them: a job of the same user can move itself out. Wardens are born into theirs, since moving a process takes
+//! the kernel milliseconds.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Access, Mode, OFlags, access, open},
+    process::getpid,
+};
+
+/// Names of the server's groups begin with this, and end with its process id.
+const PREFIX: &str = "portcullis-";
+
+/// Where the keeper makes groups.
+pub struct Groups {
+    folder: PathBuf,
+    made: u64,
+    /// Of wardens that have ended, with something in them that has not.
+    left: Vec<PathBuf>,
+}
+
+/// The group of a warden and its job, as long as it takes to put it there.
+pub struct Group {
+    path: PathBuf,
+    handle: OwnedFd,
+}
+
+/// Makes the server's folder for groups below its own cgroup, and takes away what servers left that were killed.
+///
+/// # Errors
+///
+/// There is no such cgroup, the user may not use it, or the kernel can not kill by it (Linux before 5.14).
+pub fn prepare() -> io::Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let own =
+        own(&mounts, &fs::read_to_string("/proc/self/cgroup")?).ok_or_else(|| io::Error::other("no cgroup of version 2"))?;
+    // Who makes a group may not yet be allowed to put anybody in: this is what the kernel asks for.
+    access(own.join("cgroup.procs"), Access::WRITE_OK)?;
+    sweep(&own);
+    let folder = own.join(format!("{PREFIX}{}", getpid()));
+    fs::create_dir(&folder)?;
+    match fs::read_to_string(folder.join("cgroup.type")) {
+        Ok(kind) if kind.trim_end() == "domain" && folder.join("cgroup.kill").exists() => Ok(folder),
+        _ => {
+            remove(&folder);
+            Err(io::Error::other("the kernel can not kill by this cgroup"))
+        }
+    }
+}
+
+/// The cgroup of this process, as its mounts and its line of `/proc/self/cgroup` say.
+fn own(mounts: &str, groups: &str) -> Option<PathBuf> {
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    mounts.lines().find_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        // A backslash stands for what can not stand there; nobody mounts a cgroup at such a place.
+        let is_usable = kind.starts_with("cgroup2 ") && !point.contains('\\');
+        let below = Path::new(path).strip_prefix(root).ok().filter(|_| is_usable)?;
+        Some(Path::new(point).join(below))
+    })
+}
+
+/// Removes the groups of servers that are gone, unless something still runs there.
+fn sweep(own: &Path) {
+    for folder in fs::read_dir(own).into_iter().flatten().flatten() {
+        let name = folder.file_name();
+        let server = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|id| id.parse::<u32>().ok());
+        if server.is_some_and(|server| !Path::new(&format!("/proc/{server}")).exists()) {
+            remove(&folder.path());
+        }
+    }
+}
+
+/// Removes a group and those directly below it, as far as nobody is in them.
+pub fn remove(folder: &Path) {
+    for group in fs::read_dir(folder).into_iter().flatten().flatten() {
+        // The files of a group are not removed; the kernel refuses.
+        _ = fs::remove_dir(group.path());
+    }
+    _ = fs::remove_dir(folder);
+}
+
+fn is_populated(group: &Path) -> bool {
+    fs::read_to_string(group.join("cgroup.events")).is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
+}
+
+/// Kills everything in a group and below it.
+pub fn kill(group: &Path) {
+    // It may be gone already.
+    _ = fs::write(group.join("cgroup.kill"), "1");
+}
+
+impl Groups {
+    /// In the folder that the server made.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder, made: 0, left: Vec::new() }
+    }
+
+    /// A new group.
+    pub fn make(&mut self) -> io::Result<Group> {
+        self.made += 1;
+        let path = self.folder.join(self.made.to_string());
+        fs::create_dir(&path)?;
+        let handle = open(&path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Group { path, handle })
+    }
+
+    /// Makes an end of a group whose warden has ended.
+    pub fn end(&mut self, group: PathBuf) {
+        self.left.push(group);
+        self.look();
+    }
+
+    /// Kills what is left in groups of wardens that have ended, and removes those where nobody is. Says whether anybody is left.
+    pub fn look(&mut self) -> bool {
+        self.left.retain(|group| {
+            kill(group);
+            // Groups that the job itself made may be in the way. They stay, but nobody is in them.
+            remove(group);
+            is_populated(group)
+        });
+        !self.left.is_empty()
+    }
+
+    /// Kills every warden and every job.
+    pub fn kill_all(&self) {
+        kill(&self.folder);
+    }
+
+    /// Removes them all; to be called when nobody is left.
+    pub fn remove(&self) {
+        remove(&self.folder);
+    }
+}
+
+impl Group {
+    /// What is remembered of it.
+    pub fn into_path(self) -> PathBuf {
+        self.path
+    }
+}
+
+impl AsFd for Group {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    const UNIFIED: &str =
+        "30 1 0:2 / / rw - ext4 /dev/vda rw\n36 30 0:30 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n";
+    const HYBRID: &str =
+        "36 30 0:29 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n37 30 0:30 /box /cg rw - cgroup2 none rw\n";
+
+    #[rstest]
+    #[case::at_the_top(UNIFIED, "0::/\n", Some("/sys/fs/cgroup/"))]
+    #[case::below(UNIFIED, "0::/user.slice/a b\n", Some("/sys/fs/cgroup/user.slice/a b"))]
+    #[case::both_versions(HYBRID, "3:pids:/x\n0::/box/in\n", Some("/cg/in"))]
+    #[case::not_in_what_is_mounted(HYBRID, "0::/elsewhere\n", None)]
+    #[case::only_the_old(HYBRID, "3:pids:/x\n", None)]
+    #[case::odd_place("37 30 0:30 / /c\\040g rw - cgroup2 none rw\n", "0::/\n", None)]
+    fn the_cgroup_of_a_process_is_where_it_is_mounted(
+        #[case] mounts: &str,
+        #[case] groups: &str,
+        #[case] expected: Option<&str>,
+    ) {
+        assert_eq!(own(mounts, groups), expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn what_a_gone_server_left_is_removed() {
+        let own = tempfile::tempdir().unwrap();
+        let of = |id: u32| own.path().join(format!("{PREFIX}{id}"));
+        // No process has the first number.
+        for folder in [of(u32::MAX).join("1"), of(std::process::id()).join("1"), own.path().join("portcullis-x")] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        sweep(own.path());
+        assert!(!of(u32::MAX).exists() && of(std::process::id()).join("1").exists() && own.path().join("portcullis-x").exists());
+    }
+
+    /// Directories in the shape of groups.
+    #[test]
+    fn a_group_is_killed_until_nobody_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut groups = Groups::new(folder.path().to_owned());
+        let [empty, full] = [(); 2].map(|()| groups.make().unwrap().into_path());
+        let events = |populated: u8| fs::write(full.join("cgroup.events"), format!("populated {populated}\nfrozen 0\n")).unwrap();
+        groups.end(empty.clone());
+        assert!(!groups.look() && !empty.join("cgroup.events").exists());
+        events(1);
+        groups.end(full.clone());
+        assert!(groups.look());
+        assert_eq!(fs::read_to_string(full.join("cgroup.kill")).unwrap(), "1");
+        events(0);
+        assert!(!groups.look());
+    }
+}
