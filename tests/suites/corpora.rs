@@ -14,17 +14,19 @@ use crate::support::scene::Scene;
 
 const BYPASSES: &str = include_str!("../corpora/bypasses.tsv");
 const BENIGN: &str = include_str!("../corpora/benign.txt");
+const WRITING: &str = include_str!("../corpora/benign-writing.txt");
 
 /// What lies outside of the roots and must not be seen.
 const SECRET: &str = "CANARY-outside-the-roots";
+/// The default rules, git hardened.
+const CONFIG: &str = "[jobs]\ntimeout_s = 10\n\n[[policies]]\nname = \"allowlist\"\ncomponent = \"builtin:allowlist\"\n[[policies]]\nname = \"harden\"\ncomponent = \"builtin:harden\"\nmay_rewrite = true\ngrants = { read = [\"roots\"] }\n";
 /// Classes whose effects can be let happen without harm, to show that they would.
 const HARMLESS: [&str; 6] = ["separator", "substitution", "heredoc", "quoting", "variable", "wrapper"];
 
 /// A repository in which all that the corpora speak of is planted.
 fn planted() -> Scene {
-    let scene = Scene::configured(
-        "[jobs]\ntimeout_s = 10\n\n[[policies]]\nname = \"allowlist\"\ncomponent = \"builtin:allowlist\"\n[[policies]]\nname = \"harden\"\ncomponent = \"builtin:harden\"\nmay_rewrite = true\ngrants = { read = [\"roots\"] }\n",
-    );
+    let scene = Scene::configured(CONFIG);
+    fs::write(scene.base().join("home/.gitconfig"), "[user]\nname = a\nemail = a@b.invalid\n").unwrap();
     let root = scene.root();
     let write = |name: &str, text: &str| fs::write(root.join(name), text).unwrap();
     fs::create_dir_all(root.join("sub")).unwrap();
@@ -78,7 +80,8 @@ fn harm(scene: &Scene, output: &[u8]) -> Option<String> {
     let root = scene.root();
     let planted =
         [root.join("PWNED"), scene.base().join("PWNED"), scene.base().join("outside/PWNED"), scene.base().join("home/PWNED")];
-    let grown = fs::read_dir(scene.base().join("outside")).unwrap().count() != 1 || scene.base().join("home/.gitconfig").exists();
+    let grown = fs::read_dir(scene.base().join("outside")).unwrap().count() != 1
+        || fs::read_to_string(scene.base().join("home/.gitconfig")).unwrap().lines().count() != 3;
     let refs = plainly(
         &root,
         "git -c core.fsmonitor=false -c core.pager=cat for-each-ref --format='%(refname)'; git -c core.fsmonitor=false rev-list --count HEAD; git -c core.fsmonitor=false stash list",
@@ -149,7 +152,7 @@ fn the_bypasses_would_have_their_effect() {
 #[test]
 fn what_is_benign_works_as_without_portcullis() {
     let commands: Vec<_> = BENIGN.lines().filter(|line| !line.is_empty()).collect();
-    assert_eq!(commands.len(), 30);
+    assert_eq!(commands.len(), 87);
     let wrong = in_parts(commands, |command| {
         let scene = planted();
         let plain = plainly(&scene.root(), &format!("export GIT_PAGER=cat; {command}"));
@@ -158,6 +161,34 @@ fn what_is_benign_works_as_without_portcullis() {
         (!same).then(|| {
             format!("{command:?}: {}\n{}\ninstead of\n{}", done.stderr, done.stdout(), String::from_utf8_lossy(&plain.stdout))
         })
+    });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What the same commands leave behind, and show.
+#[test]
+fn what_is_benign_changes_what_it_does_without_portcullis() {
+    let commands: Vec<_> = WRITING.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(commands.len(), 20);
+    let wrong = in_parts(commands, |command| {
+        let scenes = [planted(), planted()];
+        for scene in &scenes {
+            let root = scene.root();
+            let done = plainly(&root, "rm own lnk sub/name; git add . && git commit -qm all && git branch other");
+            assert!(done.status.success(), "{done:?}");
+            fs::write(root.join("a.txt"), "changed\n").unwrap();
+            fs::write(root.join("new.txt"), "new\n").unwrap();
+            fs::write(scene.config_file(), CONFIG.replace("\n[[policies]]\nname = \"harden\"", "\n[policies.settings]\ninclude = [\"shell\", \"coreutils-read\", \"git-read\", \"git-write\"]\n[[policies]]\nname = \"harden\"")).unwrap();
+        }
+        let plain = plainly(&scenes[0].root(), command);
+        let done = scenes[1].portcullis(["run", "-c", command]);
+        let look = |scene: &Scene| {
+            let left = "git status -sb; git log --format=%s --topo-order --branches; git branch; git tag; git stash list --format=%gd; git ls-files; cat a.txt";
+            String::from_utf8_lossy(&plainly(&scene.root(), left).stdout).into_owned()
+        };
+        let (wanted, left) = (look(&scenes[0]), look(&scenes[1]));
+        let is_same = done.status.code() == plain.status.code() && wanted == left;
+        (!is_same).then(|| format!("{command:?}: {} {}\n{left}\ninstead of {}\n{wanted}", done.status, done.stderr, plain.status))
     });
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -414,8 +414,10 @@ fn the_default_configuration_denies_a_filter() {
 #[rstest]
 #[case::from_below("cd two && git status", "repository-config")]
 #[case::in_a_substitution("echo \"$(cd two; git status)\"", "repository-config")]
-#[case::in_a_loop("for i in 1 2; do git add --update; done", "git-after-git")]
-#[case::one_adds_and_one_enters("git add two && git commit -a -m x", "git-after-git")]
+#[case::in_a_loop("for i in 1 2; do git add --update; done", "repository-config")]
+#[case::one_adds_and_one_enters("git add two && git commit -a -m x", "repository-config")]
+#[case::one_adds_unseen("git add --update && git commit -a -m x", "repository-config")]
+#[case::after_a_wait("sleep 1; git status", "git-after-wait")]
 #[case::one_changes_files_first("git rm --quiet notes.txt && cd two && git status", "git-after-git")]
 #[case::moved_into_the_repository("git mv notes.txt .git/commondir", "git-operand")]
 #[case::moved_through_a_link("git mv notes.txt innocent", "git-operand")]
@@ -435,6 +437,186 @@ fn a_script_runs_nothing(#[case] script: &str, #[case] code: &str) {
     assert!(done.stderr.contains(&format!("\"harden\" [{code}]")), "{}", done.stderr);
     done.expect(126);
     assert!(!repository.trace().exists());
+}
+
+/// A directory of a branch that is a repository to whoever stands in it, and what leads to it.
+fn repository_of_a_branch(repository: &Repository) {
+    for name in ["d/notes", "old/x"] {
+        repository.write(name, "one\n");
+    }
+    repository.done(&["add", "d", "old"]);
+    repository.done(&["commit", "--quiet", "--message", "d"]);
+    repository.done(&["switch", "--quiet", "-c", "evil"]);
+    repository.done(&["rm", "--quiet", "-r", "d", "old"]);
+    let config = "[core]\nrepositoryformatversion = 0\nbare = false\nworktree = ../wt\n[filter \"x\"]\nclean = PWN; cat\n";
+    for (name, text) in [
+        ("d/HEAD", "ref: refs/heads/main\n"),
+        ("d/config", &repository.filled(config)),
+        ("d/objects/x", ""),
+        ("d/refs/x", ""),
+        ("d/info/attributes", "* filter=x\n"),
+        ("wt/g", "12345\n"),
+    ] {
+        repository.write(name, text);
+    }
+    symlink(repository.0.base().join("outside"), repository.path("old")).unwrap();
+    let tree = ["--git-dir=d", "--work-tree=wt", "-c", "filter.x.clean=cat", "add", "g"];
+    repository.done(&tree);
+    repository.write("wt/g", "54321\n");
+    repository.done(&["add", "."]);
+    repository.done(&["commit", "--quiet", "--message", "evil"]);
+    repository.done(&["switch", "--quiet", "main"]);
+    fs::remove_file(repository.trace()).ok();
+}
+
+/// What a branch holds can be a repository, once it is checked out.
+#[rstest]
+#[case::by_switch("git switch --quiet evil && cd d && git status", "git-after-git")]
+#[case::by_checkout("git checkout --quiet evil; cd d; git diff", "git-after-git")]
+#[case::by_restore("git restore --source=evil d wt && cd d && git status", "git-after-git")]
+#[case::through_a_group("{ git switch --quiet evil; } && (cd d && git status)", "git-after-git")]
+#[case::beside("git switch --quiet evil | (cd d && git status)", "git-after-git")]
+#[case::turned_round("for i in 1 2; do (cd d && git status); git switch --quiet evil; done", "git-after-git")]
+#[case::from_below("cd d && git switch --quiet evil && git status", "git-after-git")]
+fn a_branch_that_is_a_repository_runs_nothing(#[case] script: &str, #[case] code: &str) {
+    let scene = scene();
+    let repository = Repository(&scene);
+    repository_of_a_branch(&repository);
+    let done = scene.portcullis(["run", "-c", script]);
+    assert!(done.stderr.contains(&format!("\"harden\" [{code}]")), "{}", done.stderr);
+    done.expect(126);
+    assert!(!repository.trace().exists());
+    let script = format!("cd '{}' && {{ {script}\n}}", repository.path("").display());
+    let mut alone = Command::new("bash");
+    alone.args(["-c", &script]).env("HOME", scene.base().join("home")).output().unwrap();
+    // The loop and the pipe find it in time or not.
+    assert!(repository.trace().exists() || script.contains('|'), "the trick does not work with git alone");
+}
+
+/// The form alone keeps git from what lies there when it comes, judged or not.
+#[test]
+fn a_bare_repository_is_not_found_by_standing_in_it() {
+    let scene = scene();
+    let repository = Repository(&scene);
+    repository.done(&["clone", "--quiet", "--bare", ".", "bare.git"]);
+    let done = repository.gated("bare.git", &["log"]).expect(128);
+    assert!(done.stderr.contains("safe.bareRepository"), "{}", done.stderr);
+}
+
+/// Files that a link in their way leads outside are not read in the same script.
+#[test]
+fn a_restored_link_shows_nothing_from_outside() {
+    let scene = scene();
+    let repository = Repository(&scene);
+    repository_of_a_branch(&repository);
+    fs::write(scene.base().join("outside/x"), HIDDEN).unwrap();
+    let done = scene.portcullis(["run", "-c", "git restore --source=evil old && git grep -h hidden"]);
+    assert!(done.stderr.contains("\"harden\" [git-after-git]"), "{}", done.stderr);
+    let done = scene.portcullis(["run", "-c", "git restore --source=evil old && git diff && git status && git add old/x"]);
+    assert!(!done.stdout().contains(HIDDEN), "{}", done.stdout());
+}
+
+/// What an agent does daily, one call behind the other.
+#[rstest]
+#[case("git switch -c x && git add . && git commit -m y", "git log --format=%s -2", "y\nPlant the first tree\n")]
+#[case("git checkout -b feat && git add -A && git commit -qm x && git status --short", "git log --format=%s -1", "x\n")]
+#[case("git add notes.txt && git add src && git status", "git diff --cached --name-only", "notes.txt\nsrc/new\n")]
+#[case("git stash && git switch other", "git branch --show-current", "other\n")]
+#[case("git stash push && git switch other && git log -1 --oneline", "git stash list --format=%gs", "WIP on main: 1\n")]
+#[case("git stash && git stash pop && git diff --stat", "git stash list", "")]
+#[case("git status && git diff", "git diff --name-only", "notes.txt\n")]
+#[case("git mv notes.txt n.txt && git commit -m moved", "git log --format=%s -1", "moved\n")]
+#[case("git rm -q --cached notes.txt && git status --short && git commit -m gone", "git ls-files", "")]
+#[case("git restore notes.txt && git status --short | head -5", "git diff", "")]
+#[case("git add . && git commit -am all && git log -1", "git status --short", "")]
+#[case("for f in notes.txt src; do git add \"$f\"; done", "git diff --cached --name-only", "notes.txt\nsrc/new\n")]
+fn calls_may_follow_each_other(#[case] script: &str, #[case] look: &str, #[case] wanted: &str) {
+    let scene = scene();
+    let repository = Repository(&scene);
+    fs::write(scene.base().join("home/.gitconfig"), "[user]\nname = Ada\nemail = ada@example.invalid\n").unwrap();
+    repository.done(&["branch", "other"]);
+    changed(&repository);
+    repository.write("src/new", "");
+    let done = scene.portcullis(["run", "-c", script]);
+    assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
+    let output = repository.git("", &look.split(' ').skip(1).collect::<Vec<_>>());
+    let output = String::from_utf8(output.stdout).unwrap();
+    let is_stash = |text: &str| text.starts_with("WIP on main: ") && wanted.starts_with("WIP on main: ");
+    assert!(output == wanted || is_stash(&output), "{output}");
+}
+
+/// The files of a repository by any name: the user's own git would run what they say.
+#[rstest]
+#[case("echo x >> .bare/config")]
+#[case("echo x > .bare/hooks/post-commit")]
+#[case("ls > .bare/worktrees/tree/config.worktree")]
+#[case("cd .bare && echo x > config")]
+fn nothing_is_written_into_a_repository(#[case] script: &str) {
+    let scene = scene();
+    let repository = Repository(&scene);
+    repository.done(&["clone", "--quiet", "--bare", ".", ".bare"]);
+    repository.done(&["-C", ".bare", "worktree", "add", "--quiet", "tree", "main"]);
+    let done = scene.portcullis(["run", "-c", script]).expect(126);
+    assert!(done.stderr.contains("\"harden\" [git-directory]"), "{}", done.stderr);
+    scene.portcullis(["run", "-c", "mkdir -p objects && echo x > objects/HEAD"]).expect(0);
+}
+
+/// The index of several packs names packs anywhere, with git alone.
+#[test]
+fn an_index_of_packs_shows_nothing_from_outside() {
+    let scene = scene();
+    let repository = Repository(&scene);
+    let id = hiding(&repository);
+    let outside = scene.base().join("outside").display().to_string();
+    repository.done(&["-C", &outside, "repack", "-adq"]);
+    repository.done(&["-C", &outside, "multi-pack-index", "write"]);
+    let packs = scene.base().join("outside/.git/objects/pack");
+    let index = fs::read(packs.join("multi-pack-index")).unwrap();
+    let index = with_packs_in(&index, "../../../../outside/.git/objects/pack/");
+    fs::write(repository.path(".git/objects/pack/multi-pack-index"), index).unwrap();
+    let args = ["cat-file", "-p", id.trim()];
+    let alone = repository.git("", &args);
+    assert!(String::from_utf8_lossy(&alone.stdout).contains(HIDDEN), "the trick does not work with git alone: {alone:?}");
+    let done = repository.gated("", &args).expect(128);
+    assert!(!done.stdout().contains(HIDDEN));
+}
+
+/// The index of packs with this in front of the name of its only one.
+fn with_packs_in(index: &[u8], directory: &str) -> Vec<u8> {
+    let count = usize::from(index[6]);
+    let number = |at: usize| usize::try_from(u64::from_be_bytes(index[at..at + 8].try_into().unwrap())).unwrap();
+    let chunk = |at: usize| (&index[12 + 12 * at..16 + 12 * at], number(16 + 12 * at));
+    let (mut table, mut body) = (index[..12].to_vec(), Vec::new());
+    let start = 12 + 12 * (count + 1);
+    let place = |body: &Vec<u8>| u64::try_from(start + body.len()).unwrap().to_be_bytes();
+    for at in 0..count {
+        let (name, from) = chunk(at);
+        table.extend([name, place(&body).as_slice()].concat());
+        let content = &index[from..chunk(at + 1).1];
+        if name == b"PNAM" {
+            body.extend([directory.as_bytes(), content].concat());
+            body.resize(body.len().next_multiple_of(4), 0);
+        } else {
+            body.extend(content);
+        }
+    }
+    table.extend([[0; 4].as_slice(), place(&body).as_slice()].concat());
+    [table, body, vec![0; 20]].concat()
+}
+
+/// git would say which commit is checked out there, and with it how to read it.
+#[rstest]
+#[case("git add -A")]
+#[case("git add sub")]
+#[case("git add .")]
+#[case("git stash push --include-untracked")]
+fn a_directory_that_leads_outside_is_not_added(#[case] script: &str) {
+    let scene = scene();
+    let repository = Repository(&scene);
+    hiding(&repository);
+    repository.write("sub/.git", &repository.filled("gitdir: OUTSIDE/.git\n"));
+    let done = scene.portcullis(["run", "-c", script]).expect(126);
+    assert!(done.stderr.contains("\"harden\" [repository-outside]"), "{}", done.stderr);
 }
 
 #[rstest]
@@ -510,6 +692,7 @@ fn configured_daily(r: &Repository) {
         ["lfs.repositoryformatversion", "0"],
         ["commit.gpgSign", "false"],
         ["color.diff.meta", "yellow bold"],
+        ["http.https://github.com/.extraheader", "AUTHORIZATION: basic eDp4"],
     ] {
         r.done(&["config", setting[0], setting[1]]);
     }
@@ -527,7 +710,6 @@ fn configured_daily(r: &Repository) {
 #[case::submodule(|r: &Repository| { submodule(r); r.write("library/notes.txt", "other\n") }, "library")]
 #[case::own_filter(own_filter, "")]
 #[case::borrowed_objects(|r: &Repository| { r.done(&["clone", "--quiet", "--shared", ".", "copy"]); r.write("copy/notes.txt", "other\n") }, "copy")]
-#[case::bare(|r: &Repository| r.done(&["clone", "--quiet", "--bare", ".", "bare.git"]), "bare.git")]
 #[case::packed(|r: &Repository| { r.done(&["gc", "--quiet"]); changed(r) }, "")]
 fn an_ordinary_repository_looks_as_it_does_without(#[case] plant: fn(&Repository), #[case] directory: &str) {
     let scene = scene();

@@ -7,7 +7,10 @@ mod policy;
 mod run;
 mod serve;
 
-use std::{io::Write, path::PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -126,6 +129,12 @@ impl Cli {
         for what in &config.overridden {
             tracing::warn!("{what} does not count, since {} does", config.origin);
         }
+        for (root, top) in config.jobs.roots.iter().filter_map(|root| Some((root, repository_around(root)?))) {
+            let (root, top) = (root.display(), top.display());
+            tracing::warn!(
+                "{root} lies inside the repository {top}, which git does not look for above a root; begin at its top instead"
+            );
+        }
         match verb {
             Verb::Serve(verb) => verb.execute(&config).await,
             Verb::Run(verb) => verb.execute(&config).await,
@@ -134,6 +143,12 @@ impl Cli {
             Verb::Policy(verb) => verb.execute(),
         }
     }
+}
+
+/// The top of the repository that a root lies in, if it has none itself.
+fn repository_around(root: &Path) -> Option<&Path> {
+    let has_git = |directory: &&Path| directory.join(".git").exists();
+    root.ancestors().find(has_git).filter(|top| *top != root)
 }
 
 /// Who asks, when it is a person at a command line.

@@ -1,14 +1,16 @@
 //! Judging a script: every node by its kind, every redirection, every variable.
 
-use portcullis_sdk::{Node, NodeKind, Reason, Redirect, RedirectMode, Request, Word, literal};
+use portcullis_sdk::{Argument, Node, NodeKind, Reason, Redirect, RedirectMode, Request, Word, literal};
 
 use crate::{
     condition::{self, Form},
     feed::{Feed, trace},
     input::Input,
+    packs,
     reader::{self, Scope},
     rule::{self, Objection, Rule, shown},
     settings::{Construct, Settings},
+    value::Part,
     variable::Variables,
 };
 
@@ -19,6 +21,8 @@ const NULL: &str = "/dev/null";
 struct Judge<'a> {
     settings: &'a Settings,
     variables: Variables<'a>,
+    /// The script tells the shell first of all that nothing becomes names of files.
+    is_noglob: bool,
 }
 
 /// Judges a request.
@@ -27,7 +31,8 @@ struct Judge<'a> {
 ///
 /// The first thing that is denied; else, that something waits for another policy.
 pub fn judge(settings: &Settings, request: &Request) -> Result<(), Objection> {
-    let judge = Judge { settings, variables: Variables::new(&settings.scripts, &request.env) };
+    let judge =
+        Judge { settings, variables: Variables::new(&settings.scripts, &request.env), is_noglob: is_noglob(&request.nodes) };
     let flagged = Construct::FLAGGED.iter().filter(|(_, flag)| request.constructs.contains(*flag));
     for (construct, _) in flagged {
         judge.construct(*construct)?;
@@ -48,7 +53,7 @@ pub fn judge(settings: &Settings, request: &Request) -> Result<(), Objection> {
 ///
 /// Why it may not be.
 pub fn judge_input(settings: &Settings, nodes: &[Node], pending: &[u8], data: &[u8]) -> Result<(), Reason> {
-    let judge = Judge { settings, variables: Variables::new(&settings.scripts, &[]) };
+    let judge = Judge { settings, variables: Variables::new(&settings.scripts, &[]), is_noglob: is_noglob(nodes) };
     let readers = || nodes.iter().zip(trace(nodes)).filter(|(node, feed)| *feed == Feed::Job && reads(node));
     // Another one, or the same again, could take a part of a line and leave the rest.
     let shares = |node: &Node| matches!(node.kind, NodeKind::Loop | NodeKind::ForLoop | NodeKind::ProcessSubstitution);
@@ -98,9 +103,10 @@ impl<'a> Judge<'a> {
             return Ok(());
         }
         let name = construct.name();
+        let is_packed = packs::read("shell").is_ok_and(|pack| pack.scripts.constructs.contains(&construct));
+        let packed = if is_packed { ", or `include = [\"shell\"]` for what is used daily" } else { "" };
         let message = format!(
-            "scripts may not use the construct `{name}` here; an operator who wants it adds `scripts.constructs = [\"{name}\"]`, or \
-             `include = [\"shell\"]` for what is used daily"
+            "scripts may not use the construct `{name}` here; an operator who wants it adds `scripts.constructs = [\"{name}\"]`{packed}"
         );
         Err(Reason::new("construct-not-allowed", message))
     }
@@ -156,11 +162,19 @@ impl<'a> Judge<'a> {
         if let Some((name, _)) = node.assignments.iter().find(|(name, _)| !self.variables.may_set(name)) {
             return Err(not_assignable(name));
         }
-        let splits = |word: &Word| matches!(word, Word::Dynamic(expansion) if !expansion.one_word);
-        if node.args.iter().any(|arg| splits(&arg.word)) {
-            self.construct(Construct::Glob)?;
+        let splits = |arg: &&Argument| matches!(&arg.word, Word::Dynamic(expansion) if !expansion.one_word);
+        let has_glob = self.settings.scripts.constructs.contains(&Construct::Glob);
+        match node.args.iter().find(splits) {
+            Some(arg) if !has_glob && !self.is_noglob && !are_numbers(&arg.word) => {
+                let message = format!(
+                    "`{}` may become names of files; put it in double quotes, or `set -f;` at the beginning of the script if it is to \
+                     become several words",
+                    shown(Part::of(arg, 0).shown())
+                );
+                Err(Reason::new("construct-not-allowed", message))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn redirect(&self, redirect: &Redirect) -> Result<(), Reason> {
@@ -184,6 +198,23 @@ impl<'a> Judge<'a> {
             }
         }
     }
+}
+
+/// Whether a script begins with `set -f` and never takes it back.
+fn is_noglob(nodes: &[Node]) -> bool {
+    let sets = |node: &Node| node.builtin && node.program.as_ref().and_then(literal) == Some("set");
+    let mut commands = nodes.iter().filter(|node| !matches!(node.kind, NodeKind::Sequence | NodeKind::And));
+    let first = commands.next().filter(|node| sets(node) && node.redirects.is_empty() && node.assignments.is_empty());
+    first.is_some_and(|node| matches!(node.args.as_slice(), [arg] if arg.text() == Some("-f"))) && !commands.any(sets)
+}
+
+/// Whether all that a word can become are numbers: it is `$(seq …)` and nothing else.
+fn are_numbers(word: &Word) -> bool {
+    let Word::Dynamic(expansion) = word else { return false };
+    let inner = expansion.source.strip_prefix("$(").and_then(|rest| rest.strip_suffix(')'));
+    let Some((program, words)) = inner.and_then(|inner| inner.trim().split_once(' ')) else { return false };
+    (program == "seq" || program.starts_with('/') && program.ends_with("/seq"))
+        && words.bytes().all(|byte| byte.is_ascii_digit() || b" -'".contains(&byte))
 }
 
 /// What may be sent to a command: the innermost rule that says something counts.

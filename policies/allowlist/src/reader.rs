@@ -116,6 +116,9 @@ impl<'a> Reader<'a> {
         let has_names = self.program().commands.keys().any(|name| !name.starts_with('-'));
         if self.operands == 0 && has_names && !self.program().takes_operands() {
             let add = format!("`[{}]`", self.rule().key(&["commands", word]));
+            if let Some(reason) = self.rule().instead("sub-command-not-allowed", word) {
+                return Err(reason.into());
+            }
             return Err(self.rule().denied("sub-command-not-allowed", &format!("sub-command `{}`", shown(word)), &add).into());
         }
         Ok(self.operand(arg)?)
@@ -161,12 +164,17 @@ impl<'a> Reader<'a> {
     fn finish(&self) -> Result<(), Reason> {
         let program = self.program();
         if !program.commands.is_empty() && program.flags.is_empty() && !program.takes_operands() {
-            return Err(Reason::new(
-                "sub-command-missing",
-                format!("the rule `{}` needs one of its sub-commands", self.rule().key(&[])),
-            ));
+            let names = program.commands.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let message = format!("the rule `{}` needs one of its sub-commands: {}", self.rule().key(&[]), shown(&names));
+            return Err(Reason::new("sub-command-missing", message));
         }
         if !program.requires.is_empty() && !self.has_required {
+            if let Some(said) = program.instead.get("") {
+                return Err(Reason::new(
+                    "option-missing",
+                    format!("the rule `{}` does not allow this: {said}", self.rule().key(&[])),
+                ));
+            }
             let names = program.requires.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             return Err(Reason::new("option-missing", format!("the rule `{}` needs one of {names}", self.rule().key(&[]))));
         }
@@ -254,12 +262,13 @@ impl<'a> Reader<'a> {
     fn dynamic_operand(&mut self, arg: &'a Argument, expansion: &'a Expansion, standing: Standing) -> Result<(), Reason> {
         let source = shown(&expansion.source);
         let off = format!("`{source}`, which only the shell can tell,");
-        if self.operands == 0 && !self.program().commands.is_empty() {
+        let is_harmless = || matches!(self.operand_kind(), Some((_, Value::Words)));
+        if self.operands == 0 && self.program().commands.keys().any(|name| !name.starts_with('-') || !is_harmless()) {
             return Err(self.rule().denied("dynamic-word", &off, "nothing: write the sub-command out"));
         }
         let (kind, key) = self.next_operand(&off)?;
         let is_bounded = self.program().operands.as_ref().is_some_and(|operands| operands.max.is_some());
-        let may_be_option = standing == Standing::AmongOptions && expansion.prefix.is_empty();
+        let may_be_option = standing == Standing::AmongOptions && expansion.prefix.is_empty() && !is_absolute(expansion);
         match kind {
             Value::Words if expansion.one_word || self.allows_globs() && !is_bounded => Ok(()),
             Value::Text | Value::Words if !expansion.one_word => {
@@ -402,6 +411,9 @@ impl<'a> Reader<'a> {
     }
 
     fn unknown(&self, word: &str) -> Reason {
+        if let Some(reason) = self.rule().instead("flag-not-allowed", word) {
+            return reason;
+        }
         let name = word.split_once('=').filter(|_| word.starts_with("--")).map_or(word, |(name, _)| name);
         let add = match name == word {
             true => format!("`{} = [{}]`, or to `options` if it takes a value", self.rule().key(&["flags"]), toml_text(word)),
@@ -420,6 +432,12 @@ fn no_dash(word: &str, standing: &str) -> Result<(), Reason> {
     let word = shown(word);
     let message = format!("`{word}` {standing} could be read as an option; write `./{word}` if it is a file");
     Err(Reason::new("operand-not-allowed", message))
+}
+
+/// Whether a word that only the shell can tell begins with the directory it stands in, which no script sets and which begins with `/`.
+fn is_absolute(expansion: &Expansion) -> bool {
+    let behind = expansion.source.strip_prefix("\"$PWD").is_some_and(|rest| rest.starts_with(['"', '/']));
+    behind || expansion.source.starts_with("\"${PWD}")
 }
 
 /// Where an operand stands.

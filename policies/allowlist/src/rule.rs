@@ -45,6 +45,13 @@ impl<'a> Rule<'a> {
         self.keys.iter().chain(rest).map(|key| toml_key(key)).collect::<Vec<_>>().join(".")
     }
 
+    /// A denial of a word that has something better beside it, by the rule's own account.
+    pub fn instead(&self, code: &str, word: &str) -> Option<Reason> {
+        let instead = &self.program.instead;
+        let said = instead.get(word).or_else(|| instead.get(""))?;
+        Some(Reason::new(code, format!("`{}` is not allowed by the rule `{}`: {said}", shown(word), self.key(&[]))))
+    }
+
     /// A denial that names the rule: what is off, and what an operator would add.
     pub fn denied(&self, code: &str, off: &str, add: &str) -> Reason {
         Reason::new(code, format!("{off} is not allowed by the rule `{}`; an operator who wants it adds {add}", self.key(&[])))
@@ -95,9 +102,53 @@ fn is_at(path: &str, file: &File, directory: &str) -> bool {
     file.path == path || !file.name.contains("/../") && file.name.replace("/./", "/") == path
 }
 
+/// Programs that run whatever they are told; a rule of words can not say what that is.
+const RUNNERS: &[&str] = &[
+    "bash",
+    "bun",
+    "dash",
+    "deno",
+    "doas",
+    "env",
+    "eval",
+    "exec",
+    "fish",
+    "ksh",
+    "lua",
+    "nice",
+    "node",
+    "nohup",
+    "osascript",
+    "parallel",
+    "perl",
+    "php",
+    "python",
+    "python3",
+    "ruby",
+    "script",
+    "setsid",
+    "sh",
+    "source",
+    "ssh",
+    "stdbuf",
+    "su",
+    "sudo",
+    "time",
+    "timeout",
+    "watch",
+    "xargs",
+    "zsh",
+];
+
 fn missing(name: &str, node: &Node) -> Reason {
     let shown = shown(name);
     let key = toml_key(name);
+    let is_own = node.resolved.as_ref().is_some_and(|file| file.inside_roots);
+    if !is_own && RUNNERS.contains(&name.rsplit('/').next().unwrap_or_default()) {
+        let message = format!("`{shown}` runs whatever it is told, and no rule allows it; call the program itself, written out");
+        let code = if node.resolved.is_some() { "program-not-allowed" } else { "builtin-not-allowed" };
+        return Reason::new(code, message);
+    }
     match &node.resolved {
         None => {
             let add = format!("an operator who wants it adds a rule `[scripts.builtins.{key}]`");

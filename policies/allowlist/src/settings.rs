@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_sdk::{Constructs, SettingsError, SettingsErrors};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::{
     input::Input,
@@ -82,6 +82,8 @@ pub struct Program {
     pub passed_on: Option<Value>,
     /// Words that are no options; without this none may stand there.
     pub operands: Option<Operands>,
+    /// What to say where a word is refused, by the word; by nothing, of all others.
+    pub instead: BTreeMap<String, String>,
     /// Whether the words are a condition as `[` reads it; then nothing else of the grammar counts.
     pub condition: Option<bool>,
     /// Sub-commands, or options that act as one (`--version`); what is neither must be an operand.
@@ -286,6 +288,7 @@ impl Program {
         self.operands = later.operands.or(self.operands.take());
         self.condition = later.condition.or(self.condition);
         self.requires.extend(later.requires);
+        self.instead.extend(later.instead);
         self.env.extend(later.env);
         self.prefix_env.extend(later.prefix_env);
         self.options.retain(|name, _| !later.flags.contains(name) && !later.equals.contains_key(name));
@@ -343,11 +346,5 @@ impl Program {
 fn add_all(rules: &mut BTreeMap<String, Program>, later: BTreeMap<String, Program>) {
     for (name, rule) in later {
         rules.entry(name).or_default().add(rule);
-    }
-}
-
-impl<'de> Deserialize<'de> for Pattern {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Self::new(&String::deserialize(from)?).map_err(serde::de::Error::custom)
     }
 }

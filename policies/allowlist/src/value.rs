@@ -2,10 +2,13 @@
 
 use portcullis_sdk::{Argument, Expansion, Place, Word};
 use regex_lite::{Regex, RegexBuilder};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// Most memory of one compiled pattern, in bytes.
 const MAX_PATTERN_SIZE: usize = 256 * 1024;
+
+/// Longest pattern that is shown in a message, in bytes.
+const MOST_SHOWN_PATTERN: usize = 160;
 
 /// What a value or an operand must be.
 #[derive(Debug, Default, Clone, Deserialize)]
@@ -39,7 +42,19 @@ pub enum Value {
 
 /// A regular expression that matches the whole of a text.
 #[derive(Debug, Clone)]
-pub struct Pattern(Regex);
+pub struct Pattern {
+    regex: Regex,
+    /// What it matches, for a person.
+    wanted: Option<String>,
+}
+
+/// A pattern as it is written: a regular expression, or one beside what it matches in words.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Regex(String),
+    Told { regex: String, wanted: String },
+}
 
 /// What a value is compared with: some text, or what is known of it, and where it leads if it is a path.
 #[derive(Clone, Copy)]
@@ -68,12 +83,32 @@ impl Pattern {
         let regex = regex.map_err(|error| format!("not a regular expression: {error}"))?;
         // What the first match allocates is then part of the image that decisions start from.
         regex.is_match("");
-        Ok(Self(regex))
+        Ok(Self { regex, wanted: None })
     }
 
     /// Whether the whole of the text matches.
     pub fn is_match(&self, text: &str) -> bool {
-        self.0.is_match(text)
+        self.regex.is_match(text)
+    }
+
+    fn wanted(&self) -> String {
+        let whole = self.regex.as_str();
+        let source = whole.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(whole);
+        match &self.wanted {
+            Some(wanted) => wanted.clone(),
+            None if source.len() > MOST_SHOWN_PATTERN => "what its pattern matches".to_owned(),
+            None => format!("what matches {source}"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let (regex, wanted) = match Written::deserialize(from)? {
+            Written::Regex(regex) => (regex, None),
+            Written::Told { regex, wanted } => (regex, Some(wanted)),
+        };
+        Ok(Self { wanted, ..Self::new(&regex).map_err(serde::de::Error::custom)? })
     }
 }
 
@@ -144,11 +179,7 @@ impl Value {
             Self::Variable => "the name of a variable that scripts may set".to_owned(),
             Self::Assignment => "NAME=value, as `env` of the rule has it".to_owned(),
             Self::OneOf(texts) => format!("one of {}", texts.join(", ")),
-            Self::Pattern(pattern) => {
-                let whole = pattern.0.as_str();
-                let source = whole.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(whole);
-                format!("what matches {source}")
-            }
+            Self::Pattern(pattern) => pattern.wanted(),
         }
     }
 }

@@ -3,10 +3,11 @@
 //! Fixed options stand directly behind `git` and win over every file; switches stand behind the sub-commands that know them;
 //! variables stand in front. The form is canonical: a command has it or has it not, and what has it is left alone.
 
-use portcullis_sdk::{Argument, Edit, Edited, Node, NodeKind, Redirect, RedirectMode, Request, Word, literal};
+use portcullis_sdk::{Argument, Edit, Edited, Node, Request, Word, literal};
 
 use crate::{
     command::with_variables,
+    order::{self, Change},
     repository::{Reach, Refusal},
 };
 
@@ -53,6 +54,9 @@ pub const PREFIX: &[&str] = &[
     // It names packs, anywhere.
     "-c",
     "core.multiPackIndex=false",
+    // Files of a branch, checked out, would be a repository to whoever stands among them. git 2.38 and later know it.
+    "-c",
+    "safe.bareRepository=explicit",
     "-c",
     "color.ui=false",
 ];
@@ -76,7 +80,7 @@ const DIFF: &[&str] = &["--no-ext-diff", "--no-textconv", "--ignore-submodules=a
 
 /// Sub-commands that never enter a repository inside the working tree, besides those with `--ignore-submodules=all`. All others may:
 /// `add`, `commit --all` and `stash` run `git status` there, with that repository's own configuration.
-const STAYING: &[&str] = &[
+pub const STAYING: &[&str] = &[
     "blame",
     "branch",
     "cat-file",
@@ -119,7 +123,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
 ];
 
 /// Options in front of a sub-command that only make git tell something of itself.
-const HARMLESS: &[&str] = &["--version", "-v", "--help", "-h"];
+pub const HARMLESS: &[&str] = &["--version", "-v", "--help", "-h"];
 
 /// Variables beside [`VARIABLES`] that a call may set: they say who and when, not where and how.
 const OWN_VARIABLES: &[&str] = &[
@@ -164,22 +168,22 @@ pub fn reach(git: &Node) -> Reach {
         |arg: &Argument| arg.text().is_none_or(|word| ["--ig", "--rec", "--sub"].iter().any(|option| word.starts_with(option)));
     let (command, rest) = parts(git);
     let own = rest.get(command.map_or(0, |command| switches(command).len())..).unwrap_or_default();
-    match changes_index(git) {
+    match may_enter(git) {
         false if command == Some("commit") || !own.iter().any(is_about_others) => Reach::Own,
         _ => Reach::Inner,
     }
 }
 
 /// The sub-command of a call that has the hardened form, and what stands behind it.
-fn parts(git: &Node) -> (Option<&str>, &[Argument]) {
+pub fn parts(git: &Node) -> (Option<&str>, &[Argument]) {
     match git.args.get(PREFIX.len()..) {
         Some([command, rest @ ..]) => (command.text(), rest),
         _ => (None, &[]),
     }
 }
 
-/// Whether a call may enter other repositories or make them part of this one; unknown sub-commands may.
-fn changes_index(git: &Node) -> bool {
+/// Whether a call may enter other repositories; unknown sub-commands may.
+fn may_enter(git: &Node) -> bool {
     let (command, rest) = parts(git);
     let Some(command) = command else { return git.args.len() > PREFIX.len() };
     let stays = STAYING.contains(&command) || HARMLESS.contains(&command);
@@ -188,12 +192,12 @@ fn changes_index(git: &Node) -> bool {
 }
 
 /// Whether a commit is of the index as it is, under a message that is given: then it does not look at the working tree.
-fn commits_the_index(args: &[Argument]) -> bool {
+pub fn commits_the_index(args: &[Argument]) -> bool {
     let mut has_message = false;
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match arg.text() {
-            Some("-m" | "--message") if args.next().is_some_and(is_one_word) => has_message = true,
+            Some("-m" | "--message" | "-qm" | "-sm") if args.next().is_some_and(is_one_word) => has_message = true,
             Some("--no-edit") => has_message = true,
             Some("--allow-empty" | "--amend" | "--no-verify" | "--quiet" | "--signoff" | "-n" | "-q" | "-s") => {}
             _ => return false,
@@ -218,7 +222,7 @@ pub fn files_of_the_repository(git: &Node) -> Result<(), Refusal> {
         Some(word) => is_named(word) || arg.places.iter().any(|place| is_named(&place.path)),
         None => command == Some("mv"),
     };
-    match rest.iter().find(is_own).filter(|_| !keeps_files(git)) {
+    match rest.iter().find(is_own).filter(|_| order::change(git) > Change::Index) {
         Some(_) => {
             let message =
                 "a call of git that changes files may not name what can be a repository's own, or what only the shell can tell";
@@ -226,65 +230,6 @@ pub fn files_of_the_repository(git: &Node) -> Result<(), Refusal> {
         }
         None => Ok(()),
     }
-}
-
-/// Refuses scripts in which what was judged is not what git will find, because the script itself changes it first.
-pub fn order_of_the_script(request: &Request, calls: &[&Node]) -> Result<(), Refusal> {
-    let entering = calls.iter().filter(|git| reach(git) == Reach::Inner).count();
-    let mut changing = calls.iter().filter(|git| changes_index(git));
-    if changing.any(|git| entering > 1 || is_inside(request, git, LOOPS)) || changes_files_first(request, calls) {
-        let message =
-            "one call of git in this script can change which repositories another one finds; run them one command at a time";
-        return Err(Refusal { code: "git-after-git", message: message.to_owned() });
-    }
-    let redirects = request.nodes.iter().flat_map(|node| &node.redirects);
-    match redirects.filter(|redirect| is_write(redirect.mode)).find(|redirect| steers_git(redirect)) {
-        Some(_) => {
-            let message = "the script writes a file that git may read as its own, and calls git; do it in two commands";
-            Err(Refusal { code: "git-after-write", message: message.to_owned() })
-        }
-        None => Ok(()),
-    }
-}
-
-/// Whether a call that may change files of the working tree, which can make a directory a repository, may run before another one.
-fn changes_files_first(request: &Request, calls: &[&Node]) -> bool {
-    let Some((last, earlier)) = calls.split_last() else { return false };
-    let changes = |git: &Node| !keeps_files(git);
-    // Of several calls the last in the text is the last to run, unless one goes on beside it.
-    let is_beside = |git: &&Node| is_inside(request, git, AT_ONCE);
-    earlier.iter().any(|git| changes(git))
-        || changes(last) && (is_inside(request, last, LOOPS) || !earlier.is_empty() && calls.iter().any(is_beside))
-}
-
-/// Whether a call leaves the working tree and the configuration as they are.
-fn keeps_files(git: &Node) -> bool {
-    let (command, _) = parts(git);
-    command.is_none_or(|command| {
-        let stays = STAYING.contains(&command) && command != "config";
-        stays || HARMLESS.contains(&command) || !switches(command).is_empty() || ["add", "commit", "push"].contains(&command)
-    })
-}
-
-const LOOPS: &[NodeKind] = &[NodeKind::Loop, NodeKind::ForLoop];
-const AT_ONCE: &[NodeKind] = &[NodeKind::Background, NodeKind::Pipeline, NodeKind::ProcessSubstitution];
-
-/// Whether a node stands somewhere in one of these kinds.
-fn is_inside(request: &Request, node: &Node, kinds: &[NodeKind]) -> bool {
-    let above = |node: &Node| request.nodes.get(usize::try_from(node.parent?).ok()?);
-    std::iter::successors(above(node), |node| above(node)).any(|node| kinds.contains(&node.kind))
-}
-
-fn is_write(mode: RedirectMode) -> bool {
-    matches!(mode, RedirectMode::Write | RedirectMode::Append | RedirectMode::ReadWrite | RedirectMode::Clobber)
-}
-
-/// Whether what is written, by its name or where links lead, may be part of a repository that leads git somewhere.
-fn steers_git(redirect: &Redirect) -> bool {
-    const NAMES: &[&str] = &[".git", "HEAD", "alternates", "commondir", "config", "config.worktree", "index"];
-    let is_named = |path: &str| path.split('/').any(|part| NAMES.contains(&part));
-    let leads = redirect.place.as_ref().is_some_and(|place| is_named(&place.path));
-    leads || literal(&redirect.target).is_none_or(is_named)
 }
 
 /// Refuses what sets, anywhere in the script, a variable by which git finds its repository or its configuration.

@@ -24,6 +24,21 @@ const UPDATE: Says = Says::OneOf(&["checkout", "rebase", "merge", "none"]);
 /// `*` stands for every key.
 const ALL: &[&str] = &["*"];
 
+/// What is said to a server, and for how long. What names a file or another server is not here.
+const HTTP: &[&str] = &[
+    "emptyauth",
+    "extraheader",
+    "followredirects",
+    "lowspeedlimit",
+    "lowspeedtime",
+    "maxrequests",
+    "postbuffer",
+    "sslverify",
+    "sslversion",
+    "useragent",
+    "version",
+];
+
 /// Settings without a subsection that may say anything.
 const PLAIN: &[(&str, &[&str])] = &[
     ("advice", ALL),
@@ -55,6 +70,7 @@ const PLAIN: &[(&str, &[&str])] = &[
             "editor",
             "eol",
             "filemode",
+            "filesreflocktimeout",
             "fscache",
             // Overridden.
             "fsmonitor",
@@ -72,6 +88,7 @@ const PLAIN: &[(&str, &[&str])] = &[
             "notesref",
             "packedgitlimit",
             "packedgitwindowsize",
+            "packedrefstimeout",
             // Overridden.
             "pager",
             "precomposeunicode",
@@ -177,6 +194,8 @@ const PLAIN: &[(&str, &[&str])] = &[
     ("grep", &["column", "extendedregexp", "fullname", "linenumber", "patterntype", "threads"]),
     // Read by git-gui alone.
     ("gui", ALL),
+    // No protocol is allowed.
+    ("http", HTTP),
     ("i18n", &["commitencoding", "logoutputencoding"]),
     ("index", &["recordendofindexentries", "recordoffsettable", "skiphash", "sparse", "threads", "version"]),
     ("init", &["defaultbranch"]),
@@ -306,6 +325,7 @@ const NAMED: &[(&str, &[&str])] = &[
     ("gc", &["reflogexpire", "reflogexpireunreachable"]),
     ("gitflow", ALL),
     ("gui", ALL),
+    ("http", HTTP),
     ("lfs", &["access", "locksverify"]),
     ("maintenance", &["enabled", "schedule"]),
     ("merge", &["name", "recursive"]),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! lib ─▶ git         options, switches and variables that every call of git gets
+//!     ─▶ order       what calls in one script do to each other
 //!     ─▶ scripts     package managers, where asked
 //!     ─▶ command     variables in front of a command
 //!     ─▶ repository  what git would read: config (its grammar), harmless (what may stand there), files (the host's),
@@ -14,6 +15,7 @@ mod files;
 mod git;
 mod harmless;
 mod index;
+mod order;
 mod repository;
 mod scripts;
 #[cfg(test)]
@@ -24,7 +26,7 @@ use std::collections::BTreeMap;
 use command::{runs, with_variables};
 use files::Files;
 use portcullis_sdk::{CommandPolicy, Edit, Node, Policy, Request, SettingsErrors, Verdict, export};
-use repository::{Reach, Refusal};
+use repository::{Refusal, Visit};
 use scripts::Manager;
 use serde::Deserialize;
 
@@ -92,7 +94,7 @@ impl CommandPolicy for Harden {
 impl Harden {
     /// Rewrites what has not its form. What has it is judged by the files that git would read: last, so that as little time as can be
     /// passes before git reads them.
-    fn judge<F: Files>(&self, request: &Request, files: impl FnOnce() -> F) -> Result<Verdict, Refusal> {
+    fn judge<F: Files>(&self, request: &Request, files: impl Fn() -> F) -> Result<Verdict, Refusal> {
         let mut edits = Vec::new();
         for (node, index) in request.nodes.iter().zip(0..) {
             edits.extend(self.hardened(request, node, index)?);
@@ -106,9 +108,11 @@ impl Harden {
             return Ok(Verdict::rewrite(edits, "hardened", message));
         }
         if !calls.is_empty() {
-            git::order_of_the_script(request, &calls)?;
             calls.iter().try_for_each(|git| git::files_of_the_repository(git))?;
-            repositories(request, &calls, &files())?;
+            repositories(request, order::visits(request, &calls)?, &files())?;
+        }
+        if self.0.git {
+            nothing_of_gits(order::written(request), files)?;
         }
         Ok(Verdict::Abstain)
     }
@@ -156,20 +160,32 @@ fn missing(request: &Request, node: &Node) -> Vec<(String, String)> {
     with_variables(node, 0, &wanted).map(|edit| edit.assignments).unwrap_or_default()
 }
 
+/// Refuses to write where git has files of its own, under whatever name: programs to run can be named there.
+fn nothing_of_gits<'a, F: Files>(paths: impl Iterator<Item = &'a str>, files: impl FnOnce() -> F) -> Result<(), Refusal> {
+    let mut paths = paths.peekable();
+    if paths.peek().is_none() {
+        return Ok(());
+    }
+    let files = files();
+    match paths.find(|path| repository::is_of_git(&files, path)) {
+        None => Ok(()),
+        Some(path) => {
+            let message =
+                format!("the redirection to {path} leads into a repository's own directory, where programs to run can be named");
+            Err(Refusal { code: "git-directory", message })
+        }
+    }
+}
+
 /// Judges the repositories of these directories, and the user's own configuration where jobs could write it. What lies elsewhere is
 /// the user's own and trusted.
-fn repositories(request: &Request, calls: &[&Node], files: &impl Files) -> Result<(), Refusal> {
-    let mut directories = BTreeMap::new();
-    for git in calls {
-        let reach = directories.entry(git.directory.as_str()).or_insert(Reach::Own);
-        *reach = git::reach(git).max(*reach);
-    }
+fn repositories(request: &Request, directories: BTreeMap<&str, Visit>, files: &impl Files) -> Result<(), Refusal> {
     if directories.len() > MOST_DIRECTORIES {
         let message = format!("git is called in more than {MOST_DIRECTORIES} directories; do it in several commands");
         return Err(Refusal { code: "too-many-directories", message });
     }
-    for (directory, reach) in directories {
-        repository::judge(files, directory, reach)?;
+    for (directory, visit) in &directories {
+        repository::judge(files, directory, visit)?;
     }
     let variable = |name: &str| request.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let home = variable("HOME").filter(|home| home.starts_with('/'));

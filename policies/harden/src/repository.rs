@@ -47,6 +47,10 @@ const MOST_DIRECTORY_BYTES: u64 = 1 << 20;
 const MOST_INDEX_BYTES: usize = 8 << 20;
 /// Most repositories inside working trees.
 const MOST_INNER: usize = 256;
+/// Most directories of working trees that are looked through.
+const MOST_LOOKED: usize = 16_384;
+/// Most files in one of them.
+const MOST_FILES: usize = 16_384;
 /// Most object directories, one borrowing from the other.
 const MOST_ALTERNATES: usize = 16;
 /// Most characters of a name or path from a repository that are shown.
@@ -94,18 +98,62 @@ impl Refusal {
 type Judged<T = ()> = Result<T, Refusal>;
 
 /// How far git goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
     /// It stays in the repository that it finds.
+    #[default]
     Own,
     /// It enters the repositories inside the working tree too, where none of its options count.
     Inner,
 }
 
+/// Where repositories are looked for that the index does not name yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Look {
+    /// None can become part of this one.
+    #[default]
+    Nowhere,
+    /// At and below these paths.
+    Below(BTreeSet<String>),
+    /// In the whole working tree.
+    Everywhere,
+}
+
+impl Look {
+    /// Looks where another one does too.
+    pub fn add(&mut self, other: Self) {
+        match (&mut *self, other) {
+            (_, Self::Nowhere) | (Self::Everywhere, _) => {}
+            (Self::Below(paths), Self::Below(more)) => paths.extend(more),
+            (_, other) => *self = other,
+        }
+    }
+}
+
+/// What git does where it is started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Visit {
+    /// How far it goes.
+    pub reach: Reach,
+    /// Where it may find repositories that nobody knew.
+    pub look: Look,
+    /// Whether files of the working tree may be others by then than those that are judged.
+    pub is_moving: bool,
+}
+
+impl Visit {
+    /// Does what another one does too.
+    pub fn add(&mut self, other: Self) {
+        self.reach = self.reach.max(other.reach);
+        self.look.add(other.look);
+        self.is_moving |= other.is_moving;
+    }
+}
+
 /// Judges every repository that git could choose when it is started in `directory`, which is absolute and has no links: those there
 /// and in the directories above, as far as the grants go. Also those that git would leave for a nearer one: what makes it leave one
 /// is for git to know.
-pub fn judge(files: &impl Files, directory: &str, reach: Reach) -> Judged {
+pub fn judge(files: &impl Files, directory: &str, visit: &Visit) -> Judged {
     if directory.contains(char::REPLACEMENT_CHARACTER) {
         return Err(Refusal::unreadable(directory, "has a name that is no UTF-8"));
     }
@@ -121,7 +169,13 @@ pub fn judge(files: &impl Files, directory: &str, reach: Reach) -> Judged {
         Ok(_) => return Err(Refusal::unreadable(directory, "is no directory")),
         Err(trouble) => return Err(Refusal::of(directory, trouble)),
     }
-    let judge = Judge { files, reach, inner: RefCell::default() };
+    let judge = Judge { files, visit, top: directory, inner: RefCell::default() };
+    if visit.is_moving {
+        judge.is_top()?;
+    }
+    if let Look::Below(paths) = &visit.look {
+        paths.iter().try_for_each(|path| judge.look(path))?;
+    }
     let mut next = Some(directory);
     while let Some(directory) = next {
         match files.kind(directory) {
@@ -134,18 +188,28 @@ pub fn judge(files: &impl Files, directory: &str, reach: Reach) -> Judged {
     judge.inner()
 }
 
+/// Whether a path lies in a directory that git would take for a repository, as far as can be looked at.
+pub fn is_of_git(files: &impl Files, path: &str) -> bool {
+    let is_there = |directory: &str, name: &str| !matches!(files.kind(&join(directory, name)), Ok(Kind::Missing) | Err(_));
+    let has_parts =
+        |directory: &&str| is_there(directory, "HEAD") && (is_there(directory, "objects") || is_there(directory, "commondir"));
+    std::iter::successors(parent(path), |directory| parent(directory)).any(|directory| has_parts(&directory))
+}
+
 /// Judges a configuration file that is the user's own, if it lies where jobs could write it.
 pub fn judge_own(files: &impl Files, path: &str) -> Judged {
     if files.kind(path) == Err(Trouble::NotGranted) {
         return Ok(());
     }
-    let judge = Judge { files, reach: Reach::Own, inner: RefCell::default() };
+    let judge = Judge { files, visit: &Visit::default(), top: path, inner: RefCell::default() };
     judge.all_settings(&[path.to_owned()], &Place { repository: path, tree: None }).map(drop)
 }
 
 struct Judge<'a, F> {
     files: &'a F,
-    reach: Reach,
+    visit: &'a Visit,
+    /// Where git is started.
+    top: &'a str,
     /// Directories of repositories inside working trees, judged and waiting.
     inner: RefCell<Inner>,
 }
@@ -154,6 +218,8 @@ struct Judge<'a, F> {
 struct Inner {
     known: BTreeSet<String>,
     waiting: Vec<String>,
+    /// Directories that were looked through.
+    looked: usize,
 }
 
 /// Where the settings of a file count from.
@@ -182,6 +248,9 @@ impl<F: Files> Judge<'_, F> {
     /// Judges the ways on which git would reach the files of a working tree, and notes the repositories inside.
     fn tree(&self, place: &Place, settings: &[Setting]) -> Judged {
         let Some(tree) = place.tree else { return Ok(()) };
+        if self.visit.look == Look::Everywhere && self.inner.borrow_mut().known.insert(format!("{tree}/")) {
+            self.look(tree)?;
+        }
         let index = join(place.repository, "index");
         match self.kind(&index)? {
             Kind::Missing => return Ok(()),
@@ -197,7 +266,7 @@ impl<F: Files> Judge<'_, F> {
             Fault::Path(path) => Refusal::outside(&index, &format!("names `{}`, no path in the working tree", shown(&path))),
         })?;
         self.no_links_on_the_way(tree, &found)?;
-        if self.reach == Reach::Inner { self.note(tree, &found.repositories, &index) } else { Ok(()) }
+        if self.visit.reach == Reach::Inner { self.note(tree, &found.repositories, &index) } else { Ok(()) }
     }
 
     /// A directory of the working tree that has become a link: git reads what it leads to as the files that it knows.
@@ -228,13 +297,98 @@ impl<F: Files> Judge<'_, F> {
     }
 
     fn note(&self, tree: &str, repositories: &[String], index: &str) -> Judged {
+        for directory in repositories {
+            self.note_one(join(tree, directory), index)?;
+        }
+        Ok(())
+    }
+
+    /// Has a directory judged later, if it was not.
+    fn note_one(&self, directory: String, whence: &str) -> Judged {
         let mut inner = self.inner.borrow_mut();
-        for directory in repositories.iter().map(|link| join(tree, link)) {
-            if inner.known.insert(directory.clone()) {
-                inner.waiting.push(directory);
+        if inner.known.insert(directory.clone()) {
+            inner.waiting.push(directory);
+        }
+        if inner.known.len() > MOST_INNER { Err(Refusal::unreadable(whence, "names too many repositories")) } else { Ok(()) }
+    }
+
+    /// Notes the repositories at and below a path, whatever git knows of them. Links are not followed: git does not.
+    fn look(&self, path: &str) -> Judged {
+        let mut waiting = match self.kind(path)? {
+            Kind::Directory(_) => vec![path.to_owned()],
+            _ => return Ok(()),
+        };
+        while let Some(directory) = waiting.pop() {
+            self.inner.borrow_mut().looked += 1;
+            if self.inner.borrow().looked > MOST_LOOKED {
+                let message = format!(
+                    "{} has too many directories to look for repositories in them; name the files, and run git one command at a time",
+                    shown(path)
+                );
+                return Err(Refusal::new("tree-too-large", message));
+            }
+            let entries = self.files.entries(&directory, MOST_FILES).map_err(|trouble| Refusal::of(&directory, trouble))?;
+            for (name, kind) in entries {
+                match kind {
+                    _ if name.eq_ignore_ascii_case(".git") => self.note_one(directory.clone(), path)?,
+                    Kind::Directory(_) => waiting.push(join(&directory, &name)),
+                    _ => {}
+                }
             }
         }
-        if inner.known.len() > MOST_INNER { Err(Refusal::unreadable(index, "names too many repositories")) } else { Ok(()) }
+        Ok(())
+    }
+
+    /// Whether git, started here, finds this very repository whatever files are put beside it: it looks for `.git` first.
+    fn is_top(&self) -> Judged {
+        let git = join(self.top, ".git");
+        let is_repository = match self.kind(&git)? {
+            Kind::File(_) => true,
+            Kind::Directory(_) => {
+                let is_there = |name: &str| Ok(matches!(self.kind(&join(&git, name))?, Kind::Directory(_)));
+                let head = join(&git, "HEAD");
+                let is_id = |id: &[u8]| id.iter().all(u8::is_ascii_hexdigit);
+                let is_head = |text: &str| text.starts_with("ref: refs/") || text.as_bytes().get(..40).is_some_and(is_id);
+                is_there("objects")? && is_there("refs")? && self.kind(&head)? != Kind::Missing && is_head(&self.text(&head)?)
+            }
+            _ => false,
+        };
+        if is_repository { Ok(()) } else { Err(self.moving("git is not started at the top of a repository")) }
+    }
+
+    fn moving(&self, why: &str) -> Refusal {
+        let message = format!(
+            "a call of git in this script changes files, and {why}; run the calls of git one command at a time ({})",
+            shown(self.top)
+        );
+        Refusal::new("git-after-git", message)
+    }
+
+    /// Whether a directory that git reads as its own is none that changed files could be, nor could lead elsewhere by them.
+    fn is_steady(&self, path: &str) -> Judged<bool> {
+        let mut plain = String::new();
+        for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
+            if part == ".." {
+                plain.truncate(plain.rfind('/').unwrap_or_default());
+                continue;
+            }
+            plain = format!("{plain}/{part}");
+            match self.files.kind(&plain) {
+                // Above the roots, where nothing is changed.
+                Ok(Kind::Directory(_)) | Err(Trouble::NotGranted) => {}
+                Ok(_) => return Ok(false),
+                Err(trouble) => return Err(Refusal::of(&plain, trouble)),
+            }
+        }
+        let below = plain.strip_prefix(self.top).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        Ok(below.is_none_or(|rest| rest == "/.git" || rest.starts_with("/.git/")))
+    }
+
+    fn steady(&self, path: &str) -> Judged {
+        if !self.visit.is_moving || self.is_steady(path)? {
+            return Ok(());
+        }
+        Err(self.moving(&format!("{} lies among them or behind a link", shown(path))))
     }
 
     /// Looks where git looks for a repository.
@@ -286,14 +440,33 @@ impl<F: Files> Judge<'_, F> {
 
     fn repository(&self, place: &Place) -> Judged {
         let own = place.repository;
+        self.steady(own)?;
         self.no_links(own, is_passed)?;
         let common = self.common(own)?;
+        self.steady(&common)?;
         if common != own {
             self.no_links(&common, is_passed)?;
         }
         let settings = self.all_settings(&[join(&common, "config"), join(own, "config.worktree")], place)?;
+        self.listed(own, "reftable", "tables.list")?;
+        self.listed(&common, "reftable", "tables.list")?;
         self.tree(place, &settings)?;
         self.objects(join(&common, "objects"))
+    }
+
+    /// Names in a list of files lead nowhere but into the directory of the list.
+    fn listed(&self, above: &str, directory: &str, name: &str) -> Judged {
+        let list = join(&join(above, directory), name);
+        match self.kind(&list)? {
+            Kind::Missing => return Ok(()),
+            Kind::File(_) => {}
+            _ => return Err(Refusal::unreadable(&list, "is no regular file")),
+        }
+        let bytes = self.files.read(&list, MOST_CONFIG_BYTES).map_err(|trouble| Refusal::of(&list, trouble))?;
+        match bytes.contains(&b'/') {
+            true => Err(Refusal::outside(&list, "names files elsewhere")),
+            false => Ok(()),
+        }
     }
 
     /// Where the repository keeps what its working trees share.
@@ -359,6 +532,7 @@ impl<F: Files> Judge<'_, F> {
             if known.len() == MOST_ALTERNATES {
                 return Err(Refusal::unreadable(&path, "is one of too many directories of objects"));
             }
+            self.steady(&path)?;
             self.no_links(&path, is_loose)?;
             waiting.extend(self.alternates(&path)?.into_iter().filter(|other| !known.contains(other)));
             known.insert(path);
@@ -419,6 +593,9 @@ impl<F: Files> Judge<'_, F> {
             Some(Says::Anything) => return Ok(()),
             Some(Says::OneOf(known)) if known.iter().any(|known| known.eq_ignore_ascii_case(value)) => return Ok(()),
             Some(Says::OneOf(_)) => "says what is not known to be harmless",
+            Some(Says::File) if self.visit.is_moving => {
+                return Err(self.moving(&format!("`{}` names one", shown(&setting.name()))));
+            }
             Some(Says::File) if self.is_inside(value, place)? => return Ok(()),
             Some(Says::File) => "names a file that is not inside the working tree",
             Some(Says::WorkTree) if self.is_tree(value, place)? => return Ok(()),

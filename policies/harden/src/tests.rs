@@ -12,6 +12,7 @@ use super::{
     git::{PREFIX, VARIABLES, switches},
     harmless::allowed,
     index::{Fault, Index},
+    repository::{Look, Reach},
     *,
 };
 
@@ -416,7 +417,8 @@ fn settings_that_run_programs_are_not_harmless() {
         "hook.x.command",
         "http.proxy",
         "http.cookiefile",
-        "http.x.extraheader",
+        "http.x.proxy",
+        "http.sslcert",
         "imap.tunnel",
         "include.path",
         "includeif.gitdir:/.path",
@@ -506,7 +508,11 @@ impl Scene {
     }
 
     fn judge_as(&self, directory: &str, reach: Reach) -> Result<(), Refusal> {
-        repository::judge(&Grants::new(vec![self.path("root")]), &self.path(directory), reach)
+        self.visit(directory, Visit { reach, ..Visit::default() })
+    }
+
+    fn visit(&self, directory: &str, visit: Visit) -> Result<(), Refusal> {
+        repository::judge(&Grants::new(vec![self.path("root")]), &self.path(directory), &visit)
     }
 
     fn code(&self) -> &'static str {
@@ -842,32 +848,51 @@ fn a_script_does_not_change_what_was_judged() {
         request.nodes = commands.iter().flat_map(|command| hardened(command).nodes).collect();
         request
     };
-    let add = &["git", "add", "--all"][..];
     let code = |request: &Request| match policy("{}").judge(request, no_files) {
         Err(refusal) => refusal.code,
         Ok(_) => "fine",
     };
     // As far as it comes without files.
     let judged = "not-granted";
-    assert_eq!(code(&script(&[add, &["git", "commit", "-m", "x"]])), judged);
-    assert_eq!(code(&script(&[add, &["git", "status"]])), judged);
-    assert_eq!(code(&script(&[add, &["git", "commit", "-a", "-m", "x"]])), "git-after-git");
-    let log = &["git", "log", "--submodule=log"][..];
-    assert_eq!(code(&script(&[log, log])), judged);
-    assert_eq!(code(&script(&[add, log])), "git-after-git");
-    for (one_word, wanted) in [(true, judged), (false, "git-after-git")] {
-        let mut request = script(&[add, &["git", "commit", "-m", "$(cat)"]]);
-        let message = request.nodes[1].args.last_mut().unwrap();
-        message.word = Word::Dynamic(Expansion { source: "$(cat)".to_owned(), prefix: String::new(), one_word });
-        assert_eq!(code(&request), wanted);
+    let (add, status) = ("add --all", "status");
+    for (commands, wanted) in [
+        (&[add, "commit -m x"][..], judged),
+        (&[add, status], judged),
+        (&[add, "commit -a -m x"], judged),
+        (&["switch -c x", "add .", "commit -m x"], judged),
+        (&["checkout -q -b x", "config a.b c"], judged),
+        (&["switch x", status], judged),
+        (&["stash", "switch x", "log -1"], judged),
+        (&["rm x", "commit -m x"], judged),
+        (&["mv a b", "commit -m x"], judged),
+        (&["config --get a.b", "grep x"], judged),
+        (&["switch x", "grep x"], "git-after-git"),
+        (&["switch x", "blame x"], "git-after-git"),
+        (&["restore x", "unheard-of"], "git-after-git"),
+        (&["mv a b", "add ."], "git-after-git"),
+        (&["config a.b c", status], "git-after-git"),
+        (&["unheard-of", status], "git-after-git"),
+        (&["worktree add x", status], "git-after-git"),
+        (&[status, "unheard-of"], judged),
+    ] {
+        let commands: Vec<Vec<&str>> = commands.iter().map(|one| ["git"].into_iter().chain(one.split(' ')).collect()).collect();
+        assert_eq!(code(&script(&commands.iter().map(Vec::as_slice).collect::<Vec<_>>())), wanted, "{commands:?}");
     }
-    let (switch, status) = (&["git", "switch", "x"][..], &["git", "status"][..]);
-    assert_eq!(code(&script(&[switch, status])), "git-after-git");
-    assert_eq!(code(&script(&[&["git", "rm", "x"], status])), "git-after-git");
-    assert_eq!(code(&script(&[&["git", "config", "a.b", "c"], status])), "git-after-git");
-    assert_eq!(code(&script(&[status, switch])), judged);
-    for (kind, wanted) in [(portcullis_sdk::NodeKind::Pipeline, "git-after-git"), (portcullis_sdk::NodeKind::And, judged)] {
-        let mut request = script(&[status, status, switch]);
+    let mut elsewhere = script(&[&["git", "switch", "x"], &["git", "status"]]);
+    elsewhere.nodes[1].directory = "/work/d".to_owned();
+    assert_eq!(code(&elsewhere), "git-after-git");
+    let mut waiting = script(&[&["sleep", "9"], &["git", "status"]]);
+    assert_eq!(code(&waiting), "git-after-wait");
+    waiting.nodes.swap(0, 1);
+    assert_eq!(code(&waiting), judged);
+    for (kind, words, wanted) in [
+        (portcullis_sdk::NodeKind::Pipeline, ["config", "--unset"], "git-after-git"),
+        (portcullis_sdk::NodeKind::And, ["config", "--unset"], judged),
+        (portcullis_sdk::NodeKind::ForLoop, ["log", "-1"], judged),
+        (portcullis_sdk::NodeKind::ForLoop, ["grep", "x"], judged),
+    ] {
+        let last = [&["git"], &words[..]].concat();
+        let mut request = script(&[&["git", "status"], &["git", "status"], &last]);
         let around = &mut request.nodes[0];
         (around.kind, around.program, around.resolved) = (kind, None, None);
         around.args.clear();
@@ -875,6 +900,13 @@ fn a_script_does_not_change_what_was_judged() {
         request.nodes[1].parent = Some(0);
         assert_eq!(code(&request), wanted, "{kind:?}");
     }
+    let mut looped = script(&[&["git", "status"], &["git", "mv", "a", "b"]]);
+    let around = &mut looped.nodes[0];
+    (around.kind, around.program, around.resolved) = (portcullis_sdk::NodeKind::ForLoop, None, None);
+    around.args.clear();
+    around.assignments.clear();
+    looped.nodes[1].parent = Some(0);
+    assert_eq!(code(&looped), "git-after-git");
     for (words, wanted) in [
         (["mv", "x", ".git/commondir"], "git-operand"),
         (["mv", "x", "sub/.GIT/config"], "git-operand"),
@@ -885,13 +917,6 @@ fn a_script_does_not_change_what_was_judged() {
     ] {
         assert_eq!(code(&script(&[&[&["git"], &words[..]].concat()])), wanted, "{words:?}");
     }
-    let mut looped = script(&[add, add]);
-    let around = &mut looped.nodes[0];
-    (around.kind, around.program, around.resolved) = (portcullis_sdk::NodeKind::ForLoop, None, None);
-    around.args.clear();
-    around.assignments.clear();
-    looped.nodes[1].parent = Some(0);
-    assert_eq!(code(&looped), "git-after-git");
     for (target, wanted) in
         [("out.txt", judged), ("/dev/null", judged), (".git/config", "git-after-write"), ("x/HEAD", "git-after-write")]
     {
@@ -903,6 +928,115 @@ fn a_script_does_not_change_what_was_judged() {
             place: None,
         });
         assert_eq!(code(&request), wanted, "{target}");
+    }
+}
+
+#[test]
+fn what_becomes_part_of_a_repository_is_looked_for() {
+    let below = |names: &[&str]| Look::Below(names.iter().map(|name| format!("/work/{name}")).collect());
+    for (commands, wanted) in [
+        (&["add src a.txt"][..], below(&["src", "a.txt"])),
+        (&["add -A"], Look::Everywhere),
+        (&["add -u"], Look::Nowhere),
+        (&["add *.rs"], Look::Everywhere),
+        (&["add :/"], Look::Everywhere),
+        (&["add --pathspec-from-file=x"], Look::Everywhere),
+        (&["stash"], Look::Nowhere),
+        (&["stash push -u"], Look::Everywhere),
+        (&["stash list"], Look::Nowhere),
+        (&["commit -am x"], Look::Nowhere),
+        (&["add a", "add b"], below(&["a", "b"])),
+        (&["add a", "commit -m x"], below(&["a"])),
+        (&["add -u", "commit -am x"], Look::Everywhere),
+        (&["commit -am x", "commit -am y"], Look::Everywhere),
+        (&["switch x", "status"], Look::Nowhere),
+        (&["switch x", "add a"], Look::Everywhere),
+        (&["switch -c x", "add a"], below(&["a"])),
+    ] {
+        let mut request = World::new().request(&["true"]);
+        let nodes = commands.iter().map(|one| ["git"].into_iter().chain(one.split(' ')).collect::<Vec<_>>());
+        request.nodes = nodes.flat_map(|words| hardened(&words).nodes).collect();
+        let visits = order::visits(&request, &request.nodes.iter().collect::<Vec<_>>()).unwrap();
+        assert_eq!(visits["/work"].look, wanted, "{commands:?}");
+    }
+    let scene = Scene::new();
+    scene.write("root/a/b/.git", format!("gitdir: {}\n", scene.path("outside/.git")));
+    scene.write("root/c/d", "");
+    let look = |paths: &[&str]| Look::Below(paths.iter().map(|path| scene.path(path)).collect());
+    for (look, wanted) in [
+        (Look::Nowhere, "fine"),
+        (Look::Everywhere, "repository-outside"),
+        (look(&["root/a"]), "repository-outside"),
+        (look(&["root/c", "root/c/d"]), "fine"),
+        (look(&["root"]), "repository-outside"),
+    ] {
+        let visit = Visit { look: look.clone(), ..Visit::default() };
+        assert_eq!(scene.visit("root", visit).map_or_else(|refusal| refusal.code, |()| "fine"), wanted, "{look:?}");
+    }
+}
+
+/// What actions/checkout and its like leave behind.
+#[test]
+fn settings_of_checkouts_are_harmless() {
+    for name in ["http.https://github.com/.extraheader=AUTHORIZATION: basic x", "core.packedrefstimeout=5", "http.postbuffer=1"] {
+        let setting = match name.split_once('=').unwrap() {
+            ("http.https://github.com/.extraheader", value) => Setting {
+                section: "http".to_owned(),
+                subsection: Some("https://github.com/".to_owned()),
+                key: "extraheader".to_owned(),
+                value: Some(value.to_owned()),
+            },
+            _ => setting(name),
+        };
+        assert!(allowed(&setting).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn lists_of_files_lead_nowhere() {
+    let scene = Scene::new();
+    scene.write("root/.git/reftable/tables.list", "0x1-0x1-a.ref\n");
+    assert_eq!(scene.code(), "fine");
+    scene.write("root/.git/reftable/tables.list", "0x1-0x1-a.ref\n../../../outside/x.ref\n");
+    assert_eq!(scene.code(), "repository-outside");
+}
+
+#[test]
+fn nothing_of_gits_own_lies_among_files_that_change() {
+    let moving = || Visit { is_moving: true, ..Visit::default() };
+    let code = |scene: &Scene| scene.visit("root", moving()).map_or_else(|refusal| refusal.code, |()| "fine");
+    let scene = Scene::new();
+    scene.write("root/d/x", "");
+    assert_eq!(code(&scene), "fine");
+    assert_eq!(scene.visit("root/d", moving()).unwrap_err().code, "git-after-git", "a branch could make it a repository");
+    scene.write("root/.git/config", "[blame]ignoreRevsFile=x\n");
+    assert_eq!(code(&scene), "git-after-git", "a branch could make it a link");
+    for (file, text) in [
+        (".git/commondir", "../d/repository\n"),
+        (".git/objects/info/alternates", "../../d/repository/objects\n"),
+        (".git/commondir", "../l/repository\n"),
+        (".git/commondir", "../d/.git\n"),
+    ] {
+        let scene = Scene::new();
+        scene.repository("root/d/repository");
+        scene.repository("root/d/.git");
+        scene.link("root/l", "d");
+        scene.write(&format!("root/{file}"), text);
+        assert_eq!(code(&scene), "git-after-git", "{file} {text}");
+    }
+    let scene = Scene::new();
+    fs::rename(scene.path("root/.git"), scene.path("root/own")).unwrap();
+    scene.write("root/.git", "gitdir: own\n");
+    assert_eq!(code(&scene), "git-after-git");
+    let scene = Scene::new();
+    scene.write("root/.git/worktrees/x/HEAD", "ref: refs/heads/x\n");
+    scene.write("root/.git/worktrees/x/commondir", "../..\n");
+    scene.write("root/x/.git", format!("gitdir: {}\n", scene.path("root/.git/worktrees/x")));
+    assert_eq!(scene.visit("root/x", moving()), Ok(()), "a worktree");
+    for head in ["", "x", "ref: x", "ü".repeat(40).as_str()] {
+        let scene = Scene::new();
+        scene.write("root/.git/HEAD", head);
+        assert_eq!(code(&scene), "git-after-git", "{head:?}");
     }
 }
 

@@ -85,7 +85,7 @@ fn relatives_of_the_bypasses_do_not_pass_either() {
         "ls -L lnk",
         "ls ../outside",
         "head -n5 /etc/passwd",
-        "tail -f a.txt",
+        "tail -F a.txt",
         "cat -- ../outside/secret",
         "stat -L lnk",
         "rg --pre ./x y .",
