@@ -283,19 +283,28 @@ fn a_client_that_asks_without_reading_is_made_to_wait() {
     asking.join().unwrap();
 }
 
-#[test]
-fn a_client_that_is_gone_is_noticed_whatever_it_left_unread() {
+#[rstest]
+#[case::more_answers_than_may_wait(200)]
+#[case::fewer(10)]
+fn a_client_that_is_gone_is_noticed_whatever_it_left_unread(#[case] requests: u32) {
     let scene = Scene::open("");
     let mut command = scene.command(["serve"]);
     let mut server = Running::start_unread(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()));
     let mut stdin = server.child().stdin.take().unwrap();
     let _unread = server.child().stdout.take().unwrap();
+    let mut send = |message: Value| stdin.write_all(format!("{message}\n").as_bytes()).unwrap();
+    let run = json!({ "name": "execute_command", "arguments": { "command": "sleep 1000" } });
+    send(json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize",
+        "params": { "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "deaf", "version": "0" } } }));
+    send(json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": run }));
+    eventually("the job runs", || (!scene.processes().is_empty()).then_some(()));
     // More than the pipe of answers holds, and less than that of requests.
-    for id in 0..200 {
-        stdin.write_all(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/list\"}}\n").as_bytes()).unwrap();
+    for id in 2..requests {
+        send(json!({ "jsonrpc": "2.0", "id": id, "method": "tools/list" }));
     }
     drop(stdin);
     server.done();
+    scene.deserted();
 }
 
 #[test]

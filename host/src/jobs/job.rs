@@ -405,6 +405,13 @@ impl Job {
         self.grown.send_replace(());
     }
 
+    /// Says that no output comes any more.
+    pub(super) fn close_output(&self) {
+        if let Some(spill) = &self.spill {
+            spill.close();
+        }
+    }
+
     /// How long it ran, or has run so far.
     pub fn duration(&self) -> Duration {
         let status = self.status.borrow();

@@ -96,6 +96,7 @@ impl Pump {
         if !is_drained {
             output.await;
         }
+        job.close_output();
         drop(permit);
         status.send_modify(|status| status.finish(&ending));
     }

@@ -6,11 +6,12 @@ use std::{
 };
 
 use chrono::Utc;
+use tokio::sync::oneshot;
 
 use super::{
     History, Job, JobId, Keeper, Outlet, Record, SpawnError, State, Stop, Streams,
     job::Reins,
-    lanes::{Lane, Lanes, Permit},
+    lanes::{Entry, Lanes, Permit},
     output::{Budget, Output},
     process,
     pump::Pump,
@@ -81,20 +82,16 @@ impl Registry {
     ///
     /// What was started when this is dropped is killed.
     pub async fn submit(self: &Arc<Self>, approved: Approved, order: Order) -> Result<Arc<Job>, SpawnError> {
-        let lane = self.lanes.of(order.group.as_deref())?;
-        let permit = lane.try_enter()?;
-        if permit.is_none() {
-            self.check_queue()?;
-        }
+        let entry = self.lanes.enter(order.group.as_deref(), self.limits.max_queued)?;
         let output = Output::new(self.limits.output_bytes, self.budget.clone());
         let spill = self.shelf.history.as_ref().and_then(|history| history.new_spill(JobId(approved.id())));
         let (job, reins) = Job::new(&approved, order.group.clone(), output, spill, Arc::downgrade(&self.shelf));
-        match permit {
-            Some(permit) => {
+        match entry {
+            Entry::Now(permit) => {
                 let pump = self.start(&job, &approved, order, &reins, permit).await?;
                 tokio::spawn(pump.run(reins));
             }
-            None => _ = tokio::spawn(self.clone().queue(lane, job.clone(), approved, order, reins)),
+            Entry::Later(turn) => _ = tokio::spawn(self.clone().queue(turn, job.clone(), approved, order, reins)),
         }
         self.shelf.add(job.clone());
         self.record(&job);
@@ -106,14 +103,6 @@ impl Registry {
         if let Some(history) = &self.shelf.history {
             history.put(job);
         }
-    }
-
-    fn check_queue(&self) -> Result<(), SpawnError> {
-        let queued = self.shelf.jobs().list.iter().filter(|job| job.status().state == State::Queued).count();
-        if queued < self.limits.max_queued {
-            return Ok(());
-        }
-        Err(SpawnError::TooMany { running: self.limits.max_running, queued: self.limits.max_queued })
     }
 
     async fn start(
@@ -145,11 +134,18 @@ impl Registry {
     }
 
     /// Waits for a job's turn, and starts it then unless it was stopped before.
-    async fn queue(self: Arc<Self>, lane: Lane, job: Arc<Job>, approved: Approved, order: Order, mut reins: Reins) {
+    async fn queue(
+        self: Arc<Self>,
+        turn: oneshot::Receiver<Permit>,
+        job: Arc<Job>,
+        approved: Approved,
+        order: Order,
+        mut reins: Reins,
+    ) {
         let permit = tokio::select! {
             biased;
             () = reins.wishes.stopped() => None,
-            permit = lane.enter() => permit.ok(),
+            permit = turn => permit.ok(),
         };
         let Some(permit) = permit else {
             return reins.status.send_modify(|status| {

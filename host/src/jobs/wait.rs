@@ -7,13 +7,15 @@ use tokio::sync::watch;
 
 use super::{
     Job, StreamName,
-    output::{Cursor, CursorError, Part, View},
+    output::{Cursor, CursorError, Excerpt, Part, View},
 };
 
 /// A line that is not complete is kept for a pattern up to this many bytes.
 const MOST_LINE_BYTES: usize = 64 * 1024;
-/// Bytes that a pattern is given at a time.
-const PAGE_BYTES: usize = 256 * 1024;
+/// Bytes that a pattern is given at a time: a slow one takes a second for them, which is how long the end of the server may wait for it.
+const PAGE_BYTES: usize = 96 * 1024;
+/// So few are looked at at once.
+const FEW_BYTES: usize = 1024;
 
 /// What is waited for. That the job ends is always waited for too.
 #[derive(Clone, Debug)]
@@ -68,7 +70,7 @@ impl Job {
             biased;
             _ = self.ended() => match until {
                 // What it printed last counts, whenever it was looked at.
-                Until::Pattern(pattern) if self.matches(pattern, view, &mut [begin.0, begin.1]) => Met::Matched,
+                Until::Pattern(pattern) if self.matches(pattern, view, &mut [begin.0, begin.1]).await => Met::Matched,
                 _ => Met::Ended,
             },
             met = tokio::time::timeout(longest, met) => met.unwrap_or(Met::TimeUp),
@@ -91,7 +93,7 @@ impl Job {
     async fn matched(&self, pattern: &Regex, view: View, begin: (u64, u64), mut growth: watch::Receiver<()>) -> Met {
         let mut next = [begin.0, begin.1];
         loop {
-            if self.matches(pattern, view, &mut next) {
+            if self.matches(pattern, view, &mut next).await {
                 return Met::Matched;
             }
             if growth.changed().await.is_err() {
@@ -101,30 +103,49 @@ impl Job {
     }
 
     /// Whether a line matches from these positions in the streams on, which are moved to the last line's beginning.
-    fn matches(&self, pattern: &Regex, view: View, next: &mut [u64; 2]) -> bool {
+    async fn matches(&self, pattern: &Regex, view: View, next: &mut [u64; 2]) -> bool {
         let names = [StreamName::Stdout, StreamName::Stderr];
-        let mut looked = names.iter().zip(next).filter(|(name, _)| view == View::Both || view == View::One(**name));
-        looked.any(|(name, next)| {
-            loop {
-                let excerpt = self.output().track(*name).read(*next, PAGE_BYTES);
-                if excerpt.is_empty() {
-                    return false;
-                }
-                let end = excerpt.next;
-                let mut partial = 0;
-                for part in &excerpt.parts {
-                    let Part::Bytes(bytes) = part else { continue };
-                    if bytes.split(|byte| *byte == b'\n').any(|line| pattern.is_match(line)) {
-                        return true;
-                    }
-                    partial = bytes.len() - memchr::memrchr(b'\n', bytes).map_or(0, |newline| newline + 1);
-                }
-                let is_last = end == self.output().track(*name).total();
-                *next = end - partial.min(MOST_LINE_BYTES) as u64;
-                if is_last {
-                    return false;
-                }
+        for (name, next) in names.into_iter().zip(next) {
+            if (view == View::Both || view == View::One(name)) && self.stream_matches(pattern, name, next).await {
+                return true;
             }
-        })
+        }
+        false
     }
+
+    async fn stream_matches(&self, pattern: &Regex, name: StreamName, next: &mut u64) -> bool {
+        loop {
+            let excerpt = self.output().track(name).read(*next, PAGE_BYTES);
+            let end = excerpt.next;
+            let Some(last) =
+                excerpt.parts.iter().rev().find_map(|part| if let Part::Bytes(bytes) = part { Some(bytes) } else { None })
+            else {
+                return false;
+            };
+            let partial = last.len() - memchr::memrchr(b'\n', last).map_or(0, |newline| newline + 1);
+            if has_match(pattern, excerpt).await {
+                return true;
+            }
+            let is_last = end == self.output().track(name).total();
+            *next = end - partial.min(MOST_LINE_BYTES) as u64;
+            if is_last {
+                return false;
+            }
+        }
+    }
+}
+
+/// Whether a line matches. Much of it is looked at where it holds up nobody: a pattern can be slow.
+async fn has_match(pattern: &Regex, excerpt: Excerpt) -> bool {
+    let look = |pattern: &Regex, excerpt: &Excerpt| {
+        excerpt.parts.iter().any(|part| match part {
+            Part::Bytes(bytes) => bytes.split(|byte| *byte == b'\n').any(|line| pattern.is_match(line)),
+            Part::Gap(_) => false,
+        })
+    };
+    if excerpt.len() <= FEW_BYTES {
+        return look(pattern, &excerpt);
+    }
+    let pattern = pattern.clone();
+    tokio::task::spawn_blocking(move || look(&pattern, &excerpt)).await.unwrap_or(false)
 }

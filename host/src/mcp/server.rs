@@ -80,10 +80,15 @@ pub async fn serve_stdio(
     let serving = serve(service.clone(), &gone);
     tokio::pin!(serving);
     let mut loading = tokio::spawn(loading);
-    let mut is_loaded = false;
+    let (mut is_loaded, mut is_served) = (false, false);
     let ended = loop {
         tokio::select! {
-            result = &mut serving => break result.map(|()| Ended::ByClient),
+            result = &mut serving => {
+                is_served = true;
+                break result.map(|()| Ended::ByClient);
+            }
+            // Before `serving` ends, which an answer that nobody reads would hold up.
+            () = gone.cancelled() => break Ok(Ended::ByClient),
             signal = signals.next() => break Ok(Ended::BySignal(signal)),
             loaded = &mut loading, if !is_loaded => match loaded {
                 Ok(Ok(())) => is_loaded = true,
@@ -100,7 +105,7 @@ pub async fn serve_stdio(
     });
     // A client that reads nothing must not keep the jobs alive: they are stopped first, and the last answers have a moment to leave.
     service.shut_down().await;
-    if matches!(ended, Ok(Ended::BySignal(_))) {
+    if !is_served {
         _ = tokio::time::timeout(LAST_ANSWERS, serving).await;
     }
     again.abort();

@@ -107,6 +107,12 @@ impl Database {
         Ok(())
     }
 
+    /// Whether the next call waits while another server holds the database.
+    pub(super) fn be_patient(&self, is_patient: bool) {
+        // It only sets a number.
+        _ = self.connection.busy_timeout(if is_patient { PATIENCE } else { Duration::ZERO });
+    }
+
     pub(super) fn forget(&self, id: JobId) -> rusqlite::Result<()> {
         self.connection.prepare_cached("DELETE FROM jobs WHERE id = ?1")?.execute([id.to_string()])?;
         Ok(())

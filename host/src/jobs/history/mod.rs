@@ -89,6 +89,8 @@ impl History {
                     Note::Put(record) => database.put(record),
                     Note::Forget(id) => database.forget(*id),
                 };
+                // One that is held by another is waited for once, and not again for each job.
+                database.be_patient(written.is_ok());
                 if let Err(error) = written {
                     tracing::warn!(%error, "the history of jobs could not be written");
                 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use regex::bytes::Regex;
+use tokio_util::sync::CancellationToken;
 
 use super::stretch::Block;
 use crate::jobs::StreamName;
@@ -23,6 +24,8 @@ pub struct Search {
     pub context: usize,
     /// Matches at most.
     pub limit: usize,
+    /// Cancelled when nobody waits for the result any more.
+    pub abandoned: CancellationToken,
 }
 
 /// What was found.
@@ -141,9 +144,9 @@ impl Finder<'_> {
         }
     }
 
-    /// There are more than wanted, and none lacks lines after it.
+    /// There are more than wanted, and none lacks lines after it; or nobody waits.
     fn is_done(&self) -> bool {
-        self.found.is_cut && self.open == self.found.matches.len()
+        self.search.abandoned.is_cancelled() || self.found.is_cut && self.open == self.found.matches.len()
     }
 }
 

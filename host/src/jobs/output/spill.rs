@@ -22,7 +22,7 @@ pub struct Spill {
 #[derive(Debug)]
 struct Spilled {
     path: PathBuf,
-    /// None: nothing was written yet, or there is none.
+    /// Open for as long as there may be something to write, not for as long as the job is remembered.
     file: Option<File>,
     written: u64,
     /// Nothing more is written: the limit is met, or the disk refused.
@@ -39,9 +39,8 @@ impl Spill {
     /// The files of an earlier server's job, as far as there are any; nothing more is written.
     pub fn existing(paths: [PathBuf; 2]) -> Self {
         let [stdout, stderr] = paths.map(|path| {
-            let file = File::open(&path).ok();
-            let written = file.as_ref().and_then(|file| Some(file.metadata().ok()?.len())).unwrap_or(0);
-            Mutex::new(Spilled { path, file, written, is_closed: true })
+            let written = path.symlink_metadata().ok().filter(|meta| meta.is_file()).map_or(0, |meta| meta.len());
+            Mutex::new(Spilled { path, file: None, written, is_closed: true })
         });
         Self { stdout, stderr, limit: 0 }
     }
@@ -74,6 +73,14 @@ impl Spill {
         }
     }
 
+    /// Nothing more will be written.
+    pub fn close(&self) {
+        for name in [StreamName::Stdout, StreamName::Stderr] {
+            let mut spilled = self.of(name);
+            (spilled.file, spilled.is_closed) = (None, true);
+        }
+    }
+
     /// Puts bytes from the file in the place of the first gap, as far as it has them and `most` allows; what stands behind and has no
     /// room is left to the next excerpt. `from` is where the excerpt begins.
     pub fn fill(&self, name: StreamName, from: u64, excerpt: &mut Excerpt, most: usize) {
@@ -102,7 +109,7 @@ impl Spilled {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(&self.path)?),
+            none => none.insert(OpenOptions::new().append(true).create_new(true).mode(0o600).open(&self.path)?),
         };
         // Of a write that fails in its midst, what came to the disk counts: it is where it belongs.
         let written = file.write_all(bytes);
@@ -111,10 +118,12 @@ impl Spilled {
     }
 
     fn read(&self, from: u64, most: u64) -> Vec<u8> {
-        let Some(file) = &self.file else { return Vec::new() };
         let length = self.written.saturating_sub(from).min(most);
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        match file.read_exact_at(&mut bytes, from) {
+        if bytes.is_empty() {
+            return bytes;
+        }
+        match File::open(&self.path).and_then(|file| file.read_exact_at(&mut bytes, from)) {
             Ok(()) => bytes,
             Err(error) => {
                 tracing::warn!(path = %self.path.display(), %error, "output can not be read from its file");

@@ -183,7 +183,7 @@ fn lines_are_found(
     #[case] is_cut: bool,
 ) {
     let output = printed(100, &["x\nab", "bb\nc\n", "b\ny"]);
-    let search = Search { pattern: Regex::new(pattern).unwrap(), context, limit };
+    let search = Search { pattern: Regex::new(pattern).unwrap(), context, limit, abandoned: Default::default() };
     let found = search.run(StreamName::Stdout, &stdout(&output).blocks());
     let drawn = |line: &Line| format!("{}:{}", line.number, String::from_utf8_lossy(&line.text));
     let lines =
@@ -195,7 +195,7 @@ fn lines_are_found(
 #[test]
 fn a_line_that_lost_its_middle_is_two() {
     let output = printed(16, &["one one one one one two two two two\n"]);
-    let search = Search { pattern: Regex::new("one.*two").unwrap(), context: 0, limit: 9 };
+    let search = Search { pattern: Regex::new("one.*two").unwrap(), context: 0, limit: 9, abandoned: Default::default() };
     assert!(search.run(StreamName::Stdout, &stdout(&output).blocks()).matches.is_empty());
 }
 

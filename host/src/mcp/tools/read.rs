@@ -10,6 +10,8 @@ use rmcp::{
     tool, tool_router,
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
     answer,
     arguments::{self, JobArguments, NoArguments, OutputArguments, SearchArguments, TailArguments, WaitArguments},
@@ -179,7 +181,9 @@ impl Server {
             pattern: arguments::pattern(&asked.pattern, asked.ignore_case)?,
             context: arguments::within("context", asked.context, 0, MOST_CONTEXT)? as usize,
             limit: arguments::within("limit", asked.limit, 1, MOST_MATCHES)? as usize,
+            abandoned: CancellationToken::new(),
         };
+        let _abandon = search.abandoned.clone().drop_guard();
         let job = self.job(&asked.job_id).await?;
         let view = asked.stream.into();
         let dropped = dropped(&job, view);
