@@ -2,6 +2,7 @@
 //!
 //! The result does not depend on how a stream was cut, and filtered text filters to itself.
 
+mod code;
 mod filter;
 mod keys;
 mod named;

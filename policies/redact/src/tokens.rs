@@ -307,7 +307,7 @@ fn is_boundary(before: &[u8]) -> bool {
 fn is_escape(before: &[u8]) -> bool {
     let hex = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
     match before {
-        [.., b'\\', b'n' | b'r' | b't'] => true,
+        [.., b'\\', b'n' | b'r' | b't'] | [.., 0x1b, b'(' | b')', b'0' | b'A' | b'B'] => true,
         [.., b'%', a, b] | [.., b'\\', b'x', a, b] if hex(&[*a, *b]) => true,
         [.., b'\\', b'u', a, b, c, d] if hex(&[*a, *b, *c, *d]) => true,
         [start @ .., letter] if letter.is_ascii_alphabetic() => is_open_sequence(start),
