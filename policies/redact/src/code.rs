@@ -63,11 +63,22 @@ pub fn is_name(given_to: &[u8], value: &[u8], around: Around) -> bool {
     let holds = words.iter().any(|word| HELD.contains(&word.trim_end_matches('s')));
     let has_digits = value.iter().any(u8::is_ascii_digit);
     match () {
-        () if last_part(given_to).eq_ignore_ascii_case(last_part(value)) => true,
-        () if has_digits => holds && is_path(value),
+        () if is_same(last_part(given_to), last_part(value)) => true,
+        () if has_digits => is_path(value) && (holds || first_part(given_to) == first_part(value)),
         () if holds && words.len() > 1 => true,
         () => around == Around::Code && are_words(value, &words),
     }
+}
+
+/// Whether a name is given to itself. Of a long one only the end may be known.
+fn is_same(given_to: &[u8], value: &[u8]) -> bool {
+    const LONG: usize = 16;
+    let ends = value.len().checked_sub(given_to.len()).is_some_and(|at| value[at..].eq_ignore_ascii_case(given_to));
+    ends && (value.len() == given_to.len() || given_to.len() >= LONG)
+}
+
+fn first_part(name: &[u8]) -> &[u8] {
+    name.split(|byte| *byte == b'.').next().unwrap_or_default()
 }
 
 /// What stands behind the last dot.

@@ -11,8 +11,27 @@ pub const KEYWORDS: &[&str] = &["passw", "passphrase", "secret", "token", "crede
 
 /// More of them, in this case only and with what follows, since `pass` and `pwd` alone are in every other line of a build.
 pub const SHORT_KEYWORDS: &[&str] = &[
-    "_pass", "_PASS", "pass=", "PASS=", "Pass=", "pass:", "Pass:", "PASS:", "pass\"", "Pass\"", "PASS\"", "pwd=", "Pwd=",
-    ";PWD=", "pwd:", "Pwd:", "pwd\"", "&sig=", "?sig=", "psk=", "requirepass ",
+    "_pass",
+    "_PASS",
+    "pass=",
+    "PASS=",
+    "Pass=",
+    "pass:",
+    "Pass:",
+    "PASS:",
+    "pass\"",
+    "Pass\"",
+    "PASS\"",
+    "pwd=",
+    "Pwd=",
+    ";PWD=",
+    "pwd:",
+    "Pwd:",
+    "pwd\"",
+    "&sig=",
+    "?sig=",
+    "psk=",
+    "requirepass ",
 ];
 
 /// The longest part of a name that is looked at, to each side of the keyword.
@@ -50,9 +69,9 @@ enum Joint {
 }
 
 /// A value and how it stands there.
-struct Value {
-    start: usize,
-    end: usize,
+pub struct Value {
+    pub start: usize,
+    pub end: usize,
     quoted: bool,
 }
 
@@ -72,7 +91,8 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
     }
     let mut value = retyped(text, joint, value(text, joint, at));
     let is_open = text.byte(end).is_none_or(|byte| !b"\\\"'`".contains(&byte));
-    let is_behind = value.quoted && joint != Joint::Element && is_open && code::is_behind_string(text.between(value.start, value.end));
+    let is_behind =
+        value.quoted && joint != Joint::Element && is_open && code::is_behind_string(text.between(value.start, value.end));
     if is_behind || keys::may_begin(text.from(value.start)) {
         return None;
     }
@@ -173,6 +193,7 @@ const ABOUT: &[&str] = &[
     "method",
     "mode",
     "fingerprint",
+    "range",
 ];
 
 /// A token or key behind one of these is a count, a place in a list or half of a pair.
@@ -307,10 +328,24 @@ fn apart(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
         [b'|', ..] if before.ends_with(b"|") => Some(text.blanks(next + 1)).filter(|at| ends_cell(text, *at)),
         [b'B', b'Y', b' ', ..] | [b'b', b'y', b' ', ..] if written.ends_with(b"password") => quoted(text.blanks(next + 2)),
         [b'\'', ..] if next > end && written == b"PASSWORD" => Some(next),
+        _ if is_announced(before) => told(text, end),
         _ if next > end && is_setting && closed == end => Some(next).filter(|at| ends_line(text, *at)),
         _ => None,
     };
     at.map(|at| (Joint::Apart, at))
+}
+
+/// `Temporary password`, which a program tells once.
+fn is_announced(before: &[u8]) -> bool {
+    [&b"enerated"[..], b"emporary", b"nitial"].iter().any(|word| before.ends_with(word))
+}
+
+/// Where the last word of the line begins, if a colon stands before it.
+fn told(text: Text, at: usize) -> Option<usize> {
+    const FARTHEST: usize = 64;
+    let colon = text.run_within(at, FARTHEST, |byte| !b":\r\n".contains(&byte));
+    let value = text.blanks(colon + 1);
+    (text.byte(colon) == Some(b':') && value > colon + 1 && ends_line(text, value)).then_some(value)
 }
 
 /// Whether one word stands there, and then the cell of a table ends.
@@ -381,7 +416,7 @@ fn element(text: Text, start: usize) -> Value {
 }
 
 /// `escaped`: the quotes themselves are escaped, as in JSON inside a string.
-fn quoted(text: Text, start: usize, quote: u8, escaped: bool) -> Value {
+pub fn quoted(text: Text, start: usize, quote: u8, escaped: bool) -> Value {
     let mut end = start;
     while !text.is_end(end) && text.byte(end) != Some(quote) {
         end += if text.byte(end) == Some(b'\\') && !escaped && !text.is_end(end + 1) { 2 } else { 1 };
@@ -393,7 +428,7 @@ fn quoted(text: Text, start: usize, quote: u8, escaped: bool) -> Value {
 }
 
 /// To the next blank or quote, without the punctuation that may belong to what is around it.
-fn unquoted(text: Text, start: usize) -> Value {
+pub fn unquoted(text: Text, start: usize) -> Value {
     let mut end = text.run_within(start, 1, |byte| byte == b'<');
     let mut floor = start;
     loop {
@@ -413,6 +448,7 @@ fn unquoted(text: Text, start: usize) -> Value {
             _ => break,
         }
     }
+    let end = if text.before(end).ends_with(b"):") { end - 1 } else { end };
     let end = text.run_back(end, |byte| b",;)]}\\".contains(&byte)).max(floor);
     Value { start, end, quoted: false }
 }
@@ -429,7 +465,7 @@ fn retyped(text: Text, joint: Joint, value: Value) -> Value {
 }
 
 /// Whether this, which `line` begins with, can be a value itself: no reference to one, no blank to fill in, no word for nothing.
-fn is_literal(value: &[u8], line: &[u8]) -> bool {
+pub fn is_literal(value: &[u8], line: &[u8]) -> bool {
     const WORDS: &[&str] = &[
         "true",
         "false",
@@ -475,7 +511,9 @@ fn is_reference(value: &[u8], line: &[u8]) -> bool {
         !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
     };
     match value {
-        [b'$', b'{', name @ ..] => closes(b'}') && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_}.[]()$?!".contains(byte)),
+        [b'$', b'{', name @ ..] => {
+            closes(b'}') && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_}.[]()$?!".contains(byte))
+        }
         [b'$', b'(', ..] => closes(b')'),
         [b'{', b'{', ..] => closes(b'}'),
         [b'<', ..] => closes(b'>'),
@@ -532,11 +570,20 @@ impl Shape<'_> {
         let is_word = !bytes.iter().any(u8::is_ascii_whitespace);
         let is_statement = self.written.eq_ignore_ascii_case(b"password") || self.written.ends_with(b"_password");
         match self.name {
+            _ if value.quoted && self.is_defined() => bytes.len() >= 3,
             _ if value.quoted && is_statement && self.text.byte(value.start - 1) == Some(b'\'') && is_word => bytes.len() >= 3,
             _ if value.quoted => is_mixed(bytes, 6) && (is_word || bytes.len() >= 32),
-            Name::Secret => looks_random(bytes) && bytes.iter().any(u8::is_ascii_digit) && !bytes.iter().any(|byte| b".:".contains(byte)),
+            Name::Secret => {
+                looks_random(bytes) && bytes.iter().any(u8::is_ascii_digit) && !bytes.iter().any(|byte| b".:".contains(byte))
+            }
             _ => false,
         }
+    }
+
+    /// `define('NAME', 'value')`, as settings in PHP are.
+    fn is_defined(&self) -> bool {
+        let opened = self.text.before(self.start.saturating_sub(1)).trim_ascii_end();
+        opened.ends_with(b"define(")
     }
 
     /// Whether the value is a name in source code, or the name of an object in an address of a device.
@@ -596,7 +643,7 @@ fn is_mixed(value: &[u8], min: usize) -> bool {
 }
 
 /// Long and without the signs that join words, or letters and digits.
-fn looks_random(value: &[u8]) -> bool {
+pub fn looks_random(value: &[u8]) -> bool {
     let digits = value.iter().any(u8::is_ascii_digit) && value.iter().any(u8::is_ascii_alphabetic);
     let one_word = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte)) && !value.starts_with(b"/");
     (digits && value.len() >= 8 && !value.iter().any(|byte| b" /".contains(byte))) || (one_word && value.len() >= 20)
@@ -670,7 +717,8 @@ pub fn address(text: Text, authority: usize) -> Option<Found<'static>> {
     let end = last_at(start, end).or((end - start >= REACH - NAME).then_some(end))?;
     // `[user[:password]@]host`, as manuals write what may be left out.
     let is_syntax = text.between(authority, user).contains(&b'[') && text.between(start, end).ends_with(b"]");
-    let is_password = text.byte(user) == Some(b':') && end > start && !is_syntax && is_literal(text.between(start, end), text.from(start));
+    let is_password =
+        text.byte(user) == Some(b':') && end > start && !is_syntax && is_literal(text.between(start, end), text.from(start));
     is_password.then_some(Found { start, end, rule: "url-password" })
 }
 

@@ -44,12 +44,9 @@ impl Form {
     pub fn find(&self, text: Text, at: usize) -> Option<Found<'_>> {
         let mut end = at;
         for byte in &self.text {
+            let is_next = |at: &usize| text.byte(*at) == Some(*byte);
             // What sets colours in the midst of it is no part of it.
-            end = if text.byte(end) == Some(*byte) || end == at { end } else { text.sequences(end) };
-            if text.byte(end) != Some(*byte) {
-                return None;
-            }
-            end += 1;
+            end = 1 + Some(end).filter(is_next).or_else(|| Some(text.sequences(end)).filter(is_next))?;
         }
         if self.is_base64 {
             end = text.run_within(end, 1, |byte| STANDARD.contains(&byte) || b"-_".contains(&byte));
