@@ -321,7 +321,7 @@ fn apart(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
     let is_name = closed > end && text.before(start).last() == text.byte(end).as_ref();
     let before = text.before(start).trim_ascii_end();
     let written = text.between(start, end);
-    let is_setting = before.is_empty() || before.ends_with(b" set");
+    let is_set = before.ends_with(b" set");
     let at = match text.from(next) {
         [b'v', b'a', b'l', b'u', b'e', b'=', ..] if is_name => quoted(next + b"value=".len()),
         [b',', ..] if is_name && !written.iter().any(u8::is_ascii_lowercase) => quoted(text.blanks(next + 1)),
@@ -329,7 +329,9 @@ fn apart(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
         [b'B', b'Y', b' ', ..] | [b'b', b'y', b' ', ..] if written.ends_with(b"password") => quoted(text.blanks(next + 2)),
         [b'\'', ..] if next > end && written == b"PASSWORD" => Some(next),
         _ if is_announced(before) => told(text, end),
-        _ if next > end && is_setting && closed == end => Some(next).filter(|at| ends_line(text, *at)),
+        _ if next > end && closed == end && (is_set || before.is_empty()) => {
+            Some(next).filter(|at| is_set || ends_line(text, *at))
+        }
         _ => None,
     };
     at.map(|at| (Joint::Apart, at))
