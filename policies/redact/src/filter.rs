@@ -5,7 +5,7 @@ use portcullis_sdk::{Action, Boundary, Emission, Filter, Finding};
 use crate::keys::{self, Key, Step};
 use crate::named::Below;
 use crate::text::{Found, Text};
-use crate::{Beginning, Redact, Rule, named, tokens};
+use crate::{Beginning, Redact, Rule, named, places, tokens};
 
 /// How far behind its beginning a secret may be recognised, in bytes: as much is held back where a line is cut. A value
 /// that is longer takes the rest of its line with it.
@@ -134,7 +134,7 @@ impl Redaction {
         let (look, begun) = self.at(text, at);
         let near_cut = piece.goes_on && text.0.len() - at <= REACH;
         match look {
-            Look::Secret(found) | Look::Value(found) if near_cut && found.end == text.0.len() => return false,
+            Look::Secret(found) | Look::Value(found) if near_cut && may_go_on(text, found.end) => return false,
             Look::Nothing | Look::Key { .. } if near_cut && begun => return false,
             Look::Nothing => piece.pass(at + 1),
             Look::Secret(found) => self.replace(found, piece),
@@ -182,6 +182,9 @@ impl Redaction {
             }),
             Rule::Bearer => named::bearer(text, at),
             Rule::Address => named::address(text, at + beginning.text.len()),
+            Rule::Cookie => places::cookie(text, at + beginning.text.len()),
+            Rule::Statement => places::statement(text, at + beginning.text.len()),
+            Rule::Argument(program) => places::argument(text, at + beginning.text.len(), program),
             Rule::Own(pattern) => self.policy.own(pattern, text, at),
             Rule::PrivateKey => {
                 return keys::begins(text, at).map_or(Look::Nothing, |end| Look::Key { end });
@@ -200,7 +203,7 @@ impl Redaction {
             }
             Rule::Login => {
                 self.netrc |= named::is_netrc_login(text, at);
-                None
+                text.before(at).ends_with(b"docker ").then(|| places::argument(text, at, &places::DOCKER)).flatten()
             }
             Rule::Value(form) => return self.policy.values[form].find(text, at).map_or(Look::Nothing, Look::Value),
             Rule::EncodedKey => {
@@ -347,6 +350,11 @@ impl Redaction {
     fn is_engaged(&self) -> bool {
         self.netrc || self.listed.is_some() || self.paused.is_some() || matches!(self.state, State::Key(_))
     }
+}
+
+/// Whether nothing stands behind `end` but what would be left out at the end of a value, and may be in the midst of it.
+fn may_go_on(text: Text, end: usize) -> bool {
+    text.from(end).iter().all(|byte| b" \t,;:)]}\\".contains(byte))
 }
 
 fn emission(out: Vec<u8>, given: &[u8]) -> Emission {

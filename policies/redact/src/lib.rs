@@ -2,9 +2,11 @@
 //!
 //! The result does not depend on how a stream was cut, and filtered text filters to itself.
 
+mod code;
 mod filter;
 mod keys;
 mod named;
+mod places;
 mod text;
 mod tokens;
 mod values;
@@ -14,6 +16,7 @@ use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
 use crate::filter::Redaction;
+use crate::places::Program;
 use crate::text::{Found, Text};
 use crate::tokens::{TOKENS, Token};
 use crate::values::Form;
@@ -57,6 +60,11 @@ enum Rule {
     Keyword,
     Bearer,
     Address,
+    Cookie,
+    /// The string behind the words of a statement.
+    Statement,
+    /// The password behind an option of a program.
+    Argument(&'static Program),
     Curl,
     Machine,
     Login,
@@ -224,6 +232,9 @@ fn built_in() -> Vec<Beginning> {
     all.push(beginning("://", false, Rule::Address));
     // As JSON may write it.
     all.push(beginning(r":\/\/", false, Rule::Address));
+    all.push(beginning("ookie: ", false, Rule::Cookie));
+    all.push(beginning("IDENTIFIED BY ", true, Rule::Statement));
+    all.extend(places::PROGRAMS.iter().map(|program| beginning(program.begins, false, Rule::Argument(program))));
     all.push(beginning("curl", false, Rule::Curl));
     all.push(beginning("machine ", false, Rule::Machine));
     all.push(beginning("login ", false, Rule::Login));

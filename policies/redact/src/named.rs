@@ -1,5 +1,6 @@
 //! Secrets that are known by what they are called: assignments, headers, options, addresses with a password.
 
+use crate::code::{self, Around, is_code, segments};
 use crate::filter::REACH;
 use crate::keys;
 use crate::text::{Found, Text, is_replacement, replacement};
@@ -10,8 +11,27 @@ pub const KEYWORDS: &[&str] = &["passw", "passphrase", "secret", "token", "crede
 
 /// More of them, in this case only and with what follows, since `pass` and `pwd` alone are in every other line of a build.
 pub const SHORT_KEYWORDS: &[&str] = &[
-    "_pass", "_PASS", "pass=", "PASS=", "Pass=", "pass:", "Pass:", "PASS:", "pass\"", "Pass\"", "PASS\"", "pwd=", "Pwd=",
-    ";PWD=", "pwd:", "Pwd:", "pwd\"", "&sig=", "?sig=",
+    "_pass",
+    "_PASS",
+    "pass=",
+    "PASS=",
+    "Pass=",
+    "pass:",
+    "Pass:",
+    "PASS:",
+    "pass\"",
+    "Pass\"",
+    "PASS\"",
+    "pwd=",
+    "Pwd=",
+    ";PWD=",
+    "pwd:",
+    "Pwd:",
+    "pwd\"",
+    "&sig=",
+    "?sig=",
+    "psk=",
+    "requirepass ",
 ];
 
 /// The longest part of a name that is looked at, to each side of the keyword.
@@ -44,12 +64,14 @@ enum Joint {
     Option,
     /// `<name>value<`.
     Element,
+    /// `name value`, where lines, tables or statements are so, or `("name", "value")`.
+    Apart,
 }
 
 /// A value and how it stands there.
-struct Value {
-    start: usize,
-    end: usize,
+pub struct Value {
+    pub start: usize,
+    pub end: usize,
     quoted: bool,
 }
 
@@ -62,13 +84,16 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
     if written == b"password" && !is_code && (netrc || is_netrc_line(text, start, end)) {
         return netrc_password(text, end);
     }
-    let name = judge(written)?;
+    let (name, end) = judge(written).map(|name| (name, end)).or_else(|| numbered_key(text, start, end))?;
     let (joint, at) = joint(text, start, end)?;
     if name == Name::Authorization {
         return authorization(text, at);
     }
     let mut value = retyped(text, joint, value(text, joint, at));
-    if keys::may_begin(text.from(value.start)) {
+    let is_open = text.byte(end).is_none_or(|byte| !b"\\\"'`".contains(&byte));
+    let is_behind =
+        value.quoted && joint != Joint::Element && is_open && code::is_behind_string(text.between(value.start, value.end));
+    if is_behind || keys::may_begin(text.from(value.start)) {
         return None;
     }
     let shape = Shape { text, name, joint, start, written };
@@ -83,6 +108,14 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
     Some(Found { start: value.start, end: value.end, rule: ASSIGNMENT })
 }
 
+/// `Unseal Key 1`, as the vault prints its keys, and where the number ends.
+fn numbered_key(text: Text, start: usize, end: usize) -> Option<(Name, usize)> {
+    let number = text.blanks(end);
+    let behind = text.run(number, |byte| byte.is_ascii_digit());
+    let is_key = [&b"Unseal "[..], b"Recovery "].iter().any(|kind| text.before(start).ends_with(kind));
+    (is_key && behind > number).then_some((Name::Secret, behind))
+}
+
 /// From where to where the name reaches that `at` is in.
 fn name_at(text: Text, at: usize) -> (usize, usize) {
     let start = text.run_back_within(at, NAME, is_name);
@@ -94,23 +127,6 @@ fn name_at(text: Text, at: usize) -> (usize, usize) {
 
 fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_-.".contains(&byte)
-}
-
-/// Splits at `_`, `-`, `.` and where a capital follows a small letter; lower case.
-fn segments(name: &[u8]) -> Vec<String> {
-    let mut segments = vec![String::new()];
-    let mut small = false;
-    for byte in name {
-        if b"_-.".contains(byte) || (small && byte.is_ascii_uppercase()) {
-            segments.push(String::new());
-        }
-        small = byte.is_ascii_lowercase();
-        if byte.is_ascii_alphanumeric() {
-            segments.last_mut().expect("there is a first").push(char::from(byte.to_ascii_lowercase()));
-        }
-    }
-    segments.retain(|segment| !segment.is_empty());
-    segments
 }
 
 /// A name that goes on with one of these says something about a secret and does not hold it.
@@ -177,6 +193,7 @@ const ABOUT: &[&str] = &[
     "method",
     "mode",
     "fingerprint",
+    "range",
 ];
 
 /// A token or key behind one of these is a count, a place in a list or half of a pair.
@@ -222,6 +239,14 @@ fn judge_segment(segment: &str, before: &[String], after: &[String]) -> Option<N
         "authkey",
         "accountkey",
         "secretkey",
+        "dbpass",
+        "mypass",
+        "userpass",
+        "rootpass",
+        "adminpass",
+        "smtppass",
+        "requirepass",
+        "psk",
     ];
     const OF_A_SECRET_KEY: &[&str] = &[
         "api",
@@ -274,7 +299,7 @@ fn joint(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
         [b'=', b'=' | b'~', ..] | [b':', b':', ..] => return None,
         [b'=', b'>', ..] | [b':', b'=', ..] => sign + 2,
         [b'=' | b':', ..] => sign + 1,
-        _ => return option(text, start, end, sign),
+        _ => return option(text, start, end, sign).or_else(|| apart(text, start, end)),
     };
     let value = text.blanks(behind);
     let is_joined = |from, to| !text.between(from, to).iter().any(u8::is_ascii_whitespace);
@@ -285,6 +310,61 @@ fn joint(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
 fn option(text: Text, start: usize, end: usize, value: usize) -> Option<(Joint, usize)> {
     let named = text.between(start, end).starts_with(b"-") && text.byte(start) == Some(b'-');
     (named && value > end && text.byte(value) != Some(b'-')).then_some((Joint::Option, value))
+}
+
+/// Where a value begins that no sign joins to its name: the attribute of the next name, the second argument of a call, the next cell
+/// of a table, a string of a statement, or the rest of a line.
+fn apart(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
+    let closed = text.run_within(end, 1, |byte| b"\"'".contains(&byte));
+    let next = text.blanks(closed);
+    let quoted = |at: usize| matches!(text.byte(at), Some(b'"' | b'\'')).then_some(at);
+    let is_name = closed > end && text.before(start).last() == text.byte(end).as_ref();
+    let before = text.before(start).trim_ascii_end();
+    let written = text.between(start, end);
+    let is_set = before.ends_with(b" set");
+    let at = match text.from(next) {
+        [b'v', b'a', b'l', b'u', b'e', b'=', ..] if is_name => quoted(next + b"value=".len()),
+        [b',', ..] if is_name && !written.iter().any(u8::is_ascii_lowercase) => quoted(text.blanks(next + 1)),
+        [b'|', ..] if before.ends_with(b"|") => Some(text.blanks(next + 1)).filter(|at| ends_cell(text, *at)),
+        [b'B', b'Y', b' ', ..] | [b'b', b'y', b' ', ..] if written.ends_with(b"password") => quoted(text.blanks(next + 2)),
+        [b'\'', ..] if next > end && written == b"PASSWORD" => Some(next),
+        _ if is_announced(before) => told(text, end),
+        _ if next > end && closed == end && (is_set || before.is_empty()) => {
+            Some(next).filter(|at| is_set || ends_line(text, *at))
+        }
+        _ => None,
+    };
+    at.map(|at| (Joint::Apart, at))
+}
+
+/// `Temporary password`, which a program tells once.
+fn is_announced(before: &[u8]) -> bool {
+    [&b"enerated"[..], b"emporary", b"nitial"].iter().any(|word| before.ends_with(word))
+}
+
+/// Where the last word of the line begins, if a colon stands before it.
+fn told(text: Text, at: usize) -> Option<usize> {
+    const FARTHEST: usize = 64;
+    let colon = text.run_within(at, FARTHEST, |byte| !b":\r\n".contains(&byte));
+    let value = text.blanks(colon + 1);
+    (text.byte(colon) == Some(b':') && value > colon + 1 && ends_line(text, value)).then_some(value)
+}
+
+/// Whether one word stands there, and then the cell of a table ends.
+fn ends_cell(text: Text, at: usize) -> bool {
+    let end = word_end(text, at);
+    end > at && text.byte(text.blanks(end)) == Some(b'|')
+}
+
+/// Whether one word stands there, and then the line ends.
+fn ends_line(text: Text, at: usize) -> bool {
+    let end = word_end(text, at);
+    end > at && text.is_end(text.blanks(end))
+}
+
+fn word_end(text: Text, at: usize) -> usize {
+    let given = at + replacement(text.from(at));
+    text.run(given, |byte| !byte.is_ascii_whitespace())
 }
 
 fn value(text: Text, joint: Joint, at: usize) -> Value {
@@ -338,7 +418,7 @@ fn element(text: Text, start: usize) -> Value {
 }
 
 /// `escaped`: the quotes themselves are escaped, as in JSON inside a string.
-fn quoted(text: Text, start: usize, quote: u8, escaped: bool) -> Value {
+pub fn quoted(text: Text, start: usize, quote: u8, escaped: bool) -> Value {
     let mut end = start;
     while !text.is_end(end) && text.byte(end) != Some(quote) {
         end += if text.byte(end) == Some(b'\\') && !escaped && !text.is_end(end + 1) { 2 } else { 1 };
@@ -350,7 +430,7 @@ fn quoted(text: Text, start: usize, quote: u8, escaped: bool) -> Value {
 }
 
 /// To the next blank or quote, without the punctuation that may belong to what is around it.
-fn unquoted(text: Text, start: usize) -> Value {
+pub fn unquoted(text: Text, start: usize) -> Value {
     let mut end = text.run_within(start, 1, |byte| byte == b'<');
     let mut floor = start;
     loop {
@@ -370,6 +450,7 @@ fn unquoted(text: Text, start: usize) -> Value {
             _ => break,
         }
     }
+    let end = if text.before(end).ends_with(b"):") { end - 1 } else { end };
     let end = text.run_back(end, |byte| b",;)]}\\".contains(&byte)).max(floor);
     Value { start, end, quoted: false }
 }
@@ -386,7 +467,7 @@ fn retyped(text: Text, joint: Joint, value: Value) -> Value {
 }
 
 /// Whether this, which `line` begins with, can be a value itself: no reference to one, no blank to fill in, no word for nothing.
-fn is_literal(value: &[u8], line: &[u8]) -> bool {
+pub fn is_literal(value: &[u8], line: &[u8]) -> bool {
     const WORDS: &[&str] = &[
         "true",
         "false",
@@ -432,7 +513,9 @@ fn is_reference(value: &[u8], line: &[u8]) -> bool {
         !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
     };
     match value {
-        [b'$', b'{', name @ ..] => closes(b'}') && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_}".contains(byte)),
+        [b'$', b'{', name @ ..] => {
+            closes(b'}') && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_}.[]()$?!".contains(byte))
+        }
         [b'$', b'(', ..] => closes(b')'),
         [b'{', b'{', ..] => closes(b'}'),
         [b'<', ..] => closes(b'>'),
@@ -456,7 +539,10 @@ impl Shape<'_> {
     fn fits(&self, value: &Value, bytes: &[u8]) -> bool {
         let number = bytes.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.' || *byte == b',');
         let environment = self.joint == Joint::Tight && !self.written.iter().any(u8::is_ascii_lowercase);
-        let code = is_code(bytes, self.text.from(value.start));
+        let code = is_code(bytes, self.text.from(value.start)) || (!environment && self.is_name(value, bytes));
+        if self.joint == Joint::Apart {
+            return self.fits_apart(value, bytes);
+        }
         if !value.quoted && (self.is_working_directory(bytes) || self.is_type(value, bytes)) {
             return false;
         }
@@ -468,6 +554,7 @@ impl Shape<'_> {
             Name::Maybe if environment => bytes.len() >= 8 && !bytes.starts_with(b"/"),
             Name::Maybe => looks_random(bytes),
             _ if environment => true,
+            Name::Token if !value.quoted && bytes.len() < 6 && bytes.iter().all(u8::is_ascii_alphabetic) => false,
             // A label says what it labels.
             _ if value.quoted => bytes.len() >= 3 && !bytes.eq_ignore_ascii_case(self.written),
             _ if code || bytes == self.written => false,
@@ -478,6 +565,38 @@ impl Shape<'_> {
             _ if !self.is_last(value.end) => is_mixed(bytes, 8) || bytes.len() >= 24,
             _ => is_mixed(bytes, 4) || (self.is_setting() && bytes.len() >= 3 && !bytes[0].is_ascii_uppercase()),
         }
+    }
+
+    /// Without a sign between them the value must look like nothing else.
+    fn fits_apart(&self, value: &Value, bytes: &[u8]) -> bool {
+        let is_word = !bytes.iter().any(u8::is_ascii_whitespace);
+        let is_statement = self.written.eq_ignore_ascii_case(b"password") || self.written.ends_with(b"_password");
+        match self.name {
+            _ if value.quoted && self.is_defined() => bytes.len() >= 3,
+            _ if value.quoted && is_statement && self.text.byte(value.start - 1) == Some(b'\'') && is_word => bytes.len() >= 3,
+            _ if value.quoted => is_mixed(bytes, 6) && (is_word || bytes.len() >= 32),
+            Name::Secret => {
+                looks_random(bytes) && bytes.iter().any(u8::is_ascii_digit) && !bytes.iter().any(|byte| b".:".contains(byte))
+            }
+            _ => false,
+        }
+    }
+
+    /// `define('NAME', 'value')`, as settings in PHP are.
+    fn is_defined(&self) -> bool {
+        let opened = self.text.before(self.start.saturating_sub(1)).trim_ascii_end();
+        opened.ends_with(b"define(")
+    }
+
+    /// Whether the value is a name in source code, or the name of an object in an address of a device.
+    fn is_name(&self, value: &Value, bytes: &[u8]) -> bool {
+        let before = self.text.before(value.start).trim_ascii_end();
+        let is_member = [&b"this."[..], b"self."].iter().any(|object| self.written.starts_with(object));
+        let follows = matches!(self.text.byte(value.end), Some(b',' | b';'));
+        let is_code = self.joint == Joint::Loose
+            && (self.name != Name::Secret || is_member || follows || (before.ends_with(b"=") && segments(bytes).len() > 1));
+        let around = if is_code { Around::Code } else { Around::Text };
+        code::is_name(self.written, bytes, around) || self.text.before(self.start).ends_with(b"pkcs11:")
     }
 
     /// In `NAME=value` of a list of variables, a value without quotes may hold blanks and quotes.
@@ -526,7 +645,7 @@ fn is_mixed(value: &[u8], min: usize) -> bool {
 }
 
 /// Long and without the signs that join words, or letters and digits.
-fn looks_random(value: &[u8]) -> bool {
+pub fn looks_random(value: &[u8]) -> bool {
     let digits = value.iter().any(u8::is_ascii_digit) && value.iter().any(u8::is_ascii_alphabetic);
     let one_word = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte)) && !value.starts_with(b"/");
     (digits && value.len() >= 8 && !value.iter().any(|byte| b" /".contains(byte))) || (one_word && value.len() >= 20)
@@ -544,27 +663,6 @@ fn is_encoded_pair(value: &[u8]) -> bool {
     let decoded = decoded(value);
     let is_pair = decoded.contains(&b':') && decoded.iter().all(u8::is_ascii_graphic);
     value.len().is_multiple_of(4) && value.iter().all(is_base64) && is_pair
-}
-
-/// A call, a type, a path of names: `env.TOKEN`, `read_token(`, `quote!(`, `Option<`, `a::b`. `line` begins with the value;
-/// what is opened must be closed in it, or be the last sign.
-fn is_code(value: &[u8], line: &[u8]) -> bool {
-    let text = Text(value);
-    let identifier = text.run(0, |byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));
-    let behind = text.run_within(identifier, 1, |byte| byte == b'!');
-    let line = Text(line).between(0, Text(line).run(0, |byte| byte != b'\n')).trim_ascii_end();
-    let closes = |sign: u8| line.contains(&sign) || text.is_end(behind + 1);
-    let opens = match text.from(behind) {
-        [b'(', ..] => closes(b')'),
-        [b'<', ..] => closes(b'>'),
-        [b'[', ..] => closes(b']'),
-        [b'{', ..] => closes(b'}'),
-        [b':', b':', ..] => true,
-        _ => false,
-    };
-    let path = identifier == value.len() && value.contains(&b'.') && !value.iter().any(u8::is_ascii_digit);
-    let sign = value.first().is_some_and(|byte| b"&({[|".contains(byte));
-    (identifier > 0 && opens) || path || sign
 }
 
 fn netrc_password(text: Text, name_end: usize) -> Option<Found<'static>> {
@@ -619,7 +717,10 @@ pub fn address(text: Text, authority: usize) -> Option<Found<'static>> {
         return Some(Found { start: authority, end: at, rule: "url-token" });
     }
     let end = last_at(start, end).or((end - start >= REACH - NAME).then_some(end))?;
-    let is_password = text.byte(user) == Some(b':') && end > start && is_literal(text.between(start, end), text.from(start));
+    // `[user[:password]@]host`, as manuals write what may be left out.
+    let is_syntax = text.between(authority, user).contains(&b'[') && text.between(start, end).ends_with(b"]");
+    let is_password =
+        text.byte(user) == Some(b':') && end > start && !is_syntax && is_literal(text.between(start, end), text.from(start));
     is_password.then_some(Found { start, end, rule: "url-password" })
 }
 

@@ -63,15 +63,30 @@ impl<'a> Text<'a> {
         if coloured > end { self.blanks(coloured) } else { end }
     }
 
-    /// Behind the sequence at `at` that sets a colour or erases the rest of the line, as programs put around what they point out;
-    /// `at` if there is none.
+    /// Behind the sequence at `at` that sets a colour, a set of characters or a title, or erases the rest of the line, as programs put
+    /// around what they point out; `at` if there is none.
     pub fn sequence(self, at: usize) -> usize {
         const LONGEST: usize = 24;
-        if !self.from(at).starts_with(b"\x1b[") {
-            return at;
-        }
-        let end = self.run_within(at + 2, LONGEST, |byte| byte.is_ascii_digit() || b";:".contains(&byte));
+        let parameters = match self.from(at) {
+            [0x1b, b'[', ..] | [0xc2, 0x9b, ..] => at + 2,
+            [0x9b, ..] => at + 1,
+            [0x1b, b'(' | b')', b'0' | b'A' | b'B', ..] => return at + 3,
+            [0x1b, b']', ..] => return self.title(at),
+            _ => return at,
+        };
+        let end = self.run_within(parameters, LONGEST, |byte| byte.is_ascii_digit() || b";:".contains(&byte));
         if matches!(self.byte(end), Some(b'm' | b'K')) { end + 1 } else { at }
+    }
+
+    /// Behind the sequence at `at` that sets a title or a link; `at` if it does not end.
+    fn title(self, at: usize) -> usize {
+        const LONGEST: usize = 256;
+        let end = self.run_within(at + 2, LONGEST, |byte| byte >= b' ');
+        match self.from(end) {
+            [0x07, ..] => end + 1,
+            [0x1b, b'\\', ..] => end + 2,
+            _ => at,
+        }
     }
 
     /// Behind all such sequences at `at`.

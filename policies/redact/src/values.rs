@@ -13,8 +13,8 @@ const MAX: usize = 2048;
 /// Most forms of all values together: each is a trigger.
 const MAX_FORMS: usize = 640;
 
-/// Longest beginning of a form that is a trigger, in bytes.
-const MAX_TRIGGER: usize = 64;
+/// How much of a form's beginning is a trigger, in bytes: what sets colours may stand behind it.
+const TRIGGER: usize = MIN;
 
 /// How `base64` and `openssl` break lines.
 const WRAPPED: [usize; 2] = [76, 64];
@@ -37,15 +37,17 @@ pub struct Form {
 impl Form {
     /// How it begins.
     pub fn trigger(&self) -> &[u8] {
-        &self.text[..self.text.len().min(MAX_TRIGGER)]
+        &self.text[..self.text.len().min(TRIGGER)]
     }
 
     /// The form that begins at `at`, if all of it stands there.
     pub fn find(&self, text: Text, at: usize) -> Option<Found<'_>> {
-        if !text.from(at).starts_with(&self.text) {
-            return None;
+        let mut end = at;
+        for byte in &self.text {
+            let is_next = |at: &usize| text.byte(*at) == Some(*byte);
+            // What sets colours in the midst of it is no part of it.
+            end = 1 + Some(end).filter(is_next).or_else(|| Some(text.sequences(end)).filter(is_next))?;
         }
-        let mut end = at + self.text.len();
         if self.is_base64 {
             end = text.run_within(end, 1, |byte| STANDARD.contains(&byte) || b"-_".contains(&byte));
             end = text.run_within(end, 2, |byte| byte == b'=');
