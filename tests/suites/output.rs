@@ -431,16 +431,15 @@ fn at_terminal(wire: &mut Wire, script: &str) -> String {
 fn row_12_a_program_can_have_a_terminal() {
     let scene = Scene::open("");
     let mut wire = Wire::open(&scene);
-    let job = at_terminal(
-        &mut wire,
-        "stty size; trap \"stty size\" WINCH; echo ready; while read line; do echo got $line; done; echo over",
-    );
+    let job = at_terminal(&mut wire, "stty size; trap \"stty size\" WINCH; echo ready; while :; do sleep 0.1; done");
     let begun = wire.tell("wait_for_job", json!({ "job_id": job, "pattern": "^ready" }));
     assert!(text(&begun["stdout"]).starts_with("30 100\n"), "{begun}");
-    let answer = wire.tell("interact_with_job", json!({ "job_id": job, "input": "hello", "until": "^got hello" }));
-    assert_eq!((&answer["met"], &answer["stderr"]), (&"matched".into(), &"".into()), "{answer}");
     let resized = json!({ "job_id": job, "resize": { "rows": 40, "cols": 120 }, "until": "^40 120" });
     assert_eq!(wire.tell("interact_with_job", resized)["met"], "matched");
+    let job = at_terminal(&mut wire, "echo ready; while read line; do echo got $line; done; echo over");
+    wire.tell("wait_for_job", json!({ "job_id": job, "pattern": "^ready" }));
+    let answer = wire.tell("interact_with_job", json!({ "job_id": job, "input": "hello", "until": "^got hello" }));
+    assert_eq!((&answer["met"], &answer["stderr"]), (&"matched".into(), &"".into()), "{answer}");
     wire.tell("interact_with_job", json!({ "job_id": job, "key": "ctrl-d", "until": "^over" }));
     assert_eq!(wire.ended(&job)["status"], "completed");
 }

@@ -180,7 +180,8 @@ mod tests {
         let third = turn.try_recv().unwrap();
         drop((second, third));
         drop((now(&lanes, None), now(&lanes, Some("build"))));
-        assert_eq!((lanes.0.state().running, lanes.0.state().running_of["build"]), (0, 0));
+        let state = lanes.0.state();
+        assert_eq!((state.running, state.running_of["build"]), (0, 0));
     }
 
     #[test]
