@@ -137,11 +137,26 @@ impl Redaction {
             Look::Secret(found) | Look::Value(found) if near_cut && may_go_on(text, found.end) => return false,
             Look::Nothing | Look::Key { .. } if near_cut && begun => return false,
             Look::Nothing => piece.pass(at + 1),
-            Look::Secret(found) => self.replace(found, piece),
+            Look::Secret(found) => self.replace(self.with_values(found, text), piece),
             Look::Value(found) => piece.mark(found.rule, found.end),
             Look::Key { end } => self.open_key(end, piece),
         }
         true
+    }
+
+    /// A secret with the values of variables that begin in it: one that goes on behind its end must not be shown in part.
+    fn with_values(&self, found: Found<'static>, text: Text) -> Found<'static> {
+        let policy = self.policy;
+        let rules =
+            |at: usize| policy.by_byte[usize::from(text.0[at])].iter().map(|index| &policy.beginnings[usize::from(*index)].rule);
+        let ends = (found.start..found.end).flat_map(|at| {
+            rules(at).filter_map(move |rule| match rule {
+                Rule::Value(form) => policy.values[*form].find(text, at).map(|value| value.end),
+                _ => None,
+            })
+        });
+        let end = ends.max().unwrap_or(0).max(found.end);
+        Found { end, ..found }
     }
 
     /// What stands at this position, and whether a trigger or the beginning of one does.

@@ -469,6 +469,16 @@ fn values_of_variables_are_redacted_in_all_forms() {
 }
 
 #[test]
+fn a_value_that_another_secret_begins_with_is_not_shown_in_part() {
+    let policy = granted(&[("DEPLOY_TOKEN", "correct horse battery staple&a=b")]);
+    for before in ["password=", "Authorization: Bearer ", "curl -u me:", "token: ", "--password "] {
+        let out = String::from_utf8(filter(policy, &[format!("{before}correct horse battery staple&a=b behind\n").as_bytes()]))
+            .unwrap();
+        assert!(!out.contains("horse") && !out.contains("a=b") && out.ends_with("behind\n"), "{out}");
+    }
+}
+
+#[test]
 fn values_of_many_lines_are_redacted_line_by_line() {
     let policy = granted(&[("CERT", "first line\n\nshort\nthird line\r\n")]);
     let out = filter(policy, &[b"first line\nshort\n> third line <\nZmlyc3QgbGluZQoKc2hvcnQKdGhpcmQgbGluZQ==\n"]);
