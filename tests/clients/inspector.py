@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 ERAS = ("legacy", "modern")
-TOOLS = 7
+TOOLS = 9
 # The inspector's exit code for a tool's error result.
 TOOL_ERROR = 5
 DEADLINE_S = 60
@@ -62,9 +62,9 @@ def runs_what_is_allowed(inspector):
     check(job["job_id"] and job["rewritten"], f"no hardened job: {job}")
 
 
-def validates_an_empty_list(inspector):
+def lists_the_jobs_of_servers_that_are_gone(inspector):
     jobs = inspector.call("list_jobs", {})["structuredContent"]
-    check(jobs == {"jobs": []}, f"a new server has jobs: {jobs}")
+    check(all(job["status"] != "running" for job in jobs["jobs"]), f"a new server has jobs that run: {jobs}")
 
 
 def shows_who_denied_what_and_why(inspector):
@@ -80,7 +80,7 @@ def shows_errors_of_calls(inspector):
 SCENES = [
     lists_tools_that_every_client_understands,
     runs_what_is_allowed,
-    validates_an_empty_list,
+    lists_the_jobs_of_servers_that_are_gone,
     shows_who_denied_what_and_why,
     shows_errors_of_calls,
 ]

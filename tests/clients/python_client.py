@@ -19,6 +19,8 @@ TOOLS = {
     "get_job_status",
     "interact_with_job",
     "kill_job",
+    "wait_for_job",
+    "search_job_output",
     "list_jobs",
     "tail_job_output",
 }
@@ -65,7 +67,7 @@ async def ended(client, job_id):
         await asyncio.sleep(0.01)
 
 
-async def shows_seven_tools(client, _):
+async def shows_the_tools(client, _):
     tools = (await client.list_tools()).tools
     check({tool.name for tool in tools} == TOOLS, f"other tools than expected: {[tool.name for tool in tools]}")
     for tool in tools:
@@ -126,7 +128,7 @@ async def answers_bad_calls_and_goes_on(client, _):
 
 
 SCENES = [
-    shows_seven_tools,
+    shows_the_tools,
     runs_a_command_in_hardened_form,
     says_why_a_command_is_denied,
     keeps_a_secret_back,
