@@ -12,7 +12,7 @@ use crate::{
     jobs::{
         ControlError, History, Job, JobId, Keeper, Met, Order, Reading, Record, Registry, Signal, Status, Stop, THIS_PROGRAM,
         Until, WriteError,
-        output::{Cursor, Part, View},
+        output::{Cursor, Part},
     },
     policy::{
         Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, Judgement, MOST_INPUT_BYTES, Request, StreamKind,
@@ -252,7 +252,7 @@ impl Service {
             Then::Signal(signal) => job.signal(signal).map_err(InputRefused::NotTold)?,
         }
         drop(turn);
-        let met = job.wait(&input.until, from, View::Both, input.longest).await.unwrap_or(Met::TimeUp);
+        let met = job.wait(&input.until, from, input.longest).await.unwrap_or(Met::TimeUp);
         Ok(Answered { from, met })
     }
 

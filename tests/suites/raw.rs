@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    process::Stdio,
+    process::{ChildStdin, ChildStdout, Stdio},
     time::Duration,
 };
 
@@ -207,13 +207,18 @@ fn end_of_input_before_any_request() {
     assert!(wire.exit_within(SOON).success(), "{}", wire.stderr());
 }
 
+/// A server, what its client writes to, and what it never reads.
+fn deaf(scene: &Scene) -> (Running, ChildStdin, ChildStdout) {
+    let mut command = scene.command(["serve"]);
+    let mut server = Running::start_unread(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()));
+    let (stdin, stdout) = (server.child().stdin.take().unwrap(), server.child().stdout.take().unwrap());
+    (server, stdin, stdout)
+}
+
 #[test]
 fn a_client_that_reads_nothing_does_not_keep_jobs_alive() {
     let scene = Scene::open("");
-    let mut command = scene.command(["serve"]);
-    let mut server = Running::start_unread(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()));
-    let mut stdin = server.child().stdin.take().unwrap();
-    let _unread = server.child().stdout.take().unwrap();
+    let (server, mut stdin, _unread) = deaf(&scene);
     let mut send = |message: Value| stdin.write_all(format!("{message}\n").as_bytes()).unwrap();
     send(json!({"jsonrpc": "2.0", "id": 1, "method": "initialize",
         "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "deaf", "version": "0"}}}));
@@ -257,10 +262,7 @@ fn policies_that_can_not_be_used_end_the_server() {
 #[test]
 fn a_client_that_asks_without_reading_is_made_to_wait() {
     let scene = Scene::open("");
-    let mut command = scene.command(["serve"]);
-    let mut server = Running::start_unread(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()));
-    let mut stdin = server.child().stdin.take().unwrap();
-    let _unread = server.child().stdout.take().unwrap();
+    let (server, mut stdin, _unread) = deaf(&scene);
     let sent = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = sent.clone();
     let asking = std::thread::spawn(move || {
@@ -288,10 +290,7 @@ fn a_client_that_asks_without_reading_is_made_to_wait() {
 #[case::fewer(10)]
 fn a_client_that_is_gone_is_noticed_whatever_it_left_unread(#[case] requests: u32) {
     let scene = Scene::open("");
-    let mut command = scene.command(["serve"]);
-    let mut server = Running::start_unread(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()));
-    let mut stdin = server.child().stdin.take().unwrap();
-    let _unread = server.child().stdout.take().unwrap();
+    let (server, mut stdin, _unread) = deaf(&scene);
     let mut send = |message: Value| stdin.write_all(format!("{message}\n").as_bytes()).unwrap();
     let run = json!({ "name": "execute_command", "arguments": { "command": "sleep 1000" } });
     send(json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize",

@@ -228,8 +228,7 @@ impl Job {
             Beginning::First | Beginning::Since(_) | Beginning::Lines(_) => (0, 0),
         };
         let [stdout, stderr] = [(StreamName::Stdout, stdout), (StreamName::Stderr, stderr)].map(|(name, cursor)| {
-            let is_read = view == View::Both || view == View::One(name);
-            if is_read {
+            if view.includes(name) {
                 self.read_stream(name, cursor, from, most, status.state.is_final())
             } else {
                 (Excerpt::default(), 0, false)
@@ -293,11 +292,9 @@ impl Job {
     /// Searches what is kept of these streams; takes as long as it takes, and holds up nobody.
     pub fn search(&self, view: View, search: &Search) -> Found {
         let mut found = Found::default();
-        for name in [StreamName::Stdout, StreamName::Stderr] {
-            if matches!(view, View::Both | View::Merged) || view == View::One(name) {
-                let blocks = self.output().track(name).blocks();
-                found.add(search.run(name, &blocks), search.limit);
-            }
+        for name in StreamName::ALL.into_iter().filter(|name| view.includes(*name)) {
+            let blocks = self.output().track(name).blocks();
+            found.add(search.run(name, &blocks), search.limit);
         }
         found
     }

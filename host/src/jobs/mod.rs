@@ -122,6 +122,19 @@ pub enum StreamName {
     Stderr,
 }
 
+impl StreamName {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Stdout, Self::Stderr];
+
+    /// Its name in results and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
 /// Where a job's output goes besides its buffers; the job waits for it.
 pub type Outlet = mpsc::Sender<(StreamName, Chunk)>;
 

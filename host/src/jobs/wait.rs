@@ -56,21 +56,21 @@ impl Met {
 impl Job {
     /// Waits for this, or for its end, but no longer than so long. Silence and patterns look at what came behind `from`; to the job it
     /// makes no difference.
-    pub async fn wait(&self, until: &Until, from: Cursor, view: View, longest: Duration) -> Result<Met, CursorError> {
-        let begin = from.in_streams(self.id(), view, &self.output())?;
+    pub async fn wait(&self, until: &Until, from: Cursor, longest: Duration) -> Result<Met, CursorError> {
+        let begin = from.in_streams(self.id(), View::Both, &self.output())?;
         let growth = self.growth();
         let met = async {
             match until {
                 Until::End => std::future::pending().await,
                 Until::Silence(length) => self.silent(begin, *length, growth).await,
-                Until::Pattern(pattern) => self.matched(pattern, view, begin, growth).await,
+                Until::Pattern(pattern) => self.matched(pattern, begin, growth).await,
             }
         };
         let met = tokio::select! {
             biased;
             _ = self.ended() => match until {
                 // What it printed last counts, whenever it was looked at.
-                Until::Pattern(pattern) if self.matches(pattern, view, &mut [begin.0, begin.1]).await => Met::Matched,
+                Until::Pattern(pattern) if self.matches(pattern, &mut [begin.0, begin.1]).await => Met::Matched,
                 _ => Met::Ended,
             },
             met = tokio::time::timeout(longest, met) => met.unwrap_or(Met::TimeUp),
@@ -90,10 +90,10 @@ impl Job {
         Met::Silent
     }
 
-    async fn matched(&self, pattern: &Regex, view: View, begin: (u64, u64), mut growth: watch::Receiver<()>) -> Met {
+    async fn matched(&self, pattern: &Regex, begin: (u64, u64), mut growth: watch::Receiver<()>) -> Met {
         let mut next = [begin.0, begin.1];
         loop {
-            if self.matches(pattern, view, &mut next).await {
+            if self.matches(pattern, &mut next).await {
                 return Met::Matched;
             }
             if growth.changed().await.is_err() {
@@ -103,10 +103,9 @@ impl Job {
     }
 
     /// Whether a line matches from these positions in the streams on, which are moved to the last line's beginning.
-    async fn matches(&self, pattern: &Regex, view: View, next: &mut [u64; 2]) -> bool {
-        let names = [StreamName::Stdout, StreamName::Stderr];
-        for (name, next) in names.into_iter().zip(next) {
-            if (view == View::Both || view == View::One(name)) && self.stream_matches(pattern, name, next).await {
+    async fn matches(&self, pattern: &Regex, next: &mut [u64; 2]) -> bool {
+        for (name, next) in StreamName::ALL.into_iter().zip(next) {
+            if self.stream_matches(pattern, name, next).await {
                 return true;
             }
         }

@@ -107,7 +107,7 @@ impl History {
 
     /// Forgets a job, its spilled output too.
     pub fn forget(&self, id: JobId) {
-        for name in [StreamName::Stdout, StreamName::Stderr] {
+        for name in StreamName::ALL {
             // Most have none.
             _ = fs::remove_file(self.spilled(id, name));
         }
@@ -116,21 +116,16 @@ impl History {
 
     /// A new job's files, if output is spilled.
     pub(super) fn new_spill(&self, id: JobId) -> Option<Spill> {
-        (self.spill_bytes > 0)
-            .then(|| Spill::new([StreamName::Stdout, StreamName::Stderr].map(|name| self.spilled(id, name)), self.spill_bytes))
+        (self.spill_bytes > 0).then(|| Spill::new(StreamName::ALL.map(|name| self.spilled(id, name)), self.spill_bytes))
     }
 
     /// The files of a job of an earlier server.
     pub(super) fn old_spill(&self, id: JobId) -> Spill {
-        Spill::existing([StreamName::Stdout, StreamName::Stderr].map(|name| self.spilled(id, name)))
+        Spill::existing(StreamName::ALL.map(|name| self.spilled(id, name)))
     }
 
     fn spilled(&self, JobId(id): JobId, name: StreamName) -> PathBuf {
-        let name = match name {
-            StreamName::Stdout => "stdout",
-            StreamName::Stderr => "stderr",
-        };
-        self.spill.join(format!("{id}.{name}"))
+        self.spill.join(format!("{id}.{}", name.name()))
     }
 
     fn note(&self, note: Note) {

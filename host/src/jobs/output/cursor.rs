@@ -16,6 +16,16 @@ pub enum View {
     Merged,
 }
 
+impl View {
+    /// Whether it shows this stream.
+    pub fn includes(self, name: StreamName) -> bool {
+        match self {
+            Self::Both | Self::Merged => true,
+            Self::One(one) => one == name,
+        }
+    }
+}
+
 /// A position in the output of one job. As text: the beginning of the job's id and bytes since the beginning of standard output (`o`),
 /// standard error (`e`) or both in their order (`m`), such as `6ba7b810-o120-e7`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +61,7 @@ pub enum CursorError {
 impl Cursor {
     /// Positions in the streams of a view.
     pub fn streams(id: JobId, view: View, stdout: u64, stderr: u64) -> Self {
-        let of = |name, at| (view == View::Both || view == View::One(name)).then_some(at);
+        let of = |name, at| view.includes(name).then_some(at);
         let place = Place::Streams { stdout: of(StreamName::Stdout, stdout), stderr: of(StreamName::Stderr, stderr) };
         Self { job: beginning(id), place }
     }
@@ -66,7 +76,7 @@ impl Cursor {
         self.check_job(id)?;
         let Place::Streams { stdout, stderr } = self.place else { return Err(CursorError::OtherView) };
         let position = |name, at: Option<u64>| match at {
-            _ if view != View::Both && view != View::One(name) => Ok(0),
+            _ if !view.includes(name) => Ok(0),
             None => Err(CursorError::OtherView),
             Some(at) if at > output.track(name).total() => Err(CursorError::Future),
             Some(at) => Ok(at),

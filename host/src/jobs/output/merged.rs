@@ -65,7 +65,7 @@ impl Output {
 
     /// Where that begins, in the order of both streams, which came at this time or later.
     pub fn merged_since(&self, stamp: Stamp) -> u64 {
-        let tracks = [StreamName::Stdout, StreamName::Stderr].map(|name| self.track(name));
+        let tracks = StreamName::ALL.map(|name| self.track(name));
         let arrivals = tracks.iter().flat_map(|track| track.stretches()).filter_map(|stretch| stretch.arrival_since(stamp));
         arrivals.map(|arrival| arrival.merged).min().unwrap_or(self.total)
     }

@@ -156,7 +156,7 @@ impl Output {
     /// Drops what it holds beyond the limit of all jobs, as far as it can.
     pub fn shrink_to_budget(&mut self) {
         let before = self.kept();
-        for name in [StreamName::Stdout, StreamName::Stderr] {
+        for name in StreamName::ALL {
             let surplus = self.budget.surplus().saturating_sub(before - self.kept());
             self.track_mut(name).give_back(surplus);
         }

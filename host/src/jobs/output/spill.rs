@@ -75,7 +75,7 @@ impl Spill {
 
     /// Nothing more will be written.
     pub fn close(&self) {
-        for name in [StreamName::Stdout, StreamName::Stderr] {
+        for name in StreamName::ALL {
             let mut spilled = self.of(name);
             (spilled.file, spilled.is_closed) = (None, true);
         }

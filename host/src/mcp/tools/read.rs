@@ -9,7 +9,6 @@ use rmcp::{
     service::RequestContext,
     tool, tool_router,
 };
-
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -80,7 +79,8 @@ impl Server {
             if asked.tidy && view == View::Merged {
                 return Err(error("tidy is for each stream by itself; leave it out, or ask for another stream".to_owned()));
             }
-            self.page(&*self.job(&asked.job_id).await?, view, from, most, asked.tidy).await
+            let job = self.job(&asked.job_id).await?;
+            Ok(ok(&self.output(&job, view, from, most, asked.tidy).await?))
         };
         answer(read.await)
     }
@@ -94,8 +94,8 @@ impl Server {
         let read = async {
             let lines = arguments::within("lines", asked.lines, 1, MOST_TAIL_LINES)?;
             let most = arguments::page(asked.max_bytes)?;
-            self.page(&*self.job(&asked.job_id).await?, asked.stream.into(), Beginning::Lines(lines.into()), most, asked.tidy)
-                .await
+            let job = self.job(&asked.job_id).await?;
+            Ok(ok(&self.output(&job, asked.stream.into(), Beginning::Lines(lines.into()), most, asked.tidy).await?))
         };
         answer(read.await)
     }
@@ -129,17 +129,6 @@ impl Server {
 }
 
 impl Server {
-    async fn page(
-        &self,
-        job: &Job,
-        view: View,
-        from: Beginning,
-        most: usize,
-        tidy: bool,
-    ) -> Result<CallToolResult, CallToolResult> {
-        self.output(job, view, from, most, tidy).await.map(|output| ok(&output))
-    }
-
     /// What a call reads of a job.
     pub(super) async fn output(
         &self,
@@ -170,7 +159,7 @@ impl Server {
         let cursor = arguments::cursor(asked.cursor.as_deref())?;
         let job = self.job(&asked.job_id).await?;
         let from = cursor.unwrap_or(Cursor::streams(job.id(), View::Both, 0, 0));
-        let met = job.wait(&until, from, View::Both, longest).await.map_err(wrong_cursor)?;
+        let met = job.wait(&until, from, longest).await.map_err(wrong_cursor)?;
         let from = cursor.map_or(Beginning::Lines(WAIT_LINES), Beginning::Cursor);
         let output = self.output(&job, View::Both, from, most, asked.tidy).await?;
         Ok(ok(&WaitResult::of(met, output)))
@@ -199,7 +188,6 @@ fn wrong_cursor(fault: CursorError) -> CallToolResult {
 /// Bytes of a view that are no longer kept.
 fn dropped(job: &Job, view: View) -> u64 {
     let output = job.output();
-    let names =
-        [StreamName::Stdout, StreamName::Stderr].into_iter().filter(|name| view == View::Both || view == View::One(*name));
+    let names = StreamName::ALL.into_iter().filter(|name| view.includes(*name));
     names.map(|name| output.track(name)).map(|track| track.total() - track.kept() as u64).sum()
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     audit::stamp,
     jobs::{
-        Job, Met, Reading, StreamName,
+        Job, Met, Reading,
         output::{Excerpt, Found, Gap, Line, Match, Part},
     },
     service::Service,
@@ -197,7 +197,7 @@ impl JobOutput {
         let excerpts =
             || [&reading.stdout, &reading.stderr].into_iter().chain(reading.merged.iter().map(|(_, entry)| &entry.excerpt));
         let merged = reading.merged.iter().map(|(time, entry)| Piece {
-            stream: stream(entry.name),
+            stream: entry.name.name(),
             time: stamp(*time),
             text: text(&entry.excerpt),
         });
@@ -226,20 +226,13 @@ impl SearchResult {
     pub(super) fn of(found: &Found, dropped_bytes: u64) -> Self {
         let lines = |lines: &[Line]| lines.iter().map(|line| decoded(&line.text).into_owned()).collect();
         let result = |found: &Match| MatchResult {
-            stream: stream(found.name),
+            stream: found.name.name(),
             line: found.line.number,
             text: decoded(&found.line.text).into_owned(),
             before: lines(&found.before),
             after: lines(&found.after),
         };
         Self { matches: found.matches.iter().map(result).collect(), truncated: found.is_cut, dropped_bytes }
-    }
-}
-
-fn stream(name: StreamName) -> &'static str {
-    match name {
-        StreamName::Stdout => "stdout",
-        StreamName::Stderr => "stderr",
     }
 }
 
