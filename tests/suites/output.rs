@@ -448,7 +448,9 @@ fn row_12_a_program_can_have_a_terminal() {
 fn row_12_control_keys_reach_what_is_in_the_foreground() {
     let scene = Scene::open("");
     let mut wire = Wire::open(&scene);
-    let job = at_terminal(&mut wire, "trap : INT; echo ready; sleep 1000; echo interrupted; sleep 1000");
+    // It is the interrupted program that says so: the shell, between "ready" and starting it, would take the key for itself.
+    let program = "sh -c \"echo ready; exec sleep 1000\"";
+    let job = at_terminal(&mut wire, &format!("trap : INT; {program}; echo interrupted; sleep 1000"));
     wire.tell("wait_for_job", json!({ "job_id": job, "pattern": "^ready" }));
     let answer = wire.tell("interact_with_job", json!({ "job_id": job, "key": "ctrl-c", "until": "^interrupted" }));
     assert_eq!(answer["met"], "matched", "{answer}");
