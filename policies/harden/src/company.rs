@@ -61,10 +61,14 @@ pub fn nothing_waits(request: &Request, script: &Script, calls: &[usize], files:
         if later.is_empty() {
             continue;
         }
-        let takes = later.iter().all(|call| script.takes_from(at, *call)) && streams(script, at, node, files);
-        let is_prompt = if is_call { !asks(node) && !searches(node) } else { is_prompt(node, script.is_fed(at), files) };
-        let times = if takes { Some(1) } else { script.times(at).filter(|_| is_prompt) };
-        before = before.saturating_add(times.ok_or_else(|| waiting(node))?);
+        let takes = later.iter().all(|call| script.takes_from(at, *call));
+        let is_fine = match is_call {
+            true => !asks(node) && !searches(node),
+            false => is_prompt(script, at, node, files) || takes && streams(script, at, node, files),
+        };
+        let times = if takes { Some(1) } else { script.times(at) };
+        let times = times.filter(|_| is_fine).ok_or_else(|| waiting(node))?;
+        before = before.saturating_add(if node.kind == NodeKind::Command { times } else { 0 });
         if before > MOST_BEFORE {
             let message = format!(
                 "more than {MOST_BEFORE} commands run before a call of git in this script, and its repository may be another by then; send them in parts"
@@ -123,7 +127,8 @@ fn searches(git: &Node) -> bool {
     command == Some("grep") || rest.iter().filter_map(Argument::text).any(is_pattern)
 }
 
-fn is_prompt(node: &Node, is_fed: bool, files: &impl Files) -> bool {
+/// Whether a command ends at once, and what stands around others does not keep them.
+fn is_prompt(script: &Script, at: usize, node: &Node, files: &impl Files) -> bool {
     if node.kind != NodeKind::Command {
         return !matches!(node.kind, NodeKind::Loop);
     }
@@ -131,7 +136,7 @@ fn is_prompt(node: &Node, is_fed: bool, files: &impl Files) -> bool {
         (None, _) => node.resolved.is_none(),
         (Some("printf"), _) => node.args.first().and_then(Argument::text).is_some_and(is_short),
         (Some(name), _) if PLAIN.contains(&name) || PROMPT.contains(&name) => true,
-        (_, Some(operands)) if operands.is_empty() => is_fed,
+        (_, Some(operands)) if operands.is_empty() => script.is_fed(at),
         (_, Some(operands)) => are_small(&operands, files),
         _ => false,
     }

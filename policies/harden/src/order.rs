@@ -73,6 +73,7 @@ const TRACKED: &[&str] = &["--keep-index", "--message", "--quiet", "--staged", "
 pub fn visits<'a>(request: &'a Request, calls: &[usize], files: &impl Files) -> Result<BTreeMap<&'a str, Visit>, Refusal> {
     let script = Script(&request.nodes);
     nothing_is_written(request)?;
+    company::nothing_waits(request, &script, calls, files)?;
     let mut visits: BTreeMap<&str, Visit> = BTreeMap::new();
     for at in calls {
         let earlier = calls.iter().filter(|call| script.may_precede(**call, *at)).map(|call| &request.nodes[*call]);
@@ -80,7 +81,6 @@ pub fn visits<'a>(request: &'a Request, calls: &[usize], files: &impl Files) -> 
         let visit = visit(git, &earlier.collect::<Vec<_>>())?;
         visits.entry(git.directory.as_str()).or_default().add(visit);
     }
-    company::nothing_waits(request, &script, calls, files)?;
     company::nothing_is_read(request, &script, calls)?;
     Ok(visits)
 }

@@ -1,8 +1,8 @@
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use portcullis_sdk::{
-    Expansion, Place, Word,
-    harness::{World, configure},
+    Expansion, NodeKind, Place, Role, Word,
+    harness::{self, Item, World, configure},
 };
 use tempfile::TempDir;
 
@@ -1103,4 +1103,36 @@ fn lists_of_the_user_are_no_links_where_jobs_can_write_them() {
         ("root/.git", "repository-unreadable"),
     ];
     wanted.into_iter().for_each(|(path, wanted)| assert_eq!(code(path), wanted, "{path}"));
+}
+
+/// By the names of the commands: which may run before which, or beside it, itself included.
+#[test]
+fn the_order_of_a_script_is_that_of_what_runs() {
+    let one = |name: &str| Item::command(&[name]);
+    let both = || Item::sequence([one("a"), one("b")]);
+    let looped = |kind| Item::compound(kind, Role::Body, [both()]);
+    let of_words = Item::compound(NodeKind::ForLoop, Role::Body, []).substituted(harness::dynamic("", "\"$(a)\""), one("a"));
+    let of_words = of_words.part(Role::Body, one("b"));
+    for (item, wanted) in [
+        (both(), "ab"),
+        (one("a").and(one("b")), "ab"),
+        (Item::pipeline([one("a"), one("b")]), "ab ba"),
+        (Item::pipeline([both(), one("c")]), "ab ac bc ca cb"),
+        (Item::sequence([Item::pipeline([one("a"), one("b")]), one("c")]), "ab ac ba bc"),
+        (Item::sequence([one("a").inside(NodeKind::Background), one("b")]), "ab ba"),
+        (looped(NodeKind::Loop), "aa ab ba bb"),
+        (looped(NodeKind::ForLoop), "aa ab ba bb"),
+        (of_words, "ab bb"),
+        (one("b").substituted(harness::dynamic("", "\"$(a)\""), one("a")), "ab"),
+        (one("b").substituted(harness::dynamic("", "<(a)"), one("a").inside(NodeKind::ProcessSubstitution)), "ab ba"),
+    ] {
+        let request = World::new().script(item);
+        let script = script::Script(&request.nodes);
+        let at = |name: &str| request.nodes.iter().position(|node| command::name(node) == Some(name));
+        let pairs = ["a", "b", "c"].into_iter().flat_map(|one| ["a", "b", "c"].map(|other| (one, other)));
+        let precedes =
+            |(one, other): &(&str, &str)| at(one).zip(at(other)).is_some_and(|(one, other)| script.may_precede(one, other));
+        let found: Vec<String> = pairs.filter(precedes).map(|(one, other)| format!("{one}{other}")).collect();
+        assert_eq!(found.join(" "), wanted, "{}", request.source);
+    }
 }
