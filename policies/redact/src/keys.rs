@@ -55,10 +55,9 @@ pub fn begins(text: Text, at: usize) -> Option<usize> {
 impl Key {
     const BEGUN: Self = Self { newline_passed: false, newline_owed: false, in_body: false, lines: 0, foreign: 0 };
 
-    /// After a first line that ends at `at`: where the body begins and the key; none if the rest of the line is no part of a
-    /// key, which may then begin in the next line.
-    pub fn open(text: Text, at: usize) -> Result<(usize, Self), Self> {
-        let next = logical_end(text, at);
+    /// After a first line that ends at `at`, of which the logical line ends at `next`: where the body begins and the key; none if the
+    /// rest of the line is no part of a key, which may then begin in the next line.
+    pub fn open(text: Text, at: usize, next: usize) -> Result<(usize, Self), Self> {
         let rest = text.between(at, next);
         let newline_passed = rest.ends_with(b"\n");
         match classify(rest, false) {
@@ -66,8 +65,13 @@ impl Key {
             Line::Blank => Ok((next, Self::BEGUN)),
             Line::Body | Line::Header | Line::End(_) => Ok((at, Self::BEGUN)),
             Line::Foreign if end_in_line(text, at).is_some() => Ok((at, Self::BEGUN)),
-            Line::Foreign | Line::Begin => Err(Self { newline_passed: true, ..Self::BEGUN }),
+            Line::Foreign | Line::Begin => Err(Self::in_next_line()),
         }
+    }
+
+    /// A key whose first line stands in a line of which nothing more is shown.
+    pub fn in_next_line() -> Self {
+        Self { newline_passed: true, ..Self::BEGUN }
     }
 
     /// A key in base64 whose first line was replaced: what comes in the next lines belongs to it as long as it looks so.
@@ -85,9 +89,8 @@ impl Key {
         self.newline_owed
     }
 
-    /// Judges the logical line at `at`.
-    pub fn step(self, text: Text, at: usize) -> Step {
-        let next = logical_end(text, at);
+    /// Judges the logical line from `at` to `next`.
+    pub fn step(self, text: Text, at: usize, next: usize) -> Step {
         let line = text.between(at, next);
         if self.lines == MAX_LINES {
             return Step::Foreign(None);
@@ -156,17 +159,26 @@ fn classify(line: &[u8], in_body: bool) -> Line {
 
 fn end_of_key(line: &[u8]) -> Option<usize> {
     let text = Text(line);
-    let at = find(line, b"-END ").map(|at| at + 5).or_else(|| find(line, b"- END ").map(|at| at + 6))?;
-    let label = text.run(at, is_label);
+    let at = (0..line.len()).find(|at| is_last_line(text.from(*at)))?;
+    let label = text.run(at + 2, is_label);
     Some(text.run(label, |byte| byte == b'-'))
+}
+
+fn is_last_line(text: &[u8]) -> bool {
+    text.starts_with(b"-END ") || text.starts_with(b"- END ")
 }
 
 /// Where a key in the line at `at` ends, whatever stands before its last line.
 fn end_in_line(text: Text, at: usize) -> Option<usize> {
-    let end = text.run(at, |byte| byte != b'\n');
-    let first = text.between(at, end);
-    let begins = find(first, b"BEGIN ").unwrap_or(first.len());
-    end_of_key(&first[..begins]).map(|end| at + end)
+    let is_beyond = |at: &usize| text.byte(*at) == Some(b'\n') || text.from(*at).starts_with(b"BEGIN ");
+    let last = (at..text.0.len()).take_while(|at| !is_beyond(at)).find(|at| is_last_line(text.from(*at)))?;
+    end_of_key(text.from(last)).map(|end| last + end)
+}
+
+/// Whether a private key begins in this text behind `from` and does not end in it.
+pub fn is_left_open(text: Text, from: usize) -> bool {
+    let first = (from..text.0.len()).rfind(|at| text.from(*at).starts_with(b"BEGIN ") && begins(text, *at).is_some());
+    first.is_some_and(|first| end_of_key(text.from(first)).is_none())
 }
 
 fn is_label(byte: u8) -> bool {
@@ -231,7 +243,7 @@ fn is_listed(before: &[u8], run: usize) -> bool {
 }
 
 /// Where the logical line at `at` ends: behind the newline or the escaped one.
-fn logical_end(text: Text, at: usize) -> usize {
+pub fn logical_end(text: Text, at: usize) -> usize {
     let mut end = at;
     while let Some(byte) = text.byte(end) {
         end += 1;

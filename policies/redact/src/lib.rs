@@ -11,15 +11,17 @@ mod text;
 mod tokens;
 mod values;
 
+use std::cmp::Reverse;
+
 use portcullis_sdk::{Job, OutputPolicy, Policy, SettingsError, SettingsErrors, StreamKind, Trigger, export, variables};
 use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
-use crate::filter::Redaction;
+use crate::filter::{REACH, Redaction};
 use crate::places::Program;
 use crate::text::{Found, Text};
 use crate::tokens::{TOKENS, Token};
-use crate::values::Form;
+use crate::values::{Form, Stand};
 
 /// Most bytes of an exception; longer values are never held whole.
 const MAX_ALLOWED: usize = 4096;
@@ -261,8 +263,29 @@ impl Redact {
     /// What the operator's pattern finds at `at`.
     fn own(&self, pattern: usize, text: Text, at: usize) -> Option<Found<'_>> {
         let (name, regex) = self.own.get(pattern)?;
-        let end = at + regex.find(text.from(at))?.end();
+        // Only what is one is followed to its end.
+        let near = regex.find(text.until(at + REACH).from(at))?.end();
+        let end = at + if near < REACH { near } else { regex.find(text.from(at))?.end() };
         (end > at).then_some(Found { start: at, end, rule: name })
+    }
+
+    /// The longest value of a variable that stands at `at`: another may begin it.
+    fn value_at(&self, text: Text, at: usize) -> Option<Found<'_>> {
+        let all = self.values_at(text, at).filter_map(|form| match form.stand(text, at) {
+            Stand::All(end) => Some(Found { start: at, end, rule: form.kind() }),
+            Stand::Beginning | Stand::Nothing => None,
+        });
+        all.min_by_key(|found| Reverse(found.end))
+    }
+
+    /// The forms of values that may stand at `at`.
+    fn values_at(&self, text: Text, at: usize) -> impl Iterator<Item = &Form> {
+        let byte = text.byte(at).unwrap_or_default();
+        // They are in front of all others.
+        self.by_byte[usize::from(byte)].iter().map_while(|index| match self.beginnings[usize::from(*index)].rule {
+            Rule::Value(form) => self.values.get(form),
+            _ => None,
+        })
     }
 
     fn is_allowed(&self, value: &[u8]) -> bool {

@@ -37,6 +37,10 @@ pub const SHORT_KEYWORDS: &[&str] = &[
 /// The longest part of a name that is looked at, to each side of the keyword.
 const NAME: usize = 64;
 
+/// How much of a value without quotes tells whether it is a secret, in bytes. Only one that is one is followed to its end, so that each
+/// byte of a line is gone through a few times at most.
+const JUDGED: usize = 256;
+
 /// What the rules for values are called in replacements.
 const ASSIGNMENT: &str = "assignment";
 
@@ -84,8 +88,9 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
     if written == b"password" && !is_code && (netrc || is_netrc_line(text, start, end)) {
         return netrc_password(text, end);
     }
-    let (name, end) = judge(written).map(|name| (name, end)).or_else(|| numbered_key(text, start, end))?;
-    let (joint, at) = joint(text, start, end)?;
+    let numbered = numbered_key(text, start, end);
+    let (joint, at) = joint(text, start, numbered.unwrap_or(end))?;
+    let name = numbered.map_or_else(|| judge(written), |_| Some(Name::Secret))?;
     if name == Name::Authorization {
         return authorization(text, at);
     }
@@ -101,19 +106,20 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
     if !is_literal(bytes, text.from(value.start)) || !shape.fits(&value, bytes) {
         return None;
     }
-    value.end = list_end(text, at, value.end);
+    let end = if value.quoted { value.end } else { unquoted(text, value.start).end };
+    value.end = list_end(text, at, end);
     if shape.takes_the_line(&value) {
         value.end = text.run(value.end, |byte| !b"\r\n".contains(&byte));
     }
     Some(Found { start: value.start, end: value.end, rule: ASSIGNMENT })
 }
 
-/// `Unseal Key 1`, as the vault prints its keys, and where the number ends.
-fn numbered_key(text: Text, start: usize, end: usize) -> Option<(Name, usize)> {
+/// Where the number of `Unseal Key 1` ends, as the vault prints its keys.
+fn numbered_key(text: Text, start: usize, end: usize) -> Option<usize> {
     let number = text.blanks(end);
     let behind = text.run(number, |byte| byte.is_ascii_digit());
     let is_key = [&b"Unseal "[..], b"Recovery "].iter().any(|kind| text.before(start).ends_with(kind));
-    (is_key && behind > number).then_some((Name::Secret, behind))
+    (is_key && behind > number).then_some(behind)
 }
 
 /// From where to where the name reaches that `at` is in.
@@ -217,12 +223,9 @@ const NO_SECRET: &[&str] = &[
 
 fn judge(name: &[u8]) -> Option<Name> {
     let segments = segments(name);
-    let judged = |(at, segment): (usize, &String)| {
-        let behind = &segments[at + 1..];
-        let about = behind.iter().any(|segment| ABOUT.contains(&segment.as_str()));
-        if about { None } else { judge_segment(segment, &segments[..at], behind) }
-    };
-    segments.iter().enumerate().find_map(judged)
+    let about = segments.iter().rposition(|segment| ABOUT.contains(&segment.as_str())).unwrap_or(0);
+    let judged = |at: usize| judge_segment(&segments[at], &segments[..at], &segments[at + 1..]);
+    (about..segments.len()).find_map(judged)
 }
 
 fn judge_segment(segment: &str, before: &[String], after: &[String]) -> Option<Name> {
@@ -352,7 +355,8 @@ fn told(text: Text, at: usize) -> Option<usize> {
 
 /// Whether one word stands there, and then the cell of a table ends.
 fn ends_cell(text: Text, at: usize) -> bool {
-    let end = word_end(text, at);
+    let given = at + replacement(text.from(at));
+    let end = text.run(given, |byte| !byte.is_ascii_whitespace() && byte != b'|');
     end > at && text.byte(text.blanks(end)) == Some(b'|')
 }
 
@@ -373,7 +377,7 @@ fn value(text: Text, joint: Joint, at: usize) -> Value {
     match text.byte(opened) {
         _ if joint == Joint::Element => element(text, at),
         Some(quote @ (b'"' | b'\'' | b'`')) => quoted(text, opened + 1, quote, opened > at),
-        _ => unquoted(text, at),
+        _ => unquoted(text.until(at + JUDGED), at),
     }
 }
 
@@ -508,7 +512,7 @@ pub fn is_literal(value: &[u8], line: &[u8]) -> bool {
 
 /// `${NAME}`, `$NAME`, `$(...)`, `{{ name }}`, `<name>`, `%NAME%`.
 fn is_reference(value: &[u8], line: &[u8]) -> bool {
-    let closes = |sign: u8| line.iter().take_while(|byte| **byte != b'\n').any(|byte| *byte == sign);
+    let closes = |sign: u8| code::closes(line, sign);
     let upper = |bytes: &[u8]| {
         !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
     };
@@ -602,7 +606,7 @@ impl Shape<'_> {
     /// In `NAME=value` of a list of variables, a value without quotes may hold blanks and quotes.
     fn takes_the_line(&self, value: &Value) -> bool {
         let environment = self.joint == Joint::Tight && !self.written.iter().any(u8::is_ascii_lowercase);
-        let before = self.text.before(self.start).trim_ascii();
+        let before = self.text.opening(self.start);
         let alone = [&b""[..], b"export", b"declare -x"].contains(&before);
         environment && alone && self.name == Name::Secret && !value.quoted
     }
@@ -633,7 +637,7 @@ impl Shape<'_> {
 
     /// Whether the line begins with the name, as in a file of settings.
     fn is_setting(&self) -> bool {
-        let before = self.text.before(self.start).trim_ascii();
+        let before = self.text.opening(self.start);
         [&b""[..], b"-", b"export", b"set", b"{", b"+", b"\"", b"'"].contains(&before)
     }
 }
@@ -666,11 +670,10 @@ fn is_encoded_pair(value: &[u8]) -> bool {
 }
 
 fn netrc_password(text: Text, name_end: usize) -> Option<Found<'static>> {
-    let start = text.blanks(name_end);
+    let start = Some(text.blanks(name_end)).filter(|start| *start > name_end)?;
     let given = start + replacement(text.from(start));
     let end = text.run(given, |byte| !byte.is_ascii_whitespace());
-    let found = start > name_end && is_literal(text.between(start, end), text.from(start));
-    found.then_some(Found { start, end, rule: "netrc" })
+    is_literal(text.between(start, end), text.from(start)).then_some(Found { start, end, rule: "netrc" })
 }
 
 /// The value of an `Authorization` header that begins at `at`: a scheme and what proves it.
@@ -678,25 +681,29 @@ fn authorization(text: Text, at: usize) -> Option<Found<'static>> {
     let at = text.run(at, |byte| b"\\\"' ".contains(&byte));
     let scheme = text.run(at, |byte| byte.is_ascii_alphanumeric() || byte == b'-');
     let proof = text.blanks(scheme);
-    let word = unquoted(text, proof);
-    let (start, end) = match text.between(at, scheme).to_ascii_lowercase().as_slice() {
-        b"digest" | b"aws4-hmac-sha256" | b"hawk" | b"oauth" => (proof, text.run(proof, |byte| !b"'\r\n".contains(&byte))),
+    let (start, is_line) = match text.between(at, scheme).to_ascii_lowercase().as_slice() {
+        b"digest" | b"aws4-hmac-sha256" | b"hawk" | b"oauth" => (proof, true),
         b"bearer" | b"basic" | b"token" | b"negotiate" | b"ntlm" | b"apikey" | b"key" | b"bot" if proof > scheme => {
-            (proof, word.end)
+            (proof, false)
         }
-        _ => (at, unquoted(text, at).end),
+        _ => (at, false),
     };
-    let bytes = text.between(start, end);
+    let end = |text: Text| match is_line {
+        true => text.run(start, |byte| !b"'\r\n".contains(&byte)),
+        false => unquoted(text, start).end,
+    };
+    let bytes = text.between(start, end(text.until(start + JUDGED)));
     let proven = start > at && bytes.len() >= 6 || is_mixed(bytes, 8) || bytes.len() >= 20;
-    (proven && is_literal(bytes, text.from(start))).then_some(Found { start, end, rule: "authorization" })
+    (proven && is_literal(bytes, text.from(start))).then(|| Found { start, end: end(text), rule: "authorization" })
 }
 
 /// What follows `Bearer` at `at`, wherever it stands.
 pub fn bearer(text: Text, at: usize) -> Option<Found<'static>> {
     let word = at + b"bearer".len();
-    let value = unquoted(text, text.blanks(word));
+    let start = Some(text.blanks(word)).filter(|start| *start > word)?;
+    let value = unquoted(text, start);
     let bytes = text.between(value.start, value.end);
-    let found = value.start > word && (is_mixed(bytes, 12) || bytes.len() >= 20);
+    let found = is_mixed(bytes, 12) || bytes.len() >= 20;
     (found && is_literal(bytes, text.from(value.start))).then_some(Found {
         start: value.start,
         end: value.end,
@@ -796,7 +803,7 @@ pub fn is_netrc(text: Text, at: usize) -> bool {
 
 /// Whether `login` at `at` is one of a netrc file: behind `default` or at the beginning of its line, with a name and no more prose.
 pub fn is_netrc_login(text: Text, at: usize) -> bool {
-    let before = text.before(at).trim_ascii();
+    let before = text.opening(at);
     let is_default =
         before.strip_suffix(b"default").is_some_and(|rest| rest.last().is_none_or(|byte| !byte.is_ascii_alphanumeric()));
     let begins = before.is_empty() || before == b"+" || is_default;
@@ -806,11 +813,12 @@ pub fn is_netrc_login(text: Text, at: usize) -> bool {
 
 /// Whether a line is `password` and one word that is more than a word.
 fn is_netrc_line(text: Text, start: usize, end: usize) -> bool {
-    let before = text.before(start).trim_ascii();
     let word = text.blanks(end);
+    if word == end || ![&b""[..], b"+"].contains(&text.opening(start)) {
+        return false;
+    }
     let behind = text.run(word, |byte| !byte.is_ascii_whitespace());
-    let alone = (before.is_empty() || before == b"+") && text.is_end(text.blanks(behind));
-    alone && word > end && is_mixed(text.between(word, behind), 6)
+    text.is_end(text.blanks(behind)) && is_mixed(text.between(word, behind), 6)
 }
 
 /// What stands in lines of its own behind a name that says secret.

@@ -31,6 +31,18 @@ impl<'a> Text<'a> {
         self.0.get(start..end).unwrap_or_default()
     }
 
+    /// The same without what stands from `end` on.
+    pub fn until(self, end: usize) -> Self {
+        Self(self.before(end))
+    }
+
+    /// What stands before `at` in its line, without blanks around it; of a long line the last part of that.
+    pub fn opening(self, at: usize) -> &'a [u8] {
+        const LONGEST: usize = 128;
+        let before = self.before(at);
+        before[before.len().saturating_sub(LONGEST)..].trim_ascii()
+    }
+
     /// The byte at `at`.
     pub fn byte(self, at: usize) -> Option<u8> {
         self.0.get(at).copied()
@@ -58,9 +70,14 @@ impl<'a> Text<'a> {
 
     /// Behind the blanks at `at`, and what sets colours between them.
     pub fn blanks(self, at: usize) -> usize {
-        let end = self.run(at, |byte| byte == b' ' || byte == b'\t');
-        let coloured = self.sequence(end);
-        if coloured > end { self.blanks(coloured) } else { end }
+        let mut end = at;
+        loop {
+            let blank = self.run(end, |byte| byte == b' ' || byte == b'\t');
+            end = self.sequences(blank);
+            if end == blank {
+                return end;
+            }
+        }
     }
 
     /// Behind the sequence at `at` that sets a colour, a set of characters or a title, or erases the rest of the line, as programs put
@@ -91,13 +108,36 @@ impl<'a> Text<'a> {
 
     /// Behind all such sequences at `at`.
     pub fn sequences(self, at: usize) -> usize {
-        let end = self.sequence(at);
-        if end > at { self.sequences(end) } else { end }
+        let mut end = at;
+        loop {
+            let next = self.sequence(end);
+            if next == end {
+                return end;
+            }
+            end = next;
+        }
     }
 
     /// Whether `at` is a line's end.
     pub fn is_end(self, at: usize) -> bool {
         matches!(self.byte(at), None | Some(b'\n' | b'\r'))
+    }
+}
+
+/// The last run of certain bytes that was looked for, so that each is gone through once: what begins within it ends with it.
+#[derive(Default)]
+pub struct Run {
+    from: usize,
+    end: usize,
+}
+
+impl Run {
+    /// Where the run that begins at `at` ends, which `find` says if it is not known.
+    pub fn end(&mut self, at: usize, find: impl FnOnce() -> usize) -> usize {
+        if !(self.from..self.end).contains(&at) {
+            *self = Self { from: at, end: find() };
+        }
+        self.end
     }
 }
 
