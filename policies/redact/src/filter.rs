@@ -4,7 +4,7 @@ use portcullis_sdk::{Action, Boundary, Emission, Filter, Finding};
 
 use crate::keys::{self, Key, Step};
 use crate::named::Below;
-use crate::text::{Found, Run, Text};
+use crate::text::{Found, Plain, Run, Text};
 use crate::tokens::Parts;
 use crate::values::Stand;
 use crate::{Beginning, Redact, Rule, named, places, tokens};
@@ -99,6 +99,7 @@ enum Look<'r> {
 /// A piece on its way: what is left of it and what has come out.
 struct Piece<'a> {
     text: Text<'a>,
+    plain: Option<Plain>,
     at: usize,
     /// Whether the line goes on in the next piece.
     goes_on: bool,
@@ -171,7 +172,7 @@ impl Redaction {
 
     fn look(&mut self, piece: &mut Piece) -> bool {
         let (text, at) = (piece.text, piece.at);
-        let (look, begun) = self.at(text, at);
+        let (look, begun) = self.with_colours(piece);
         let near_cut = piece.goes_on && text.0.len() - at <= REACH;
         match look {
             Look::Nothing | Look::Key { .. } if near_cut && begun => return false,
@@ -208,6 +209,32 @@ impl Redaction {
         values
     }
 
+    /// What stands here as it is, or else without what sets colours in it.
+    fn with_colours(&mut self, piece: &Piece) -> (Look<'static>, bool) {
+        let (look, begun) = self.at(piece.text, piece.at);
+        let Some(plain) = piece.plain.as_ref().filter(|plain| matches!(look, Look::Nothing) && plain.has(piece.at)) else {
+            return (look, begun);
+        };
+        let (look, begun_plain) = self.at(plain.text(), plain.place(piece.at));
+        (in_colours(look, plain), begun || begun_plain)
+    }
+
+    /// Takes out what began before the line was given: no trigger was seen, since something sets a colour within.
+    fn complete(&mut self, piece: &mut Piece) {
+        let Some(plain) = piece.plain.as_ref().filter(|_| self.state == State::Text) else { return };
+        let begins = plain.place(piece.at);
+        for at in 0..begins {
+            if let Look::Secret(found) = self.at(plain.text(), at).0
+                && found.end > begins
+            {
+                let found = plain.original(&found);
+                let found = Found { start: found.start.max(piece.at), ..found };
+                let values = self.values(piece.at, &found, piece.text);
+                return self.replace(found, values, piece);
+            }
+        }
+    }
+
     /// What stands at this position, and whether a trigger or the beginning of one does.
     fn at(&mut self, text: Text, at: usize) -> (Look<'static>, bool) {
         let policy = self.policy;
@@ -219,18 +246,23 @@ impl Redaction {
         if let Some(found) = policy.value_at(text, at) {
             return (Look::Secret(found), true);
         }
+        let mut longest: Option<Found> = None;
         for index in &policy.by_byte[usize::from(rest[0])] {
             let beginning = &policy.beginnings[usize::from(*index)];
             if beginning.is_prefix_of(rest) {
                 begun = true;
                 match self.apply(beginning, text, at) {
                     Look::Nothing => {}
-                    look => return (look, true),
+                    Look::Secret(found) if longest.is_none_or(|known| found.start <= known.start && found.end > known.end) => {
+                        longest = Some(found);
+                    }
+                    Look::Secret(_) => {}
+                    key @ Look::Key { .. } => return (key, true),
                 }
             }
             begun |= rest.len() < beginning.text.len() && beginning.may_begin(rest);
         }
-        (Look::Nothing, begun)
+        (longest.map_or(Look::Nothing, Look::Secret), begun)
     }
 
     fn curl_option(&self, text: Text, at: usize) -> Option<Found<'static>> {
@@ -272,8 +304,8 @@ impl Redaction {
                 self.netrc |= named::is_netrc_login(text, at);
                 text.before(at).ends_with(b"docker ").then(|| places::argument(text, at, &places::DOCKER)).flatten()
             }
-            // Looked for before all others.
-            Rule::Value(_) => None,
+            // Looked for before all others; beside all others.
+            Rule::Value(_) | Rule::Colour => None,
             Rule::EncodedKey => {
                 let found = tokens::encoded_key(text, at);
                 if let Some((_, true)) = found {
@@ -448,10 +480,14 @@ impl Filter for Redaction {
         let all = [context.as_slice(), bytes].concat();
         let goes_on = matches!(boundary, Boundary::Cut | Boundary::Silence);
         let (at, out) = (context.len(), Vec::with_capacity(bytes.len()));
-        let mut piece = Piece { text: Text(&all), at, goes_on, out, findings: Vec::new(), logical: Run::default() };
+        let plain = Plain::of(Text(&all), goes_on);
+        let mut piece = Piece { text: Text(&all), plain, at, goes_on, out, findings: Vec::new(), logical: Run::default() };
         self.looked = Looked::default();
         if begins && before.is_empty() {
             self.list(&mut piece);
+        }
+        if begins {
+            self.complete(&mut piece);
         }
         self.run(&mut piece);
         let (kept, out, findings) = (piece.at - context.len(), piece.out, piece.findings);
@@ -464,6 +500,14 @@ impl Filter for Redaction {
 impl Redaction {
     fn is_engaged(&self) -> bool {
         self.netrc || self.listed.is_some() || self.paused.is_some() || matches!(self.state, State::Key(_))
+    }
+}
+
+fn in_colours<'r>(look: Look<'r>, plain: &Plain) -> Look<'r> {
+    match look {
+        Look::Nothing => Look::Nothing,
+        Look::Secret(found) => Look::Secret(plain.original(&found)),
+        Look::Key { end } => Look::Key { end: plain.end(end) },
     }
 }
 

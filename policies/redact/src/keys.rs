@@ -1,7 +1,7 @@
 //! Private keys over many lines. What follows the first line is judged in logical lines, which end at a newline or at an
 //! escaped one (`\n` in a string), so that a key inside one JSON string and a key in a file are the same thing.
 
-use crate::text::Text;
+use crate::text::{Plain, Text};
 
 /// Most logical lines of a key; a key of 16384 bits has 200.
 const MAX_LINES: u8 = 240;
@@ -46,7 +46,9 @@ pub fn may_begin(value: &[u8]) -> bool {
 pub fn begins(text: Text, at: usize) -> Option<usize> {
     let label = at + b"BEGIN ".len();
     let end = text.run_within(label, 65, is_label);
-    let is_private = contains(text.between(label, end), b"PRIVATE KEY");
+    // Between its words `column` puts more blanks than one.
+    let words: Vec<_> = text.between(label, end).split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect();
+    let is_private = words.windows(2).any(|pair| pair == [&b"PRIVATE"[..], b"KEY"]);
     let dashes = text.run(end, |byte| byte == b'-');
     let before = text.before(at).trim_ascii_end();
     (is_private && end - label <= 64 && before.ends_with(b"----") && dashes >= end + 4).then_some(dashes)
@@ -148,7 +150,8 @@ fn classify(line: &[u8], in_body: bool) -> Line {
     if contains(line, b"-BEGIN ") || contains(line, b"- BEGIN ") {
         return Line::Begin;
     }
-    let bare = trim(line);
+    let plain = Plain::of(Text(line), false);
+    let bare = trim(plain.as_ref().map_or(line, |plain| plain.text().0));
     match bare {
         b"" => Line::Blank,
         _ if !in_body && is_header(bare) => Line::Header,

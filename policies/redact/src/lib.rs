@@ -29,6 +29,9 @@ const MAX_ALLOWED: usize = 4096;
 /// Most patterns of an operator, and most beginnings of one.
 const MAX_PATTERNS: usize = 32;
 
+/// How what sets a colour begins.
+const COLOURS: &[&str] = &["\x1b[m", "\x1b[K", "\x1b[0", "\x1b[1", "\x1b[2", "\x1b[3", "\x1b[4", "\x1b[5", "\x1b[7", "\x1b[9"];
+
 /// Most memory of one compiled pattern, in bytes.
 const MAX_PATTERN_SIZE: usize = 256 * 1024;
 
@@ -74,6 +77,8 @@ enum Rule {
     Putty,
     /// A private key in base64.
     EncodedKey,
+    /// What sets a colour: it may stand within any of the others.
+    Colour,
     /// Index of a form of a variable's value.
     Value(usize),
     /// Index of an operator's pattern.
@@ -244,6 +249,7 @@ fn built_in() -> Vec<Beginning> {
     all.push(beginning("LS0tLS1CRUdJTi", false, Rule::EncodedKey));
     all.push(beginning("BEGIN ", false, Rule::PrivateKey));
     all.push(beginning("Private-Lines: ", false, Rule::Putty));
+    all.extend(COLOURS.iter().map(|text| beginning(text, false, Rule::Colour)));
     all
 }
 

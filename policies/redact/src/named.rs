@@ -279,7 +279,7 @@ fn judge_segment(segment: &str, before: &[String], after: &[String]) -> Option<N
         "authorization" => Some(Name::Authorization),
         _ if is_id && segment != "secret" => None,
         "pass" | "pwd" | "passw" => Some(Name::Secret),
-        "sig" if before_it.is_none() => Some(Name::Maybe),
+        "sig" if before_it.is_none() => Some(Name::Token),
         _ if known(SECRET) => Some(Name::Secret),
         "key" if is_paired => None,
         _ if is_counted => None,
@@ -302,6 +302,7 @@ fn joint(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
         [b'=', b'=' | b'~', ..] | [b':', b':', ..] => return None,
         [b'=', b'>', ..] | [b':', b'=', ..] => sign + 2,
         [b'=' | b':', ..] => sign + 1,
+        [b'%', b'3', b'D' | b'd', ..] => return Some((Joint::Tight, sign + b"%3D".len())),
         _ => return option(text, start, end, sign).or_else(|| apart(text, start, end)),
     };
     let value = text.blanks(behind);
@@ -312,7 +313,7 @@ fn joint(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
 
 fn option(text: Text, start: usize, end: usize, value: usize) -> Option<(Joint, usize)> {
     let named = text.between(start, end).starts_with(b"-") && text.byte(start) == Some(b'-');
-    (named && value > end && text.byte(value) != Some(b'-')).then_some((Joint::Option, value))
+    (named && value > end && !matches!(text.byte(value), Some(b'-' | b','))).then_some((Joint::Option, value))
 }
 
 /// Where a value begins that no sign joins to its name: the attribute of the next name, the second argument of a call, the next cell
@@ -324,9 +325,14 @@ fn apart(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
     let is_name = closed > end && text.before(start).last() == text.byte(end).as_ref();
     let before = text.before(start).trim_ascii_end();
     let written = text.between(start, end);
-    let is_set = before.ends_with(b" set");
+    let is_set = is_set(before);
     let at = match text.from(next) {
         [b'v', b'a', b'l', b'u', b'e', b'=', ..] if is_name => quoted(next + b"value=".len()),
+        [b',', ..] if is_name && written.starts_with(b"--") => quoted(text.blanks(next + 1)),
+        [b',', ..] if is_name && text.from(text.blanks(next + 1)).starts_with(b"\"value\":") => {
+            let value = quoted(text.blanks(text.blanks(next + 1) + b"\"value\":".len()))?;
+            return Some((Joint::Loose, value));
+        }
         [b',', ..] if is_name && !written.iter().any(u8::is_ascii_lowercase) => quoted(text.blanks(next + 1)),
         [b'|', ..] if before.ends_with(b"|") => Some(text.blanks(next + 1)).filter(|at| ends_cell(text, *at)),
         [b'B', b'Y', b' ', ..] | [b'b', b'y', b' ', ..] if written.ends_with(b"password") => quoted(text.blanks(next + 2)),
@@ -338,6 +344,14 @@ fn apart(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
         _ => None,
     };
     at.map(|at| (Joint::Apart, at))
+}
+
+/// Whether this is how a line begins that gives a value to the name behind it.
+fn is_set(before: &[u8]) -> bool {
+    const COMMANDS: [&[u8]; 5] = [b"set", b"setenv", b"set -x", b"set -gx", b"ENV"];
+    let ends =
+        |command: &&[u8]| before.strip_suffix(*command).is_some_and(|rest| rest.last().is_none_or(u8::is_ascii_whitespace));
+    COMMANDS.iter().any(|command| ends(&command))
 }
 
 /// `Temporary password`, which a program tells once.
@@ -579,7 +593,7 @@ impl Shape<'_> {
             _ if value.quoted && self.is_defined() => bytes.len() >= 3,
             _ if value.quoted && is_statement && self.text.byte(value.start - 1) == Some(b'\'') && is_word => bytes.len() >= 3,
             _ if value.quoted => is_mixed(bytes, 6) && (is_word || bytes.len() >= 32),
-            Name::Secret => {
+            Name::Secret | Name::Token if self.name == Name::Secret || bytes.len() >= 16 => {
                 looks_random(bytes) && bytes.iter().any(u8::is_ascii_digit) && !bytes.iter().any(|byte| b".:".contains(byte))
             }
             _ => false,

@@ -495,6 +495,14 @@ fn exceptions_and_own_patterns_are_heard() {
 }
 
 #[test]
+fn of_what_begins_at_one_place_the_longest_is_taken_out() {
+    let settings = r#"{"patterns":[{"name":"pair","triggers":["AKIA"],"regex":"AKIA[A-Z]{16}:[a-z]{8}"}]}"#;
+    let policy: &'static Redact = Box::leak(Box::new(configure(settings).unwrap()));
+    let text = format!("AKIA{0}:abcdefgh AKIA{0}:abc\n", "Z".repeat(16));
+    assert_eq!(filter(policy, &[text.as_bytes()]), b"[redacted: pair] [redacted: aws-access-token]:abc\n");
+}
+
+#[test]
 fn exceptions_can_be_patterns_of_whole_values() {
     let settings = r#"{"allow":["AKIAIOSFODNN7EXAMPLE"],"allow_matching":["AKIA[A-Z0-9]{9}EXAMPLE", "test-[a-z]+"]}"#;
     let policy: &'static Redact = Box::leak(Box::new(configure(settings).unwrap()));
@@ -553,6 +561,49 @@ fn a_value_that_another_secret_begins_with_is_not_shown_in_part() {
         let out = String::from_utf8(filter(policy, &[format!("{before}correct horse battery staple&a=b behind\n").as_bytes()]))
             .unwrap();
         assert!(!out.contains("horse") && !out.contains("a=b") && out.ends_with("behind\n"), "{out}");
+    }
+}
+
+#[test]
+fn a_colour_within_a_name_or_a_beginning_hides_nothing() {
+    const WORDS: &[&str] =
+        &["DB_PASSWORD=x7x7x7x7x7", "\"api_key\": \"x7x7x7x7x7\"", "t=ghp_x7x7x7x7x7x7x7x7x7x7x7x7", "https://u:x7x7x7@h"];
+    let colours = [("\x1b[01;31m\x1b[K", "\x1b[m\x1b[K"), ("\x1b[1;38:2::1:2:3m", "\x1b[0m"), ("\x1b[31m", "\x1b[m")];
+    for text in WORDS {
+        for (on, off) in colours {
+            for (from, to) in (0..text.len()).flat_map(|from| (from + 1..text.len().min(from + 5)).map(move |to| (from, to))) {
+                let line = format!("{}{on}{}{off}{}\n", &text[..from], &text[from..to], &text[to..]);
+                let out = redacted(&line);
+                assert!(!out.contains("x7x7x7"), "{line:?} -> {out:?}");
+                assert_eq!(redacted(&out), out, "filtered text filters to itself");
+            }
+        }
+    }
+    let plain = "\x1b[1m   Compiling\x1b[0m token v1.0\n\x1b[01;31m\x1b[Kkey\x1b[m\x1b[K-value\n";
+    assert_eq!(redacted(plain), plain);
+}
+
+#[test]
+fn what_other_programs_make_of_a_line_hides_nothing() {
+    for text in [
+        "a:^IAKIAZZZZZZZZZZZZZZZZ",
+        "a=3DAKIAZZZZZZZZZZZZZZZZ",
+        "\x1b[38:2::1:2:3mAKIAZZZZZZZZZZZZZZZZ",
+        "set password x7x7x7x7x7",
+        "npm config set token x7x7x7x7x7x7x7x7",
+        "setenv DB_PASSWORD x7x7x7x7",
+        "set -x DB_PASSWORD x7x7x7x7",
+        "ENV DB_PASSWORD x7x7x7x7",
+        "[\"--password\",\"x7x7x7x7\"]",
+        "['mysql', '--password', 'x7x7x7x7']",
+        "{\"name\":\"DB_PASSWORD\",\"value\":\"x7x7x7x7\"}",
+        "https://h/?next=%2F%3Fpassword%3Dx7x7x7x7",
+        "https://h/?sv=1&sig=x7x7/x7x7x7",
+        "-----BEGIN  RSA  PRIVATE  KEY-----\nx7x7x7x7x7x7x7x7x7x7\nx7x=\n-----END  RSA  PRIVATE  KEY-----",
+    ] {
+        let out = redacted(&format!("{text}\n"));
+        assert!(!out.contains("x7x7") && !out.contains("ZZZZ"), "{out}");
+        assert_eq!(redacted(&out), out, "filtered text filters to itself");
     }
 }
 
@@ -712,7 +763,7 @@ fn pauses_change_nothing() {
 #[test]
 fn triggers_are_few_and_valid() {
     let triggers = REDACT.triggers();
-    assert!(triggers.len() <= 232, "{}", triggers.len());
+    assert!(triggers.len() <= 242, "{}", triggers.len());
     assert!(triggers.iter().all(|trigger| (3..=64).contains(&trigger.text.len())));
     assert!(triggers.iter().filter(|trigger| trigger.ignore_case).count() <= 10);
 }

@@ -141,6 +141,65 @@ impl Run {
     }
 }
 
+/// A text without what sets colours in it, as `grep` does in the midst of a name.
+pub struct Plain {
+    bytes: Vec<u8>,
+    /// Where each byte stands in the text.
+    origin: Vec<usize>,
+}
+
+impl Plain {
+    /// None if nothing sets colours. `goes_on`: at its end a sequence may be cut.
+    pub fn of(text: Text, goes_on: bool) -> Option<Self> {
+        if !text.0.iter().any(|byte| STARTS.contains(byte)) {
+            return None;
+        }
+        let (mut plain, mut at) = (Self { bytes: Vec::new(), origin: Vec::new() }, 0);
+        while let Some(byte) = text.byte(at) {
+            let behind = text.sequences(at);
+            let is_cut = goes_on && STARTS.contains(&byte) && text.0.len() - at < SEQUENCE;
+            if behind == at && !is_cut {
+                plain.bytes.push(byte);
+                plain.origin.push(at);
+            }
+            at = behind.max(at + 1);
+        }
+        (plain.bytes.len() < text.0.len()).then_some(plain)
+    }
+
+    /// What is left.
+    pub fn text(&self) -> Text<'_> {
+        Text(&self.bytes)
+    }
+
+    /// Where the byte at `at` of the text stands; of what sets colours, where what follows it does.
+    pub fn place(&self, at: usize) -> usize {
+        self.origin.partition_point(|origin| *origin < at)
+    }
+
+    /// Whether the byte at `at` of the text is one of these.
+    pub fn has(&self, at: usize) -> bool {
+        self.origin.binary_search(&at).is_ok()
+    }
+
+    /// The place in the text of what was found.
+    pub fn original<'r>(&self, found: &Found<'r>) -> Found<'r> {
+        let start = self.origin.get(found.start).copied();
+        Found { start: start.unwrap_or_else(|| self.end(found.start)), end: self.end(found.end), rule: found.rule }
+    }
+
+    /// Where in the text the part ends that ends before `end`.
+    pub fn end(&self, end: usize) -> usize {
+        end.checked_sub(1).and_then(|last| self.origin.get(last)).map_or(0, |last| last + 1)
+    }
+}
+
+/// What a sequence that sets colours begins with.
+const STARTS: [u8; 2] = [0x1b, 0x9b];
+
+/// About how long one is.
+const SEQUENCE: usize = 27;
+
 /// Whether all of these bytes are one replacement of this filter.
 pub fn is_replacement(bytes: &[u8]) -> bool {
     replacement(bytes) == bytes.len() && !bytes.is_empty()

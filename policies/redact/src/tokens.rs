@@ -330,7 +330,9 @@ fn is_escape(before: &[u8]) -> bool {
     let hex = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
     match before {
         [.., b'\\', b'n' | b'r' | b't'] | [.., 0x1b, b'(' | b')', b'0' | b'A' | b'B'] => true,
-        [.., b'%', a, b] | [.., b'\\', b'x', a, b] if hex(&[*a, *b]) => true,
+        // A tab as `cat -A` shows it.
+        [.., b'^', b'@'..=b'_'] => true,
+        [.., b'%' | b'=', a, b] | [.., b'\\', b'x', a, b] if hex(&[*a, *b]) => true,
         [.., b'\\', b'u', a, b, c, d] if hex(&[*a, *b, *c, *d]) => true,
         [start @ .., letter] if letter.is_ascii_alphabetic() => is_open_sequence(start),
         _ => false,
@@ -339,9 +341,9 @@ fn is_escape(before: &[u8]) -> bool {
 
 /// Ends in a terminal's control sequence that lacks its letter, written as it is or escaped.
 pub fn is_open_sequence(before: &[u8]) -> bool {
-    const LONGEST: usize = 12;
+    const LONGEST: usize = 24;
     const OPENINGS: [&[u8]; 5] = [b"\x1b[", b"\\x1b[", b"u001b[", b"\\033[", b"\\e["];
-    let start = Text(before).run_back_within(before.len(), LONGEST, |byte| byte.is_ascii_digit() || byte == b';');
+    let start = Text(before).run_back_within(before.len(), LONGEST, |byte| byte.is_ascii_digit() || b";:".contains(&byte));
     OPENINGS.iter().any(|opening| before[..start].ends_with(opening))
 }
 
