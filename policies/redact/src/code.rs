@@ -27,7 +27,8 @@ pub fn is_code(value: &[u8], line: &[u8]) -> bool {
 
 /// Whether a sign stands in this part of a line, not too far from where that begins.
 pub fn closes(line: &[u8], sign: u8) -> bool {
-    line[..line.len().min(CLOSED_WITHIN)].iter().take_while(|byte| **byte != b'\n').any(|byte| *byte == sign)
+    let line = Text(line);
+    line.byte(line.run_within(0, CLOSED_WITHIN, |byte| byte != sign && byte != b'\n')) == Some(sign)
 }
 
 /// Splits at `_`, `-`, `.` and where a capital follows a small letter; lower case.

@@ -140,13 +140,14 @@ impl Redaction {
             return;
         }
         let Some(mut listed) = self.listed.take() else { return };
-        let indent = piece.text.blanks(piece.at) - piece.at;
+        let begins = named::behind_listing(piece.text, piece.at);
+        let indent = piece.text.blanks(begins) - begins;
         let is_outside = listed.indent.is_some_and(|first| listed.below == Below::Block && indent < first);
-        let found = named::below_item(piece.text, piece.at, listed.below);
+        let found = named::below_item(piece.text, begins, listed.below);
         if let Some(found) = found.filter(|_| !is_outside && listed.left > 0) {
             listed.left -= 1;
             listed.indent = listed.indent.or(Some(indent));
-            self.listed = Some(listed);
+            self.listed = Some(listed).filter(|listed| listed.below != Below::Value);
             let values = self.values(piece.at, &found, piece.text);
             self.replace(found, values, piece);
         }
@@ -163,7 +164,7 @@ impl Redaction {
             if !went_on {
                 return;
             }
-            let is_enough = self.hollow == MAX_HOLLOW || piece.out.len() > MAX_OUT;
+            let is_enough = self.hollow >= MAX_HOLLOW || piece.out.len() > MAX_OUT;
             if is_enough && self.state == State::Text && piece.at < piece.text.0.len() {
                 self.state = State::Swallowing;
             }
@@ -243,10 +244,8 @@ impl Redaction {
         if begun && let Some(found) = self.curl_option(text, at) {
             return (Look::Secret(found), true);
         }
-        if let Some(found) = policy.value_at(text, at) {
-            return (Look::Secret(found), true);
-        }
-        let mut longest: Option<Found> = None;
+        let mut longest = policy.value_at(text, at);
+        begun |= longest.is_some();
         for index in &policy.by_byte[usize::from(rest[0])] {
             let beginning = &policy.beginnings[usize::from(*index)];
             if beginning.is_prefix_of(rest) {
@@ -304,7 +303,7 @@ impl Redaction {
                 self.netrc |= named::is_netrc_login(text, at);
                 text.before(at).ends_with(b"docker ").then(|| places::argument(text, at, &places::DOCKER)).flatten()
             }
-            // Looked for before all others; beside all others.
+            // Looked for before all others, and beside all others.
             Rule::Value(_) | Rule::Colour => None,
             Rule::EncodedKey => {
                 let found = tokens::encoded_key(text, at);
@@ -375,7 +374,7 @@ impl Redaction {
             }
             Err(key) => {
                 self.paused = Some(key);
-                self.hollow += 1;
+                self.hollow = self.hollow.saturating_add(1);
             }
         }
     }
@@ -415,7 +414,7 @@ impl Redaction {
         }
         self.goes_on_as_netrc(piece.text.from(piece.at));
         self.paused = paused;
-        self.hollow += 1;
+        self.hollow = self.hollow.saturating_add(1);
         self.state = State::Text;
     }
 
@@ -513,7 +512,13 @@ fn in_colours<'r>(look: Look<'r>, plain: &Plain) -> Look<'r> {
 
 /// Whether nothing stands behind `end` but what would be left out at the end of a value, and may be in the midst of it.
 fn may_go_on(text: Text, end: usize) -> bool {
-    text.from(end).iter().all(|byte| b" \t,;:)]}\\".contains(byte))
+    let is_around = |byte: &u8| b" \t,;:)]}\\".contains(byte);
+    let rest = text.from(end);
+    match rest.iter().find(|byte| !is_around(byte)) {
+        None => true,
+        Some(0x1b | 0x9b) => Plain::of(Text(rest), true).is_some_and(|plain| plain.text().0.iter().all(is_around)),
+        Some(_) => false,
+    }
 }
 
 fn emission(out: Vec<u8>, given: &[u8]) -> Emission {

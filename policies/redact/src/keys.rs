@@ -162,9 +162,15 @@ fn classify(line: &[u8], in_body: bool) -> Line {
 
 fn end_of_key(line: &[u8]) -> Option<usize> {
     let text = Text(line);
-    let at = (0..line.len()).find(|at| is_last_line(text.from(*at)))?;
+    let at = dashes(text, 0).find(|at| is_last_line(text.from(*at)))?;
     let label = text.run(at + 2, is_label);
     Some(text.run(label, |byte| byte == b'-'))
+}
+
+/// Where dashes stand from `at` on.
+fn dashes(text: Text, at: usize) -> impl Iterator<Item = usize> {
+    let next = move |at: usize| Some(text.run(at, |byte| byte != b'-')).filter(|at| *at < text.0.len());
+    std::iter::successors(next(at), move |at| next(at + 1))
 }
 
 fn is_last_line(text: &[u8]) -> bool {
@@ -173,9 +179,14 @@ fn is_last_line(text: &[u8]) -> bool {
 
 /// Where a key in the line at `at` ends, whatever stands before its last line.
 fn end_in_line(text: Text, at: usize) -> Option<usize> {
-    let is_beyond = |at: &usize| text.byte(*at) == Some(b'\n') || text.from(*at).starts_with(b"BEGIN ");
-    let last = (at..text.0.len()).take_while(|at| !is_beyond(at)).find(|at| is_last_line(text.from(*at)))?;
-    end_of_key(text.from(last)).map(|end| last + end)
+    let mut end = at;
+    while text.byte(end).is_some_and(|byte| byte != b'\n') && !text.from(end).starts_with(b"BEGIN ") {
+        if is_last_line(text.from(end)) {
+            return end_of_key(text.from(end)).map(|length| end + length);
+        }
+        end = text.run(end + 1, |byte| !b"-B\n".contains(&byte));
+    }
+    None
 }
 
 /// Whether a private key begins in this text behind `from` and does not end in it.
@@ -248,17 +259,15 @@ fn is_listed(before: &[u8], run: usize) -> bool {
 /// Where the logical line at `at` ends: behind the newline or the escaped one.
 pub fn logical_end(text: Text, at: usize) -> usize {
     let mut end = at;
-    while let Some(byte) = text.byte(end) {
-        end += 1;
-        let escaped = byte == b'\\' && matches!(text.byte(end), Some(b'n' | b'r'));
-        if escaped {
-            return end + 1;
-        }
-        if byte == b'\n' {
-            break;
+    loop {
+        end = text.run(end, |byte| byte != b'\\' && byte != b'\n');
+        match text.from(end) {
+            [] => return end,
+            [b'\n', ..] => return end + 1,
+            [_, b'n' | b'r', ..] => return end + 2,
+            [..] => end += 1,
         }
     }
-    end
 }
 
 fn newline_width(line: &[u8]) -> usize {

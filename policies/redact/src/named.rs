@@ -842,6 +842,8 @@ pub enum Below {
     Items,
     /// Text that is indented.
     Block,
+    /// The value of a variable whose name stood alone: `value: v`.
+    Value,
 }
 
 /// What is in the lines below, if the line ends behind the name that has one of [`KEYWORDS`] at `at`, and the sign that joins.
@@ -850,12 +852,39 @@ pub fn below(text: Text, at: usize) -> Option<Below> {
     let closed = text.run(end, |byte| b"\\\"'`]".contains(&byte));
     let sign = text.blanks(closed);
     let joined = text.run_within(sign, 1, |byte| b":=".contains(&byte));
-    let opened = text.blanks(text.run(text.blanks(joined), |byte| b"[(|>-".contains(&byte)));
-    if joined == sign || !text.is_end(opened) || !matches!(judge(text.between(start, end)), Some(Name::Secret | Name::Token)) {
+    let value = text.blanks(joined);
+    let some = if text.from(value).starts_with(b"Some(") { value + b"Some".len() } else { value };
+    let opened = text.blanks(text.run(some, |byte| b"[(|>-".contains(&byte)));
+    let is_named = is_name_of_variable(text, start) && text.is_end(text.blanks(text.run_within(closed, 1, |byte| byte == b',')));
+    let is_opened = joined > sign && text.is_end(opened);
+    if !(is_named || is_opened) || !matches!(judge(text.between(start, end)), Some(Name::Secret | Name::Token)) {
         return None;
+    }
+    if is_named {
+        return Some(Below::Value);
     }
     let is_block = text.between(joined, opened).iter().any(|byte| b"|>".contains(byte));
     Some(if is_block { Below::Block } else { Below::Items })
+}
+
+/// `- name: `, `"name": "`.
+fn is_name_of_variable(text: Text, start: usize) -> bool {
+    let before = text.opening(start);
+    let before = before.strip_suffix(b"\"").unwrap_or(before).trim_ascii_end();
+    [&b"name:"[..], b"\"name\":"].iter().any(|name| before.ends_with(name))
+}
+
+/// Behind what listings put in front of each line: a number, the sign of a difference or a comment.
+pub fn behind_listing(text: Text, at: usize) -> usize {
+    let number = text.blanks(at);
+    let behind = text.run(number, |byte| byte.is_ascii_digit());
+    match text.byte(behind) {
+        Some(b'\t' | b':' | b'-') if behind > number => behind + 1,
+        Some(b' ') if behind > number && number > at => behind + 1,
+        Some(b'+' | b'#') if behind == at => at + 1,
+        Some(b'-') if behind == at && text.from(at).starts_with(b"-  ") => at + 1,
+        _ => at,
+    }
 }
 
 /// What the line at `at` holds of it, if it does.
@@ -869,6 +898,16 @@ pub fn below_item(text: Text, at: usize, below: Below) -> Option<Found<'static>>
     let line = text.run(indented, |byte| !b"\r\n".contains(&byte));
     if below == Below::Block {
         return found(indented, line);
+    }
+    if below == Below::Value {
+        let name = text.run_within(indented, 1, |byte| byte == b'"');
+        let value = text.from(name).starts_with(b"value").then_some(name + b"value".len())?;
+        let sign = text.run_within(value, name - indented, |byte| byte == b'"');
+        let start = (text.byte(sign) == Some(b':')).then(|| text.blanks(sign + 1))?;
+        return match text.byte(start) {
+            Some(quote @ (b'"' | b'\'')) => found(start + 1, quoted(text, start + 1, quote, false).end),
+            _ => found(start, line),
+        };
     }
     let item = if text.from(indented).starts_with(b"- ") { text.blanks(indented + 2) } else { indented };
     match text.byte(item) {

@@ -1,5 +1,11 @@
 //! Looking at the bytes of a line.
 
+#[cfg(test)]
+thread_local! {
+    /// How many bytes were looked at in runs.
+    pub static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// A piece of a line with what stands before it.
 #[derive(Clone, Copy)]
 pub struct Text<'a>(pub &'a [u8]);
@@ -50,12 +56,15 @@ impl<'a> Text<'a> {
 
     /// Where the run of such bytes that begins at `at` ends; at least `at`.
     pub fn run(self, at: usize, is: impl Fn(u8) -> bool) -> usize {
-        at + self.from(at).iter().take_while(|byte| is(**byte)).count()
+        self.run_within(at, usize::MAX, is)
     }
 
     /// Like [`Text::run`], but looks no further than `limit` bytes.
     pub fn run_within(self, at: usize, limit: usize, is: impl Fn(u8) -> bool) -> usize {
-        at + self.from(at).iter().take(limit).take_while(|byte| is(**byte)).count()
+        let length = self.from(at).iter().take(limit).take_while(|byte| is(**byte)).count();
+        #[cfg(test)]
+        LOOKED_AT.set(LOOKED_AT.get() + length);
+        at + length
     }
 
     /// Like [`Text::run_back`], but looks no further than `limit` bytes.
@@ -157,8 +166,11 @@ impl Plain {
         let (mut plain, mut at) = (Self { bytes: Vec::new(), origin: Vec::new() }, 0);
         while let Some(byte) = text.byte(at) {
             let behind = text.sequences(at);
-            let is_cut = goes_on && STARTS.contains(&byte) && text.0.len() - at < SEQUENCE;
-            if behind == at && !is_cut {
+            let is_begun = |rest: &[u8]| rest.iter().all(|byte| byte.is_ascii_digit() || b"[;:".contains(byte));
+            if goes_on && STARTS.contains(&byte) && is_begun(text.from(at + 1)) {
+                break;
+            }
+            if behind == at {
                 plain.bytes.push(byte);
                 plain.origin.push(at);
             }
@@ -196,9 +208,6 @@ impl Plain {
 
 /// What a sequence that sets colours begins with.
 const STARTS: [u8; 2] = [0x1b, 0x9b];
-
-/// About how long one is.
-const SEQUENCE: usize = 27;
 
 /// Whether all of these bytes are one replacement of this filter.
 pub fn is_replacement(bytes: &[u8]) -> bool {
