@@ -261,7 +261,7 @@ async fn a_full_disk_for_the_audit_log() {
 #[case::allocates("allocate", "policy-memory")]
 #[tokio::test]
 async fn a_policy_that_misbehaves_denies_and_the_server_lives(#[case] deed: &str, #[case] code: &str) {
-    let scene = Scene::with_guest(&format!("{{ command = \"{deed}\" }}"));
+    let scene = Scene::with_guest(&format!("{{ command = \"{deed}\", only = \"ls\" }}"));
     let client = Client::connect(&scene, Era::Discover).await;
     for _ in 0..2 {
         let result = client.call("execute_command", json!({ "command": "ls" })).await;
