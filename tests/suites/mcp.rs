@@ -320,7 +320,7 @@ async fn interaction_gives_exactly_the_answer(#[case] era: Era) {
 #[rstest]
 #[case::denied(r#"{ command = "allow", input = "deny" }"#, "something against this input")]
 #[case::asked(r#"{ command = "allow", input = "ask" }"#, "needs a person's approval")]
-#[case::traps(r#"{ command = "allow", input = "trap" }"#, "policy-trap")]
+#[case::traps(r#"{ command = "allow", input = "trap-hello" }"#, "policy-trap")]
 #[tokio::test]
 async fn input_goes_through_the_policies(#[case] settings: &str, #[case] said: &str) {
     let scene = Scene::with_guest(settings);

@@ -42,7 +42,10 @@ impl Watch {
         for (directory, name) in files.iter().filter_map(|file| Some((file.parent()?, file.file_name()?))) {
             names.insert((inotify::add_watch(&inotify, directory, changes)?, name.to_owned()));
         }
-        Ok(Self(Some(Watched { inotify: AsyncFd::new(inotify)?, names })))
+        #[expect(unsafe_code, reason = "tokio waits for descriptors, and can not know who closes them")]
+        // SAFETY: an owned descriptor stays open and the same until it is dropped, which happens after it is registered no more.
+        let inotify = unsafe { AsyncFd::register(inotify)? };
+        Ok(Self(Some(Watched { inotify, names })))
     }
 
     /// Waits until one of the files may have changed.

@@ -118,6 +118,8 @@ enum InputDeed {
     HugeRewrite,
     /// Denies if `pending` with `data` contains `secret`.
     DenySecret,
+    /// Panics if it begins with `hello`; allows all else.
+    TrapHello,
 }
 
 /// What `push` does with a piece of output.
@@ -216,9 +218,8 @@ impl CommandPolicy for Misbehaving {
     fn evaluate(&self, request: &Request) -> Verdict {
         let before = DECISIONS.fetch_add(1, Ordering::Relaxed);
         let Some(deed) = &self.0.command else { return Verdict::Abstain };
-        if let (Some(only), Some(command)) = (&self.0.only, request.command())
-            && command.program != only
-        {
+        let is_for = |only: &String| request.command().is_some_and(|command| command.program == only);
+        if !self.0.only.as_ref().is_none_or(is_for) {
             return Verdict::Allow;
         }
         match deed {
@@ -295,7 +296,8 @@ impl InputPolicy for Misbehaving {
             Some(InputDeed::DenySecret) if [pending, data].concat().windows(6).any(|part| part == b"secret") => {
                 InputVerdict::Deny(reason())
             }
-            Some(InputDeed::DenySecret) => InputVerdict::Allow,
+            Some(InputDeed::TrapHello) if data.starts_with(b"hello") => after_input(Deed::Trap),
+            Some(InputDeed::DenySecret | InputDeed::TrapHello) => InputVerdict::Allow,
         }
     }
 }
