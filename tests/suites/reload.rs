@@ -332,9 +332,9 @@ fn pins_are_written_held_and_renewed() {
     let [old_digest, new_digest] = [&old, &new].map(|bytes| Digest::of(bytes).to_string());
 
     let shown = scene.portcullis(["config", "check"]).expect(0).stdout();
-    assert!(shown.contains(&format!("    sha256 {old_digest}\n")), "{shown}");
+    assert!(shown.contains(&format!("; sha256 {old_digest}\n")), "{shown}");
     let shown = scene.portcullis(["config", "check", "--pin"]).expect(0).stdout();
-    assert!(shown.contains(&format!("    sha256 {old_digest} (pinned)\n")), "{shown}");
+    assert!(shown.contains(&format!("; pinned to sha256 {old_digest}\n")), "{shown}");
     let text = fs::read_to_string(scene.config_file()).unwrap();
     assert_eq!(text.replace(&format!("sha256 = \"{old_digest}\"\n"), ""), config);
     assert_eq!(text.matches("sha256").count(), 1, "{text}");

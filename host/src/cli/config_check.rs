@@ -39,7 +39,7 @@ impl ConfigCheck {
             write_pins(&config.origin, &pins)?;
         }
         let failed = |error| CliError::Failed(format!("could not write the result: {error}"));
-        std::io::stdout().write_all(report(&config.origin, &chain, &pins).as_bytes()).map_err(failed)?;
+        std::io::stdout().write_all(report(&config, &chain, &pins).as_bytes()).map_err(failed)?;
         Ok(exit::OK)
     }
 }
@@ -61,11 +61,16 @@ fn write_pins(origin: &Origin, pins: &BTreeMap<&str, Digest>) -> Result<(), CliE
     }
 }
 
-fn report(origin: &Origin, chain: &Chain, pins: &BTreeMap<&str, Digest>) -> String {
-    let mut text = format!("{origin} is in order\n");
-    for (line, (name, digest)) in chain.describe().zip(chain.components()) {
-        let pinned = if pins.contains_key(name) { " (pinned)" } else { "" };
-        writeln!(text, "  {line}\n    sha256 {digest}{pinned}").expect("a string takes all");
+/// A line per policy, with the digest of its component where that may change or must not.
+fn report(config: &Config, chain: &Chain, pins: &BTreeMap<&str, Digest>) -> String {
+    let mut text = format!("{} is in order\n", config.origin);
+    for ((line, (name, digest)), entry) in chain.describe().zip(chain.components()).zip(&config.policies) {
+        let shown = match pins.contains_key(name) {
+            true => format!("; pinned to sha256 {digest}"),
+            false if is_file(entry) => format!("; sha256 {digest}"),
+            false => String::new(),
+        };
+        writeln!(text, "  {line}{shown}").expect("a string takes all");
     }
     writeln!(text, "  set {}", chain.digest()).expect("a string takes all");
     text
