@@ -85,7 +85,7 @@ mod tests {
         "[[policies]]\nsha256 = 'old'  # since May\nname = \"a\"\n",
         "[[policies]]\nsha256 = \"@\"  # since May\nname = \"a\"\n"
     )]
-    #[case::on_a_line("policies = [{ name = \"a\" }]\n", "policies = [{ name = \"a\", sha256 = \"@\" }]\n")]
+    #[case::on_a_line("policies = [{ name = \"a\" }]\n", "policies = [{ name = \"a\" , sha256 = \"@\" }]\n")]
     fn a_pin_is_written_and_all_else_stays(#[case] text: &str, #[case] expected: &str) {
         let pins = BTreeMap::from([("a", DIGEST.parse().unwrap())]);
         let written = pinned(text, &pins).unwrap();

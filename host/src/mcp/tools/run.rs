@@ -79,11 +79,7 @@ impl Server {
     async fn execute(&self, asked: ExecuteArguments, client: Client) -> Result<CallToolResult, CallToolResult> {
         let (longest, most) = (arguments::wait(asked.wait_ms)?, arguments::page(asked.max_bytes)?);
         let terms = self.terms(&asked)?;
-        let Started { job, trail } = match self.service.run(Command::Text(asked.command), &client, terms).await {
-            Ok(started) => started,
-            Err(Refused::Rehearsed(rehearsed)) => return Ok(would_run(rehearsed)),
-            Err(refused) => return Err(refusal(refused)),
-        };
+        let Started { job, trail } = self.service.run(Command::Text(asked.command), &client, terms).await.map_err(not_started)?;
         let mut output = None;
         if !longest.is_zero() {
             _ = tokio::time::timeout(longest, job.ended()).await;
@@ -180,7 +176,7 @@ fn killed(status: &str) -> CallToolResult {
     ok(&KillResult { status: status.to_owned() })
 }
 
-fn refusal(refused: Refused) -> CallToolResult {
+fn not_started(refused: Refused) -> CallToolResult {
     match refused {
         Refused::Denied(denial) => denied("denied", &denial),
         Refused::Asks(denial) => denied("needs a person's approval, which can not be asked for here yet: denied", &denial),

@@ -128,6 +128,8 @@ enum InputDeed {
 enum OutputDeed {
     Loop,
     Trap,
+    /// Panics at a piece that says `trap here`.
+    TrapHere,
     Allocate,
     Sleep,
     FloodLog,
@@ -328,6 +330,7 @@ impl Filter for Misfilter {
         match self.0 {
             Some(OutputDeed::Loop) => after_output(Deed::Loop),
             Some(OutputDeed::Trap) => after_output(Deed::Trap),
+            Some(OutputDeed::TrapHere) if bytes.windows(9).any(|part| part == b"trap here") => after_output(Deed::Trap),
             Some(OutputDeed::Allocate) => after_output(Deed::Allocate),
             Some(OutputDeed::Sleep) => after_output(Deed::Sleep),
             Some(OutputDeed::FloodLog) => after_output(Deed::FloodLog),
@@ -348,7 +351,7 @@ impl Filter for Misfilter {
                 Action { findings: (0..65).map(|at| finding(&format!("kind-{at}"), 1)).collect(), ..emit(Emission::Pass) }
             }
             Some(OutputDeed::Show) => emit(Emission::Replace(shown(before, bytes, boundary))),
-            None | Some(OutputDeed::HoldForever) => emit(Emission::Pass),
+            None | Some(OutputDeed::HoldForever | OutputDeed::TrapHere) => emit(Emission::Pass),
         }
     }
 }
