@@ -182,7 +182,6 @@ fn chain_error(error: &ChainError) -> CliError {
         }
         ChainError::Cache(error) => CliError::Config(with_causes(error)),
         ChainError::Engine(error) => CliError::Failed(with_causes(error)),
-        ChainError::Probe(_) => CliError::Failed(with_causes(error)),
     }
 }
 
