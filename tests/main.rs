@@ -32,6 +32,8 @@ mod suites {
     mod soak;
     // What a job starts with, and that nothing of it is left.
     mod start;
+    // Policies pinned, changed while the server runs, and tried without effect.
+    mod reload;
     // Hostile and ordinary repositories, with git itself.
     mod repositories;
 }

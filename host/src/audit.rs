@@ -99,6 +99,7 @@ struct DecisionLine<'a> {
 struct AnswerLine<'a> {
     round: usize,
     policy: &'a str,
+    mode: &'static str,
     verdict: &'static str,
     code: Option<&'a str>,
     micros: u128,
@@ -134,6 +135,7 @@ impl<'a> AnswerLine<'a> {
         Self {
             round: answer.round,
             policy: &answer.policy,
+            mode: answer.mode.name(),
             verdict: answer.verdict.name(),
             code: answer.reason.as_ref().map(|(code, _)| code.as_str()),
             micros: answer.took.as_micros(),

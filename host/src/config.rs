@@ -31,10 +31,12 @@ use std::time::Duration;
 
 use mistakes::Report;
 pub use mistakes::{Mistake, Mistakes};
-pub use raw::{Apply, DefaultVerdict, OnFault};
+pub use raw::{Apply, DefaultVerdict, Mode, OnFault};
 use serde::{Deserialize, Serialize};
 use source::Source;
 pub use surroundings::{Builtin, Surroundings};
+
+use crate::digest::Digest;
 
 /// The configuration that holds where no file is; also the documented example.
 pub const EMBEDDED: &str = include_str!("../../config.toml");
@@ -55,8 +57,12 @@ pub struct Config {
     /// Directory for compiled policies: absolute, links followed, outside every root. It may not exist yet; whether others can
     /// write it is for its user to check.
     pub cache: PathBuf,
+    /// Whether changes of the files are taken over without being told to.
+    pub watch: bool,
     /// At least one, in the order in which their edits apply.
     pub policies: Vec<PolicyEntry>,
+    /// The files all this was read from, components among them, and the links on the way to each: absolute.
+    pub files: Vec<PathBuf>,
     /// Where all this comes from.
     pub origin: Origin,
     /// What was given but does not count because a file outranks it, such as `--config /x.toml` beside an administrator's file, or
@@ -65,7 +71,7 @@ pub struct Config {
 }
 
 /// How jobs run, and how many. `Debug` shows the names of variables, never their values.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Jobs {
     /// The directories jobs are confined to: at least one, canonical, each existed when it was read.
     pub roots: Vec<PathBuf>,
@@ -145,6 +151,10 @@ pub struct PolicyEntry {
     pub name: String,
     /// Where its code is.
     pub component: ComponentSource,
+    /// What its component must hash to; none: anything.
+    pub sha256: Option<Digest>,
+    /// Whether its verdicts have an effect.
+    pub mode: Mode,
     /// Whether it may change commands; else a rewrite is a denial.
     pub may_rewrite: bool,
     /// What its output filter is applied to.
@@ -198,7 +208,8 @@ pub enum Origin {
 pub fn load(explicit: Option<&Path>, surroundings: &Surroundings) -> Result<Config, Mistakes> {
     let mut report = Report::default();
     let config = source::choose(explicit, surroundings, &mut report).and_then(|source| mean(source, surroundings, &mut report));
-    report.conclude(config)
+    let files = std::mem::take(&mut report.depends_on);
+    report.conclude(config.map(|config| Config { files, ..config }))
 }
 
 /// What the text of a source means; none if it is not TOML. Where a value is wrong something takes its place, so that the search for
@@ -225,7 +236,9 @@ fn mean(source: Source, surroundings: &Surroundings, report: &mut Report) -> Opt
         audit: audit(report, raw, &jobs.roots, surroundings),
         history: history::mean(report, &raw.history, &jobs.roots, surroundings),
         cache: cache(report, raw, &jobs.roots, surroundings),
+        watch: watch(report, raw),
         policies: policies::Reader { surroundings, origin: &source.origin, roots: &jobs.roots }.mean(report, &raw.policies),
+        files: Vec::new(),
         jobs,
         origin: source.origin,
         overridden: source.overridden,
@@ -241,6 +254,11 @@ fn default_verdict(report: &mut Report, raw: &raw::RawConfig) -> DefaultVerdict 
         })
         .copied()
         .unwrap_or_default()
+}
+
+fn watch(report: &mut Report, raw: &raw::RawConfig) -> bool {
+    let section = report.section("reload", &raw.reload);
+    section.and_then(|reload| report.leaf("reload.watch", &reload.watch, "must be true or false")).copied().unwrap_or_default()
 }
 
 fn audit(report: &mut Report, raw: &raw::RawConfig, roots: &[PathBuf], surroundings: &Surroundings) -> PathBuf {
@@ -302,6 +320,8 @@ impl fmt::Debug for PolicyEntry {
         f.debug_struct("PolicyEntry")
             .field("name", &self.name)
             .field("component", &self.component)
+            .field("sha256", &self.sha256)
+            .field("mode", &self.mode)
             .field("may_rewrite", &self.may_rewrite)
             .field("apply", &self.apply)
             .field("on_fault", &self.on_fault)

@@ -68,9 +68,9 @@ fn check_json_has_exactly_the_promised_keys() {
     let findings = json_lines(&done.stdout());
     assert_eq!(findings.len(), 3);
     for finding in &findings {
-        assert_eq!(keys(finding), ["code", "command", "decision", "message", "policies", "policy", "runs"], "{finding}");
+        assert_eq!(keys(finding), ["code", "command", "decision", "message", "policies", "policy", "runs", "set"], "{finding}");
         for answer in finding["policies"].as_array().unwrap() {
-            assert_eq!(keys(answer), ["code", "message", "micros", "policy", "round", "verdict"], "{answer}");
+            assert_eq!(keys(answer), ["code", "message", "micros", "mode", "policy", "round", "verdict"], "{answer}");
         }
     }
     let [allowed, denied, unparsed] = findings.as_slice() else { unreachable!() };

@@ -3,7 +3,9 @@
 mod check;
 mod config_check;
 mod explain;
+mod pin;
 mod policy;
+mod reload;
 mod run;
 mod serve;
 
@@ -136,10 +138,10 @@ impl Cli {
             );
         }
         match verb {
-            Verb::Serve(verb) => verb.execute(&config).await,
+            Verb::Serve(verb) => verb.execute(config, self.config).await,
             Verb::Run(verb) => verb.execute(&config).await,
             Verb::Check(verb) => verb.execute(&config).await,
-            Verb::Config(ConfigVerbs { verb: ConfigVerb::Check(verb) }) => verb.execute(&config).await,
+            Verb::Config(ConfigVerbs { verb: ConfigVerb::Check(verb) }) => verb.execute(config).await,
             Verb::Policy(verb) => verb.execute(),
         }
     }

@@ -20,7 +20,9 @@ mod triggers;
 pub use bindings::{output::StreamKind, settings::SettingsError, types};
 pub use cache::{Cache, CacheError};
 pub use chain::{Chain, ChainError, EntryError, MOST_INPUT_BYTES};
-pub use decision::{Answer, Approved, ApprovedInput, Decision, Denial, InputDecision, Judgement, Request, VerdictKind};
+pub use decision::{
+    Answer, Approved, ApprovedInput, Decision, Denial, InputDecision, InputJudgement, Judgement, Request, VerdictKind,
+};
 pub use engine::{Engine, EngineError};
 pub use findings::Findings;
 pub use limits::Fault;

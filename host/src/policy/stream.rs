@@ -20,6 +20,7 @@ use super::{
     load::Policy,
     log_sink::Line,
     piece::{PIECE_BYTES, Piece},
+    triggers::Triggers,
 };
 use crate::config::{Apply, OnFault};
 
@@ -187,6 +188,20 @@ impl Stages {
     }
 }
 
+/// Whether a policy's filter takes a line within the limits, which is so for a policy that has none. One with triggers is shown the
+/// first of them in front of the line, since it may count on there being one.
+pub(super) async fn try_filter(policy: &Arc<Policy>, job: &Arc<types::Job>, line: &[u8]) -> Result<(), Fault> {
+    if policy.hooks.output.is_none() {
+        return Ok(());
+    }
+    let mut stage = Stage::new(policy.clone(), Some(job.clone()), StreamKind::Stdout);
+    let trigger = policy.triggers.as_ref().and_then(Triggers::first).map_or(&[][..], |trigger| &trigger.text);
+    stage.piece = [trigger, line].concat();
+    stage.given = stage.piece.len() as u64;
+    let action = Box::pin(stage.ask(Boundary::Line)).await?;
+    stage.check(action, Boundary::Line).map(drop)
+}
+
 /// Where a stage is in its stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -250,7 +265,7 @@ impl Stage {
     }
 
     fn sees_everything(&self) -> bool {
-        self.policy.triggers.as_ref().is_none_or(super::triggers::Triggers::is_empty)
+        self.policy.triggers.as_ref().is_none_or(Triggers::is_empty)
     }
 
     fn between_lines(&self) -> State {
