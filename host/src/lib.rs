@@ -13,6 +13,7 @@
 pub mod audit;
 pub mod cli;
 pub mod config;
+pub mod digest;
 pub mod jobs;
 pub mod mcp;
 pub mod policy;

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 use wasmtime::{Store, component::Instance};
@@ -28,6 +29,7 @@ use super::{
 };
 use crate::{
     config::{Apply, DefaultVerdict, PolicyEntry},
+    digest::Digest,
     script::{Edit, Edited, MOST_SHELL_BYTES, Site},
 };
 
@@ -53,6 +55,7 @@ pub struct Chain {
     readers: Filters,
     default: DefaultVerdict,
     site: Site,
+    digest: Digest,
 }
 
 /// What went wrong with one policy's entry.
@@ -111,12 +114,18 @@ impl Chain {
         }
         let filters = Filters::of(&policies, Apply::Stream);
         let readers = Filters::of(&policies, Apply::Reads);
-        Ok(Self { parser, policies, filters, readers, default, site })
+        let digest = digest(entries, &policies, default);
+        Ok(Self { parser, policies, filters, readers, default, site, digest })
     }
 
     /// The sandboxed parser of shell text.
     pub fn parser(&self) -> &Parser {
         &self.parser
+    }
+
+    /// What tells this set of policies from every other.
+    pub fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// One line per policy, for an operator.
@@ -144,6 +153,11 @@ impl Chain {
     /// client and is not a job's output.
     pub async fn scrub(&self, text: &str) -> String {
         scrubbed(&self.filters, text).await
+    }
+
+    /// [`Self::scrub`], with hidden characters as they are. For what is written with escapes of its own.
+    pub async fn filter(&self, text: &str) -> String {
+        self.filters.scrub(text).await
     }
 
     /// Passes bytes of a job's output that were kept, and so filtered, through the policies that apply to reads, and what they make of
@@ -367,6 +381,12 @@ async fn with_fresh<R>(
 
 async fn scrubbed(filters: &Filters, text: &str) -> String {
     printable(&filters.scrub(text).await)
+}
+
+fn digest(entries: &[PolicyEntry], policies: &[Arc<Policy>], default: DefaultVerdict) -> Digest {
+    let policy = |(entry, policy): (&PolicyEntry, &Arc<Policy>)| json!({ "name": entry.name, "sha256": policy.sha256.to_string(), "may_rewrite": entry.may_rewrite, "settings": entry.settings });
+    let policies: Vec<_> = entries.iter().zip(policies).map(policy).collect();
+    Digest::of(json!({ "policies": policies, "default": format!("{default:?}") }).to_string().as_bytes())
 }
 
 /// How the rounds ended, if not in a denial.

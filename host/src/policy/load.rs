@@ -15,7 +15,10 @@ use super::{
     limits::{Fault, Guest},
     triggers::{Trigger, TriggerError, Triggers},
 };
-use crate::config::{Apply, Builtin, ComponentSource, Grants, OnFault, PolicyEntry};
+use crate::{
+    config::{Apply, Builtin, ComponentSource, Grants, OnFault, PolicyEntry},
+    digest::Digest,
+};
 
 /// Largest component file, in bytes: policies made from interpreted languages have about 20 MB.
 const MOST_COMPONENT_BYTES: u64 = 64 << 20;
@@ -60,6 +63,8 @@ pub(super) struct Policy {
     pub(super) may_rewrite: bool,
     pub(super) apply: Apply,
     pub(super) on_fault: OnFault,
+    /// Of its component.
+    pub(super) sha256: Digest,
     /// What it exports besides `settings`.
     pub(super) hooks: Hooks,
     /// What its output filter waits for; `None` if it has no output hook.
@@ -151,12 +156,13 @@ impl Policy {
             Some(found) => found,
             None => prepare(engine, entry, &bytes, &settings, cache, &key).await?,
         };
-        Self::ready(engine, entry, &component, form, settings).await
+        Self::ready(engine, entry, Digest::of(&bytes), &component, form, settings).await
     }
 
     async fn ready(
         engine: &Engine,
         entry: &PolicyEntry,
+        sha256: Digest,
         component: &Component,
         form: Form,
         settings: String,
@@ -168,6 +174,7 @@ impl Policy {
             may_rewrite: entry.may_rewrite,
             apply: entry.apply,
             on_fault: entry.on_fault,
+            sha256,
             hooks: Hooks::of(&pre)?,
             triggers: None,
             engine: engine.clone(),
