@@ -440,7 +440,7 @@ fn the_same_policies_say_the_same() {
     scene.portcullis(["run", "-c", "ls |"]).expect(126);
     scene.portcullis(["run", "-c", "echo one\necho two"]).expect(0);
     let out = audit(&scene, &["replay"]).expect(0).stdout();
-    assert_eq!(out, "4 commands: 4 the same, 0 differ, 0 indeterminate\n");
+    assert_eq!(out, "commands: 4; the same: 4, different: 0, indeterminate: 0\n");
 }
 
 #[test]
@@ -448,7 +448,7 @@ fn what_another_set_would_say_is_told_with_both_reasons() {
     let scene = recorded(&["touch made", "ls", "echo 'two lines\nof text'"]);
     fs::remove_file(scene.root().join("made")).unwrap();
     let out = replay(&scene, REFUSING, &[], 1);
-    assert!(out.contains("3 commands: 2 the same, 1 differ, 0 indeterminate\n       1  allow → deny"), "{out}");
+    assert!(out.contains("commands: 3; the same: 2, different: 1, indeterminate: 0\n       1  allow → deny"), "{out}");
     assert!(out.contains("number 1  ") && out.contains("touch made"), "{out}");
     assert!(out.contains("  then  allow  /"), "{out}");
     assert!(out.contains("  now   deny   by policy \"allowlist\" [program-not-allowed]: "), "{out}");
@@ -460,7 +460,7 @@ fn what_another_set_would_say_is_told_with_both_reasons() {
     assert_eq!(differs["now"]["code"], "program-not-allowed");
     assert_ne!(differs["then"]["set"], differs["now"]["set"]);
     assert_eq!((&counts["commands"], &counts["differ"]["allow → deny"]), (&3.into(), &1.into()));
-    assert_eq!(replay(&scene, REFUSING, &["--until", "1h"], 0), "0 commands: 0 the same, 0 differ, 0 indeterminate\n");
+    assert_eq!(replay(&scene, REFUSING, &["--until", "1h"], 0), "commands: 0; the same: 0, different: 0, indeterminate: 0\n");
 }
 
 #[test]

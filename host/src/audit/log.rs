@@ -256,3 +256,97 @@ pub(super) fn rotated(path: &Path, number: u32) -> PathBuf {
     name.push(format!(".{number}"));
     name.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{Files, Verifier};
+
+    fn log(path: &Path, max_bytes: u64) -> Log {
+        Log::open(&config::Audit { path: path.to_owned(), max_bytes: Some(max_bytes), keep: 100 }).unwrap()
+    }
+
+    /// Number of the last line, if the chain is whole from the first on.
+    fn length(path: &Path) -> u64 {
+        let files = Files::of_log(path).unwrap();
+        let end = files.newest();
+        let mut verifier = Verifier::new(None);
+        files.lines().for_each(|line| verifier.line(&line.unwrap()));
+        let findings = verifier.finish(&end);
+        assert_eq!((findings.first, findings.faults.named, findings.torn.count), (Some(1), vec![], 0));
+        findings.head.number
+    }
+
+    #[test]
+    fn many_write_one_chain_while_it_is_rotated() {
+        const WRITERS: usize = 4;
+        const LINES: usize = 150;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        thread::scope(|scope| {
+            for _ in 0..WRITERS {
+                scope.spawn(|| {
+                    // Each with a file of its own, as servers have.
+                    let log = log(&path, 1500);
+                    (0..LINES).for_each(|number| log.append(&format!(r#"{{"event":"{number}"}}"#)).unwrap());
+                });
+            }
+        });
+        assert!(rotated(&path, 20).exists());
+        assert_eq!(length(&path), (WRITERS * LINES) as u64);
+    }
+
+    #[test]
+    fn a_wait_for_the_lock_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let log = log(&path, 1 << 30);
+        log.append(r#"{"event":"x"}"#).unwrap();
+        let holder = File::open(&path).unwrap();
+        holder.lock_shared().unwrap();
+        thread::scope(|scope| {
+            // Side by side: they wait at the same time, not one after the other.
+            let waiting: Vec<_> = (0..8).map(|_| scope.spawn(|| log.append(r#"{"event":"x"}"#))).collect();
+            for waiting in waiting {
+                assert_eq!(waiting.join().unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+            }
+        });
+        drop(holder);
+        log.append(r#"{"event":"x"}"#).unwrap();
+        assert_eq!(length(&path), 2);
+    }
+
+    #[test]
+    fn what_is_too_long_to_be_read_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let log = log(&path, 1 << 30);
+        log.append(r#"{"event":"x"}"#).unwrap();
+        let error = log.append(&format!(r#"{{"event":"{}"}}"#, "x".repeat(MOST_LINE_BYTES))).unwrap_err();
+        assert!(error.to_string().contains("too long"), "{error}");
+        log.append(r#"{"event":"x"}"#).unwrap();
+        assert_eq!(length(&path), 2);
+    }
+
+    #[test]
+    fn the_end_of_a_file_tells_what_to_go_on_from() {
+        let record = Link::line(Head { number: 8, ..Head::START }, r#"{"event":"x"}"#);
+        let head = |number: u64, line: &str| Head { number: number - 1, ..Head::START }.and(line.as_bytes()).unwrap();
+        let line = |number, line: &str, is_whole| Some(End::Line { head: head(number, line), is_whole });
+        for (bytes, is_all, end) in [
+            (String::new(), true, Some(End::Nothing)),
+            (format!("{record}\n"), true, line(9, &record, true)),
+            (record.clone(), true, line(9, &record, false)),
+            (record.clone(), false, None),
+            (format!("cut\n{record}\n"), false, line(9, &record, true)),
+            (format!("{record}\ntorn"), true, line(10, "torn", false)),
+            (format!("{record}\n\n"), true, line(10, "", true)),
+            (format!("x\n{record}\ntorn\nagain\n"), false, line(11, "again", true)),
+            ("a\nb".to_owned(), true, line(2, "b", false)),
+            ("a\nb".to_owned(), false, None),
+            (record.replace(":9,", &format!(":{},", u64::MAX)), true, None),
+        ] {
+            assert_eq!(End::of(bytes.as_bytes(), is_all), end, "{bytes:?}");
+        }
+    }
+}

@@ -235,3 +235,110 @@ impl fmt::Display for Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::{prelude::*, sample::Index};
+
+    use super::*;
+    use crate::audit::Files;
+
+    /// What somebody may do to a log.
+    #[derive(Clone, Debug)]
+    enum Edit {
+        Byte(Index, u8),
+        Insert(Index, Vec<u8>),
+        Remove(Index, Index),
+        Swap(Index, Index),
+        Copy(Index, Index),
+    }
+
+    fn edits() -> impl Strategy<Value = Edit> {
+        let at = any::<Index>;
+        let text = prop_oneof![any::<Vec<u8>>(), Just(b"\n".to_vec()), Just(b"{}\n".to_vec()), Just(b" ".to_vec())];
+        prop_oneof![
+            (at(), any::<u8>()).prop_map(|(at, byte)| Edit::Byte(at, byte)),
+            (at(), text).prop_map(|(at, text)| Edit::Insert(at, text)),
+            (at(), at()).prop_map(|(from, to)| Edit::Remove(from, to)),
+            (at(), at()).prop_map(|(one, other)| Edit::Swap(one, other)),
+            (at(), at()).prop_map(|(from, to)| Edit::Copy(from, to)),
+        ]
+    }
+
+    fn edit(log: &[u8], edit: &Edit) -> Vec<u8> {
+        let mut bytes = log.to_vec();
+        let mut lines: Vec<&[u8]> = log.split_inclusive(|byte| *byte == b'\n').collect();
+        match edit {
+            Edit::Byte(at, byte) => bytes[at.index(log.len())] = *byte,
+            Edit::Insert(at, text) => _ = bytes.splice(at.index(log.len())..at.index(log.len()), text.iter().copied()),
+            Edit::Remove(from, to) => {
+                let (from, to) = (from.index(log.len()), to.index(log.len()));
+                bytes.drain(from.min(to)..from.max(to));
+            }
+            Edit::Swap(one, other) => {
+                let count = lines.len();
+                lines.swap(one.index(count), other.index(count));
+                bytes = lines.concat();
+            }
+            Edit::Copy(from, to) => {
+                lines.insert(to.index(lines.len()), lines[from.index(lines.len())]);
+                bytes = lines.concat();
+            }
+        }
+        bytes
+    }
+
+    fn found(log: &[u8], wanted: Option<Head>) -> Findings {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), log).unwrap();
+        let files = Files::named(&[file.path().to_owned()]).unwrap();
+        let end = files.newest();
+        let mut verifier = Verifier::new(wanted);
+        files.lines().for_each(|line| verifier.line(&line.unwrap()));
+        verifier.finish(&end)
+    }
+
+    fn chain(count: usize) -> (Vec<u8>, Head) {
+        let (mut log, mut head) = (Vec::new(), Head::START);
+        for number in 0..count {
+            let line = Link::line(head, &format!(r#"{{"event":"{number}"}}"#));
+            head = head.and(line.as_bytes()).unwrap();
+            log.extend_from_slice(line.as_bytes());
+            log.push(b'\n');
+        }
+        (log, head)
+    }
+
+    proptest! {
+        /// But for a beginning that is gone, as after a rotation.
+        #[test]
+        fn against_its_head_nothing_can_be_done_to_a_log(count in 1usize..8, edits in prop::collection::vec(edits(), 1..4)) {
+            let (log, head) = chain(count);
+            let edited = edits.iter().fold(log.clone(), |log, one| if log.is_empty() { log } else { edit(&log, one) });
+            let findings = found(&edited, Some(head));
+            let with_newline = [edited.strip_suffix(b"\n").unwrap_or(&edited), b"\n"].concat();
+            let is_rest = !edited.is_empty() && log.ends_with(&with_newline)
+                && (with_newline.len() == log.len() || log[log.len() - with_newline.len() - 1] == b'\n');
+            prop_assert_eq!(findings.faults.count == 0, is_rest, "{:?}", findings);
+        }
+    }
+
+    #[test]
+    fn a_head_of_lines_that_are_no_longer_kept_says_nothing() {
+        let (log, head) = chain(5);
+        let early = found(&log[..log.iter().position(|byte| *byte == b'\n').unwrap() + 1], None).head;
+        let rest: Vec<u8> = log.split_inclusive(|byte| *byte == b'\n').skip(2).flatten().copied().collect();
+        assert_eq!(found(&rest, Some(head)).faults.count, 0);
+        assert_eq!(found(&rest, Some(early)).faults.named[0].1, Fault::HeadNotKept(early));
+        assert_eq!(found(b"", Some(early)).faults.named[0].1, Fault::CutEnd(early));
+        assert_eq!(found(b"", None).head, Head::START);
+    }
+
+    #[test]
+    fn a_garbled_log_makes_no_endless_report() {
+        let findings = found(&b"x\n".repeat(10_000), None);
+        assert_eq!((findings.faults.count, findings.faults.named.len()), (10_000, MOST_NAMED));
+    }
+}

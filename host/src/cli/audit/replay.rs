@@ -5,7 +5,6 @@ use std::{
     fmt,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
-    rc::Rc,
 };
 
 use clap::Args;
@@ -16,7 +15,7 @@ use super::{CliError, LogFiles, Period, exit, failed, written};
 use crate::{
     audit::{Altered, Line, Outcome, Request, Subject, plain},
     cli::chain_error,
-    config::{self, Config, Jobs, Surroundings},
+    config::{self, Config, Surroundings},
     policy::{Chain, Decision, Denial, builtins, printable, types::Client},
     script::PROGRAM_NOT_FOUND,
     service::{self, Command},
@@ -96,7 +95,7 @@ type Set = Result<(Config, Chain), String>;
 /// The configuration to be tried, by the directory that a server with it would be started in.
 struct Sets {
     explicit: Option<PathBuf>,
-    loaded: HashMap<PathBuf, Rc<Set>>,
+    loaded: HashMap<PathBuf, Set>,
     /// Whether it was of use in any directory, and what was wrong with it in another.
     is_good: bool,
     mistakes: Option<String>,
@@ -146,15 +145,14 @@ impl Sets {
             Ok(request) => request,
             Err(reason) => return Ok(Fate::Indeterminate(reason)),
         };
-        let set = self.at(Path::new(&request.cwd)).await?;
-        let (config, chain) = match &*set {
+        let (config, chain) = match self.at(Path::new(&request.cwd)).await? {
             Ok(set) => set,
             Err(why) => return Ok(Fate::Indeterminate(Reason::NotThere(why.clone()))),
         };
-        let config = Config { jobs: Jobs { timeout: request.timeout(), ..config.jobs.clone() }, ..config.clone() };
+        config.jobs.timeout = request.timeout();
         let text = request.script.as_ref().or(recorded.sent.as_ref()).cloned().unwrap_or_default();
         let client = Client { name: recorded.client.clone().unwrap_or_default(), version: request.client_version.clone() };
-        let now = Said::by(chain, &config, text, &client).await;
+        let now = Said::by(chain, config, text, &client).await;
         let was_judged = then.runs.is_some();
         Ok(if was_judged && now.policy.is_none() && now.code.as_deref() == Some(PROGRAM_NOT_FOUND) {
             Fate::Indeterminate(Reason::ProgramGone(now.message.unwrap_or_default()))
@@ -165,23 +163,25 @@ impl Sets {
         })
     }
 
-    async fn at(&mut self, cwd: &Path) -> Result<Rc<Set>, CliError> {
-        if let Some(set) = self.loaded.get(cwd) {
-            return Ok(set.clone());
-        }
-        let set = Rc::new(match self.config(cwd) {
-            Ok(config) => {
-                let chain = service::load_chain(&config).await.map_err(|error| chain_error(&error))?;
-                self.is_good = true;
-                Ok((config, chain))
-            }
-            Err(why) => Err(why),
-        });
-        if self.loaded.len() == MOST_SETS {
+    async fn at(&mut self, cwd: &Path) -> Result<&mut Set, CliError> {
+        if !self.loaded.contains_key(cwd) && self.loaded.len() == MOST_SETS {
             self.loaded.clear();
         }
-        self.loaded.insert(cwd.to_owned(), set.clone());
-        Ok(set)
+        if !self.loaded.contains_key(cwd) {
+            let set = self.load(cwd).await?;
+            self.loaded.insert(cwd.to_owned(), set);
+        }
+        Ok(self.loaded.get_mut(cwd).expect("it was put there"))
+    }
+
+    async fn load(&mut self, cwd: &Path) -> Result<Set, CliError> {
+        let config = match self.config(cwd) {
+            Ok(config) => config,
+            Err(why) => return Ok(Err(why)),
+        };
+        let chain = service::load_chain(&config).await.map_err(|error| chain_error(&error))?;
+        self.is_good = true;
+        Ok(Ok((config, chain)))
     }
 
     fn config(&mut self, cwd: &Path) -> Result<Config, String> {
@@ -323,7 +323,7 @@ impl Counts {
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (differ, indeterminate) = (self.differ.values().sum::<u64>(), self.indeterminate.values().sum::<u64>());
-        write!(f, "{} commands: {} the same, {differ} differ, {indeterminate} indeterminate", self.commands(), self.same)?;
+        write!(f, "commands: {}; the same: {}, different: {differ}, indeterminate: {indeterminate}", self.commands(), self.same)?;
         self.differ.iter().try_for_each(|(change, count)| write!(f, "\n{count:8}  {change}"))?;
         self.indeterminate.iter().try_for_each(|(kind, count)| write!(f, "\n{count:8}  indeterminate: {kind}"))
     }
