@@ -27,10 +27,8 @@ const LONGEST_LOOK: Duration = Duration::from_millis(10);
 const MOST_TURNS: usize = 100;
 /// What is put in front of the fields of a line, at most, in bytes, and its newline.
 const MOST_LINK_BYTES: u64 = 128;
-/// Where the last lines are looked for first, in bytes from the end.
-const NEAR_END: u64 = 64 << 10;
-/// And then: a torn line, and the one before.
-const FAR_END: u64 = 2 * (MOST_LINE_BYTES as u64 + 1);
+/// Where the last lines are looked for, in bytes from the end: a few short ones; a long one; a torn one and the one before.
+const WINDOWS: [u64; 3] = [4 << 10, 64 << 10, 2 * (MOST_LINE_BYTES as u64 + 1)];
 
 /// A log that lines can be appended to.
 pub(super) struct Log {
@@ -162,7 +160,7 @@ impl Tail {
 
 impl End {
     fn of_file(file: &File, length: u64) -> io::Result<Self> {
-        for window in [NEAR_END, FAR_END] {
+        for window in WINDOWS {
             let window = window.min(length);
             let mut bytes = vec![0; usize::try_from(window).expect("windows are small")];
             file.read_exact_at(&mut bytes, length - window)?;
