@@ -17,6 +17,7 @@ mod mistakes;
 mod places;
 mod policies;
 pub mod raw;
+mod schema;
 mod seed;
 mod source;
 mod surroundings;
@@ -31,7 +32,9 @@ use std::time::Duration;
 
 use mistakes::Report;
 pub use mistakes::{Mistake, Mistakes};
+pub(crate) use mistakes::{join, suggestion};
 pub use raw::{Apply, DefaultVerdict, OnFault};
+pub use schema::schema;
 use serde::{Deserialize, Serialize};
 use source::Source;
 pub use surroundings::{Builtin, Surroundings};

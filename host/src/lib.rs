@@ -16,6 +16,7 @@ pub mod config;
 pub mod jobs;
 pub mod mcp;
 pub mod policy;
+pub mod policy_test;
 pub mod script;
 pub mod service;
 pub mod signals;

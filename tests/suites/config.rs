@@ -269,11 +269,11 @@ fn settings_that_policies_reject_are_named_by_their_paths() {
     assert_says(
         &said,
         &[
-            "policies[0] (allowlist).settings.programs.git.flags.1: invalid type: integer `3`",
-            "policies[1] (guest).settings.first.0: the first thing is wrong",
-            "policies[1] (guest).settings.second: the second thing is wrong",
-            "policies[2] (redact).settings.alow: unknown key",
-            "policies[2] (redact).settings.patern: unknown key",
+            "policies[0].settings.programs.git.flags[1]: must be a string, and is a whole number",
+            "policies[1].settings.first.0: the first thing is wrong",
+            "policies[1].settings.second: the second thing is wrong",
+            "policies[2].settings.alow: unknown key; did you mean `allow`?",
+            "policies[2].settings.patern: unknown key",
         ],
     );
     assert_eq!(said.lines().count(), 6, "{said}");

@@ -21,10 +21,11 @@ use super::{
     cache::{Cache, CacheError},
     decision::{Answer, Approved, ApprovedInput, Decision, Denial, InputDecision, Judgement, Request, VerdictKind, valid_code},
     engine::{Engine, EngineError},
+    findings::Findings,
     limits::{Fault, Guest},
     load::{LoadError, Policy},
     parser::Parser,
-    stream::{Filters, Note, printable},
+    stream::{Filters, Note, OutputFilter, printable},
 };
 use crate::{
     config::{Apply, DefaultVerdict, PolicyEntry},
@@ -151,6 +152,11 @@ impl Chain {
     /// bytes as filters may make of what they are given; one that fails withholds the rest behind a marker.
     pub async fn tidy(&self, job: Option<&Arc<types::Job>>, kind: StreamKind, bytes: &[u8]) -> Vec<u8> {
         self.readers.pass(job, kind, bytes, &self.filters).await
+    }
+
+    /// A filter of output by itself, for a stream that is no job's. What it takes out is counted in `findings`.
+    pub fn output_filter(&self, kind: StreamKind, findings: &Arc<Findings>) -> OutputFilter {
+        self.filters.open(None, kind, findings)
     }
 
     /// Judges input to a job. `pending` is what was sent to it since its last newline.

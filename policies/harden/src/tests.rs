@@ -1069,3 +1069,8 @@ fn configuration_of_the_user_is_judged_where_jobs_can_write_it() {
     scene.write("root/.gitconfig", "[alias]x=!y");
     assert_eq!(repository::judge_own(&files, &scene.path("root/.gitconfig")).unwrap_err().code, "repository-config");
 }
+
+#[test]
+fn the_schema_beside_the_policy_is_that_of_its_settings() {
+    portcullis_sdk::harness::check_schema::<Settings>(concat!(env!("CARGO_MANIFEST_DIR"), "/settings.schema.json"));
+}

@@ -11,8 +11,9 @@ mod text;
 mod tokens;
 mod values;
 
-use portcullis_sdk::{Job, OutputPolicy, Policy, SettingsError, SettingsErrors, StreamKind, Trigger, export, variables};
+use portcullis_sdk::{Job, OutputPolicy, Policy, SettingsError, SettingsErrors, StreamKind, Trigger, export, log, variables};
 use regex::bytes::{Regex, RegexBuilder};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::filter::Redaction;
@@ -31,7 +32,7 @@ const MAX_PATTERNS: usize = 32;
 const MAX_PATTERN_SIZE: usize = 256 * 1024;
 
 /// The settings of this policy's entry.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Settings {
     /// Values that are no secrets, such as the password of a test database. Exact.
@@ -39,11 +40,12 @@ struct Settings {
     /// The same by regular expressions, each for a whole value.
     allow_matching: Vec<String>,
     /// Secrets of the operator's own kinds.
+    #[schemars(extend("x-rules" = true))]
     patterns: Vec<Pattern>,
 }
 
 /// One kind of secret of the operator's own.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Pattern {
     /// Stands in the replacement: `a-z`, `0-9`, `-`.
     name: String,
@@ -262,6 +264,7 @@ impl Redact {
     fn own(&self, pattern: usize, text: Text, at: usize) -> Option<Found<'_>> {
         let (name, regex) = self.own.get(pattern)?;
         let end = at + regex.find(text.from(at))?.end();
+        log::rule(&format!("patterns[{pattern}]"));
         (end > at).then_some(Found { start: at, end, rule: name })
     }
 
