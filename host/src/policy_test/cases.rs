@@ -63,7 +63,8 @@ pub struct Grants {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct World {
-    /// Files below the root and what is in them; a name that ends with `/` is a directory.
+    /// Files below the root and what is in them; a name that ends with `/` is a directory, a text that
+    /// begins with `#!` a program.
     pub files: BTreeMap<PathBuf, String>,
     /// Symbolic links below the root and where they lead.
     pub links: BTreeMap<PathBuf, PathBuf>,

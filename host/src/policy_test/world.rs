@@ -98,7 +98,11 @@ impl World {
 
     fn file(&self, name: &Path, content: &str) -> io::Result<()> {
         let path = self.place(name)?;
-        if name.to_string_lossy().ends_with('/') { fs::create_dir_all(path) } else { fs::write(path, content) }
+        if name.to_string_lossy().ends_with('/') {
+            return fs::create_dir_all(path);
+        }
+        let mode = if content.starts_with("#!") { 0o755 } else { 0o644 };
+        fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?.write_all(content.as_bytes())
     }
 
     /// Where a file of this name lies: below the root, whose directories on the way are made.
