@@ -72,7 +72,7 @@ impl Triggers {
 
     /// Where the first trigger begins that has its fingerprint at `at`.
     fn begin(&self, haystack: &[u8], at: usize) -> Option<usize> {
-        let possible = self.fingerprints.at(&haystack[at..]);
+        let possible = self.fingerprints.at(haystack.get(at..)?);
         let begins = possible.filter_map(|fingerprint| {
             let begin = at.checked_sub(usize::from(fingerprint.offset))?;
             self.triggers[usize::from(fingerprint.trigger)].stands_at(&haystack[begin..]).then_some(begin)
