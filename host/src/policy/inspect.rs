@@ -138,10 +138,11 @@ impl Import {
     fn of(name: String) -> Self {
         let gives = match name.as_str() {
             name if !is_offered(name) => "nothing: nobody can grant it, so the policy is refused",
-            name if name.starts_with("portcullis:policy/") => "the host's log",
+            name if name.starts_with("portcullis:policy/log@") => "the host's log",
+            name if name.starts_with("portcullis:policy/") => "names of types",
             name if name.starts_with("wasi:filesystem/") => "the directories that `grants.read` names; without it none",
-            "wasi:cli/environment@0.2.0" => "the variables that `grants.env` names; without it none",
             name if name.starts_with("wasi:cli/environment@") => "the variables that `grants.env` names; without it none",
+            name if name.starts_with("wasi:cli/stdin@") => "standard input with nothing in it",
             name if name.starts_with("wasi:cli/std") => "standard streams that end in the host's log",
             name if name.starts_with("wasi:clocks/") => "clocks",
             name if name.starts_with("wasi:random/") => "random numbers",

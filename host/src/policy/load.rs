@@ -363,7 +363,9 @@ async fn prepare(
     let (component, form) = match frozen {
         Frozen::Image(image) => (compile(engine, &image)?, Form::Frozen),
         Frozen::Not(reason) => {
-            tracing::warn!(policy = entry.name, reason, "not frozen: it is configured anew for each decision");
+            if engine.conditions().image == Image::Frozen {
+                tracing::warn!(policy = entry.name, reason, "not frozen: it is configured anew for each decision");
+            }
             (compile(engine, bytes)?, Form::Plain)
         }
     };

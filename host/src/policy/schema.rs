@@ -529,6 +529,32 @@ mod tests {
     }
 
     #[test]
+    fn the_example_configuration_is_as_its_schema_says() {
+        let schema = Schema(crate::config::schema(crate::policy::builtin_schemas()));
+        let example: toml::Table = crate::config::EMBEDDED.parse().expect("the example is TOML");
+        let mut example = serde_json::to_value(example).expect("and JSON");
+        assert_eq!(schema.mistakes(&example), Ok(Vec::new()));
+        example["policies"][0]["settings"] = json!({ "programs": { "sh": { "operands": "any" } } });
+        let found = schema.mistakes(&example).expect("it is of use");
+        assert_eq!(found[0].path, "policies[0].settings.programs.sh.operands");
+    }
+
+    #[test]
+    fn rules_are_what_stands_where_the_schema_says_so() {
+        let rule = json!({"properties": {"sub": {"x-rules": true, "additionalProperties": {"$ref": "#/$defs/rule"}}}});
+        let schema = Schema(json!({
+            "$defs": {"rule": rule},
+            "properties": {
+                "rules": {"x-rules": true, "additionalProperties": {"$ref": "#/$defs/rule"}},
+                "parts": {"x-rules": false, "additionalProperties": {"$ref": "#/$defs/rule"}},
+                "list": {"x-rules": true, "items": {"type": "string"}},
+            },
+        }));
+        let settings = json!({"rules": {"a": {"sub": {"b c": {}}}}, "parts": {"p": {"sub": {"q": {}}}}, "list": ["x"]});
+        assert_eq!(schema.rules(&settings).expect("it is of use"), ["list[0]", "rules.a", "rules.a.sub.\"b c\""]);
+    }
+
+    #[test]
     fn a_schema_that_doubles_at_each_level_ends() {
         let mut defs = Map::new();
         for level in 0..100 {

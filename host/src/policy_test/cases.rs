@@ -11,6 +11,8 @@ use serde::Deserialize;
 
 /// Longest file that is read, in bytes: cases, corpora and streams.
 const MOST_BYTES: u64 = 16 << 20;
+/// In front of the name of a built-in policy.
+pub(super) const BUILTIN: &str = "builtin:";
 /// Most rows of one case, those of its corpus among them.
 const MOST_ROWS: usize = 100_000;
 
@@ -44,7 +46,7 @@ pub struct Entry {
     /// Whether it may change commands and input.
     #[serde(default)]
     pub may_rewrite: bool,
-    /// What its output filter is applied to. `reads` is of no use here: nobody reads.
+    /// Powers beyond those every policy has.
     #[serde(default)]
     pub grants: Grants,
 }
@@ -256,6 +258,20 @@ pub fn read(file: &Path) -> Result<(Cases, Vec<Trial>), Mistake> {
     Ok((cases, trials))
 }
 
+/// The files that a file of cases names, as far as it can be read.
+pub fn named(file: &Path) -> Vec<PathBuf> {
+    let text = bytes(file).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let Some(cases) = text.and_then(|text| toml::from_str::<Cases>(&text).ok()) else { return Vec::new() };
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let component = |entry: &Entry| (!entry.component.starts_with(BUILTIN)).then(|| PathBuf::from(&entry.component));
+    let of_policies = cases.policies.iter().flat_map(|entry| component(entry).into_iter().chain(entry.settings_file.clone()));
+    let of_rows = cases.case.iter().flat_map(|case| case.rows.iter().chain([case])).flat_map(|case| {
+        let corpus = case.corpus.as_ref().map(|corpus| corpus.file.clone());
+        corpus.into_iter().chain(case.output_file.clone()).chain(case.becomes_file.clone())
+    });
+    of_policies.chain(of_rows).map(|path| folder.join(path)).collect()
+}
+
 /// A file that cases name, within bounds.
 ///
 /// # Errors
@@ -415,6 +431,6 @@ impl Corpus {
             let value = self.replace.iter().fold((*value).to_owned(), |text, (from, to)| text.replace(from, to));
             row.insert(key.clone(), value.into());
         }
-        Case::deserialize(row).map(Some).map_err(|error| format!("{}", error.message()))
+        Case::deserialize(row).map(Some).map_err(|error| error.message().to_owned())
     }
 }

@@ -26,7 +26,7 @@ use serde_json::Value;
 
 pub use self::{
     bench::{Figures, Measured, bench},
-    cases::{Decision, Mistake, Trial},
+    cases::{Decision, Mistake, Trial, named},
     report::{Report, Style},
     rig::{Configured, Policies, Rig, default_settings, from_file},
 };

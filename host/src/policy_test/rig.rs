@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     STREAM, Said,
-    cases::{self, Cases, Decision, Entry},
+    cases::{self, BUILTIN, Cases, Decision, Entry},
     json,
     world::World,
 };
@@ -70,8 +70,6 @@ impl Policies {
 
 /// In the grants of an entry: the root of the world.
 const ROOTS: &str = "roots";
-/// In front of the name of a built-in policy.
-const BUILTIN: &str = "builtin:";
 
 impl Entry {
     fn meant(&self, folder: &Path) -> Result<PolicyEntry, String> {

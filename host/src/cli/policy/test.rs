@@ -11,7 +11,7 @@ use std::{
 use clap::Args;
 use regex::Regex;
 
-use super::watch;
+use super::watch::Watch;
 use crate::{
     cli::{CliError, exit, say},
     config::{self, Surroundings},
@@ -63,7 +63,7 @@ pub struct Test {
     /// Says which rules of the settings no case reached.
     #[arg(long)]
     coverage: bool,
-    /// Tries again whenever a file beside the cases, their settings or their components changes, until it is interrupted.
+    /// Tries again whenever a file is written beside the cases or beside what they name, until it is interrupted.
     #[arg(long)]
     watch: bool,
 }
@@ -74,13 +74,23 @@ impl Test {
             return self.once(explicit).await;
         }
         loop {
+            // Before the files are read, so that no change is missed.
+            let watch = self.watched().and_then(|paths| {
+                Watch::new(&paths).map_err(|error| CliError::Failed(format!("could not watch the files: {error}")))
+            })?;
             match self.once(explicit).await {
                 Ok(_) => {}
                 Err(error @ CliError::Cases(_)) => say(&error.to_string()),
                 Err(error) => return Err(error),
             }
-            watch::changed(&self.paths).await.map_err(|error| CliError::Failed(format!("could not watch the files: {error}")))?;
+            watch.changed().await.map_err(|error| CliError::Failed(format!("could not watch the files: {error}")))?;
         }
+    }
+
+    /// What was named, and what that names.
+    fn watched(&self) -> Result<Vec<PathBuf>, CliError> {
+        let files = files(&self.paths).map_err(CliError::Cases)?;
+        Ok(self.paths.iter().cloned().chain(files.iter().flat_map(|file| policy_test::named(file))).collect())
     }
 
     async fn once(&self, explicit: Option<&Path>) -> Result<u8, CliError> {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     io, mem,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -11,33 +12,47 @@ use std::{
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use tokio::sync::oneshot;
 
-/// How long nothing more must change before it counts: a compiler writes in pieces.
+/// How long it waits for more to be written: a compiler writes in pieces.
 const QUIET: Duration = Duration::from_millis(200);
 /// Deepest directory that is watched, below one that is named.
 const MOST_DEPTH: usize = 8;
 /// Most directories that are watched.
 const MOST_DIRECTORIES: usize = 1000;
 
-/// Returns when something changes in these directories or in those of these files.
-///
-/// # Errors
-///
-/// What the system said when it was asked to watch.
-pub async fn changed(paths: &[PathBuf]) -> io::Result<()> {
-    let watcher = inotify::init(CreateFlags::CLOEXEC)?;
-    let wanted = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO | WatchFlags::CREATE | WatchFlags::DELETE;
-    for directory in directories(paths) {
-        inotify::add_watch(&watcher, &directory, wanted)?;
+/// Sees what is written from the moment it is made.
+pub struct Watch(OwnedFd);
+
+impl Watch {
+    /// Watches these directories, with what is below them, and those of these files, as far as they are there.
+    ///
+    /// # Errors
+    ///
+    /// What the system said when it was asked to watch.
+    pub fn new(paths: &[PathBuf]) -> io::Result<Self> {
+        let watcher = inotify::init(CreateFlags::CLOEXEC)?;
+        for directory in directories(paths).iter().filter(|directory| directory.is_dir()) {
+            // Files alone: directories come and go where temporary ones are made.
+            inotify::add_watch(&watcher, directory, WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO)?;
+        }
+        Ok(Self(watcher))
     }
-    let (sender, changed) = oneshot::channel();
-    // A thread of its own, since reading waits; it ends with the process.
-    thread::spawn(move || {
-        let mut buffer = [mem::MaybeUninit::<u8>::uninit(); 4096];
-        let read = Reader::new(&watcher, &mut buffer).next().map(|event| _ = event.events());
-        thread::sleep(QUIET);
-        _ = sender.send(read);
-    });
-    changed.await.map_err(io::Error::other)?.map_err(io::Error::from)
+
+    /// Returns when something was written.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub async fn changed(self) -> io::Result<()> {
+        let (sender, changed) = oneshot::channel();
+        // A thread of its own, since reading waits; it ends with the process.
+        thread::spawn(move || {
+            let mut buffer = [mem::MaybeUninit::<u8>::uninit(); 4096];
+            let read = Reader::new(&self.0, &mut buffer).next().map(|_| ());
+            thread::sleep(QUIET);
+            _ = sender.send(read);
+        });
+        changed.await.map_err(io::Error::other)?.map_err(io::Error::from)
+    }
 }
 
 fn directories(paths: &[PathBuf]) -> BTreeSet<PathBuf> {
