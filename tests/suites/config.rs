@@ -227,6 +227,8 @@ fn entry(component: &Path) -> String {
 #[case::text(b"a policy, surely", &["policies[0] (house): not a WebAssembly component"])]
 #[case::nothing(b"", &["policies[0] (house): not a WebAssembly component"])]
 #[case::module(CORE_MODULE, &["policies[0] (house): not a WebAssembly component", "wasm32-wasip2"])]
+#[case::truncated(&portcullis_guests::MISBEHAVING[..10_000], &["policies[0] (house): not a WebAssembly component"])]
+#[case::other_world(b"\0asm\x0d\0\x01\0", &["policies[0] (house): does not implement the contract"])]
 #[case::surplus_import(portcullis_guests::SURPLUS, &["policies[0] (house): imports evil:host/shell@1.0.0, which portcullis does not offer"])]
 fn a_policy_that_is_none(#[case] content: &[u8], #[case] said: &[&str]) {
     let scene = Scene::new();

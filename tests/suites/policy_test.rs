@@ -385,6 +385,18 @@ fn what_is_no_component_is_told(#[case] bytes: &[u8], #[case] said: &str) {
 }
 
 #[test]
+fn a_component_of_another_world_is_told() {
+    let scene = Scene::new();
+    let file = scene.outside("x.wasm", b"\0asm\x0d\0\x01\0");
+    let shown = inspect(&scene, &[file.to_str().unwrap()]).expect(0).stdout();
+    assert!(
+        shown.contains("judges       nothing: it exports none of portcullis:policy/command, input and output @0.1.0"),
+        "{shown}"
+    );
+    assert!(shown.contains("can not be told any, so it is no policy of this contract"), "{shown}");
+}
+
+#[test]
 fn a_huge_file_is_not_read() {
     let scene = Scene::new();
     let file = scene.outside("x.wasm", b"\0asm\x0d\0\x01\0");

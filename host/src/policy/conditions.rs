@@ -1,7 +1,8 @@
 //! Under what conditions policies work: those of production, or such as make tests and measurements repeatable.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    env::{self, VarError},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -24,8 +25,20 @@ pub struct Conditions {
     pub world: World,
     /// Whether decisions start from the image that `configure` left.
     pub image: Image,
+    /// The variables that can be granted; none: those of this process.
+    pub variables: Option<BTreeMap<String, String>>,
     /// Where the rules are noted that policies name; none: nowhere.
     pub reached: Option<Reached>,
+}
+
+impl Conditions {
+    /// The value of a variable that is granted.
+    pub(super) fn variable(&self, name: &str) -> Result<String, VarError> {
+        match &self.variables {
+            None => env::var(name),
+            Some(variables) => variables.get(name).cloned().ok_or(VarError::NotPresent),
+        }
+    }
 }
 
 /// Which clocks and random numbers policies see.

@@ -74,8 +74,14 @@ impl Engine {
         store
     }
 
+    /// Granted variables, and nothing else.
     fn wasi(&self, grants: &Grants) -> WasiCtxBuilder {
-        let mut wasi = with_variables(grants);
+        let mut wasi = without_powers();
+        for name in &grants.env {
+            if let Ok(value) = self.conditions.variable(name) {
+                wasi.env(name, value);
+            }
+        }
         self.conditions.world.furnish(&mut wasi);
         wasi
     }
@@ -154,15 +160,10 @@ fn configuration(limits: &Limits) -> Config {
     config
 }
 
-/// Granted variables, and nothing else: the builder starts with closed standard streams, no variables, no directories, no network.
-fn with_variables(grants: &Grants) -> WasiCtxBuilder {
+/// The builder starts with closed standard streams, no variables, no directories, no network.
+fn without_powers() -> WasiCtxBuilder {
     let mut wasi = WasiCtxBuilder::new();
     wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
-    for name in &grants.env {
-        if let Ok(value) = std::env::var(name) {
-            wasi.env(name, value);
-        }
-    }
     wasi
 }
 

@@ -167,7 +167,7 @@ fn names() -> String {
 impl Policy {
     /// Makes the policy of one entry ready. Costs the compiler's time (a second for a megabyte) unless the cache has it.
     pub(super) async fn load(engine: &Engine, entry: &PolicyEntry, cache: &Cache) -> Result<Self, LoadError> {
-        check_variables(entry)?;
+        check_variables(engine, entry)?;
         let bytes = component_bytes(&entry.component)?;
         let settings = entry.settings.to_string();
         let key = cache_key(engine, entry, &bytes, &settings);
@@ -327,9 +327,9 @@ fn cache_key(engine: &Engine, entry: &PolicyEntry, bytes: &[u8], settings: &str)
 }
 
 /// A variable that is not set may be meant to be, which nobody would notice: what it would hold is not looked for.
-fn check_variables(entry: &PolicyEntry) -> Result<(), LoadError> {
+fn check_variables(engine: &Engine, entry: &PolicyEntry) -> Result<(), LoadError> {
     for name in &entry.grants.env {
-        match std::env::var(name) {
+        match engine.conditions().variable(name) {
             Ok(_) => {}
             Err(std::env::VarError::NotPresent) => {
                 tracing::warn!(policy = entry.name, variable = name, "a variable that is granted is not set");

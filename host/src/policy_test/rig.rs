@@ -1,6 +1,11 @@
 //! Policies made ready in a world of their own, under the conditions of a test.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -161,7 +166,8 @@ impl Rig {
     ) -> Result<Self, String> {
         let env = &world.env;
         let world = World::new(world)?;
-        let mut config = configuration(&world, env)?;
+        let env: BTreeMap<_, _> = env.iter().map(|(name, value)| (name.clone(), world.placed(value))).collect();
+        let mut config = configuration(&world, &env)?;
         config.limits = policies.limits;
         config.limits.decision = config.limits.decision.saturating_mul(patience);
         config.default_verdict = policies.default;
@@ -171,6 +177,7 @@ impl Rig {
                 *directory = world.root();
             }
         }
+        let conditions = Conditions { variables: Some(env), ..conditions };
         let engine = Engine::under(&config.limits, conditions).map_err(|error| error.to_string())?;
         let loading = Chain::load(&engine, &config.policies, &config.cache, config.default_verdict, site(&config));
         let chain = loading.await.map_err(|error| crate::cli::chain_error(&error).to_string())?;
@@ -291,11 +298,11 @@ fn site(config: &Config) -> Site {
 }
 
 /// The built-in configuration in this world; only compiled policies are kept where they always are.
-fn configuration(world: &World, env: &std::collections::BTreeMap<String, String>) -> Result<Config, String> {
+fn configuration(world: &World, env: &BTreeMap<String, String>) -> Result<Config, String> {
     let mut surroundings = Surroundings::from_process(policy::builtins());
     let cache = surroundings.variables.remove(std::ffi::OsStr::new("XDG_CACHE_HOME"));
     let cache = cache.or_else(|| Some(surroundings.home.as_ref()?.join(".cache").into_os_string()));
-    surroundings.variables = env.iter().map(|(name, value)| (name.into(), world.placed(value).into())).collect();
+    surroundings.variables = env.iter().map(|(name, value)| (name.into(), value.into())).collect();
     surroundings.variables.insert("PATH".into(), world.bin().into());
     surroundings.variables.insert("HOME".into(), world.home().into());
     surroundings.variables.extend(cache.map(|cache| ("XDG_CACHE_HOME".into(), cache)));
@@ -303,7 +310,7 @@ fn configuration(world: &World, env: &std::collections::BTreeMap<String, String>
     surroundings.home = Some(world.home());
     surroundings.administrators_file = world.home().join("no-such-file");
     let mut config = config::load(None, &surroundings).map_err(|mistakes| mistakes.to_string())?;
-    config.jobs.env.extend(env.iter().map(|(name, value)| (name.clone(), world.placed(value))));
+    config.jobs.env.extend(env.clone());
     config.jobs.env.sort();
     config.jobs.env.dedup_by(|left, right| left.0 == right.0);
     config.jobs.timeout = Some(Duration::from_secs(600));
