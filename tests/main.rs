@@ -26,6 +26,8 @@ mod suites {
     mod jobs;
     // The server through rmcp's own client, in both eras of the protocol.
     mod mcp;
+    // What authors of policies see: cases, components, figures, schemas.
+    mod policy_test;
     // Reading what jobs print, and jobs that wait for their turn.
     mod output;
     // The server in lines of JSON: what no well-behaved client sends.

@@ -18,6 +18,7 @@ mod mistakes;
 mod places;
 mod policies;
 pub mod raw;
+mod schema;
 mod seed;
 mod source;
 mod surroundings;
@@ -32,7 +33,9 @@ use std::time::Duration;
 
 use mistakes::Report;
 pub use mistakes::{Mistake, Mistakes};
+pub(crate) use mistakes::{join, suggestion};
 pub use raw::{Apply, DefaultVerdict, Mode, OnFault};
+pub use schema::schema;
 use serde::{Deserialize, Serialize};
 use source::Source;
 pub use surroundings::{Builtin, Surroundings};

@@ -18,6 +18,7 @@ pub mod files;
 pub mod jobs;
 pub mod mcp;
 pub mod policy;
+pub mod policy_test;
 pub mod script;
 pub mod service;
 pub mod signals;

@@ -513,6 +513,10 @@ fn a_result_that_can_not_be_written_is_a_failure_of_portcullis(#[case] args: &[&
 #[case::audit_verify("help/audit-verify.txt", &["audit", "verify"])]
 #[case::audit_replay("help/audit-replay.txt", &["audit", "replay"])]
 #[case::policy("help/policy.txt", &["policy"])]
+#[case::config_schema("help/config-schema.txt", &["config", "schema"])]
+#[case::policy_test("help/policy-test.txt", &["policy", "test"])]
+#[case::policy_inspect("help/policy-inspect.txt", &["policy", "inspect"])]
+#[case::policy_bench("help/policy-bench.txt", &["policy", "bench"])]
 #[case::policy_import("help/policy-import.txt", &["policy", "import"])]
 fn help_teaches(#[case] golden: &str, #[case] verb: &[&str]) {
     // Broken, since help must be had where it is needed.

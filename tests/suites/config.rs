@@ -227,6 +227,8 @@ fn entry(component: &Path) -> String {
 #[case::text(b"a policy, surely", &["policies[0] (house): not a WebAssembly component"])]
 #[case::nothing(b"", &["policies[0] (house): not a WebAssembly component"])]
 #[case::module(CORE_MODULE, &["policies[0] (house): not a WebAssembly component", "wasm32-wasip2"])]
+#[case::truncated(&portcullis_guests::MISBEHAVING[..10_000], &["policies[0] (house): not a WebAssembly component"])]
+#[case::other_world(b"\0asm\x0d\0\x01\0", &["policies[0] (house): does not implement the contract"])]
 #[case::surplus_import(portcullis_guests::SURPLUS, &["policies[0] (house): imports evil:host/shell@1.0.0, which portcullis does not offer"])]
 fn a_policy_that_is_none(#[case] content: &[u8], #[case] said: &[&str]) {
     let scene = Scene::new();
@@ -269,11 +271,11 @@ fn settings_that_policies_reject_are_named_by_their_paths() {
     assert_says(
         &said,
         &[
-            "policies[0] (allowlist).settings.programs.git.flags.1: invalid type: integer `3`",
-            "policies[1] (guest).settings.first.0: the first thing is wrong",
-            "policies[1] (guest).settings.second: the second thing is wrong",
-            "policies[2] (redact).settings.alow: unknown key",
-            "policies[2] (redact).settings.patern: unknown key",
+            "policies[0].settings.programs.git.flags[1]: must be a string, and is a whole number",
+            "policies[1].settings.first.0: the first thing is wrong",
+            "policies[1].settings.second: the second thing is wrong",
+            "policies[2].settings.alow: unknown key; did you mean `allow`?",
+            "policies[2].settings.patern: unknown key",
         ],
     );
     assert_eq!(said.lines().count(), 6, "{said}");

@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod config_check;
+mod config_schema;
 mod explain;
 mod pin;
 mod policy;
@@ -19,7 +20,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     config::{self, Surroundings},
-    policy::{self as policies, ChainError, LoadError, types::Client},
+    policy::{self as policies, ChainError, EntryError, LoadError, types::Client},
     service::StartError,
 };
 
@@ -92,6 +93,7 @@ struct ConfigVerbs {
 #[derive(Debug, Subcommand)]
 enum ConfigVerb {
     Check(config_check::ConfigCheck),
+    Schema(config_schema::ConfigSchema),
 }
 
 /// Why a verb could not do its work; what it found out is an exit code instead.
@@ -103,6 +105,9 @@ pub enum CliError {
     /// Files can not be imported; every mistake, one a line.
     #[error("{0}\nnothing was imported; mend the files, or take out of them what can not be imported")]
     Import(String),
+    /// Policies can not be tested or looked at; every mistake, one a line.
+    #[error("{0}")]
+    Cases(String),
     /// portcullis failed.
     #[error("{0}")]
     Failed(String),
@@ -112,7 +117,7 @@ impl CliError {
     /// The exit code that says so.
     pub fn code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Import(_) => exit::USAGE,
+            Self::Config(_) | Self::Import(_) | Self::Cases(_) => exit::USAGE,
             Self::Failed(_) => exit::FAILED,
         }
     }
@@ -129,8 +134,9 @@ impl Cli {
         // Also where the configuration is what is yet to be written.
         let explicit = self.config.as_deref();
         let verb = match self.verb {
-            Verb::Policy(verb) => return verb.execute(),
+            Verb::Policy(verb) => return verb.execute(explicit).await,
             Verb::Audit(verb) => return verb.execute(explicit).await,
+            Verb::Config(ConfigVerbs { verb: ConfigVerb::Schema(verb) }) => return verb.execute(),
             verb => verb,
         };
         let config = config::load(explicit, &Surroundings::from_process(policies::builtins()))
@@ -149,7 +155,8 @@ impl Cli {
             Verb::Run(verb) => verb.execute(&config).await,
             Verb::Check(verb) => verb.execute(&config).await,
             Verb::Config(ConfigVerbs { verb: ConfigVerb::Check(verb) }) => verb.execute(config).await,
-            Verb::Policy(verb) => verb.execute(),
+            Verb::Config(ConfigVerbs { verb: ConfigVerb::Schema(verb) }) => verb.execute(),
+            Verb::Policy(verb) => verb.execute(explicit).await,
             Verb::Audit(verb) => verb.execute(explicit).await,
         }
     }
@@ -180,12 +187,10 @@ fn start_error(error: StartError) -> CliError {
 }
 
 /// Policies that could not be loaded are mistakes of the configuration, each with its place in it.
-fn chain_error(error: &ChainError) -> CliError {
+pub(crate) fn chain_error(error: &ChainError) -> CliError {
     match error {
         ChainError::Policies(entries) => {
-            let lines = entries
-                .iter()
-                .flat_map(|entry| entry_lines(&format!("policies[{}] ({})", entry.index, entry.name), &entry.error));
+            let lines = entries.iter().flat_map(entry_lines);
             CliError::Config(lines.collect::<Vec<_>>().join("\n"))
         }
         ChainError::Cache(error) => CliError::Config(with_causes(error)),
@@ -193,16 +198,21 @@ fn chain_error(error: &ChainError) -> CliError {
     }
 }
 
-fn entry_lines(place: &str, error: &LoadError) -> Vec<String> {
+fn entry_lines(entry: &EntryError) -> Vec<String> {
+    let EntryError { index, name, error } = entry;
     match error {
-        LoadError::Settings(errors) => errors.iter().map(|error| settings_line(place, error)).collect(),
-        other => vec![format!("{place}: {}", with_causes(other))],
+        LoadError::Settings(errors) => settings_lines(&format!("policies[{index}].settings"), errors),
+        other => vec![format!("policies[{index}] ({name}): {}", with_causes(other))],
     }
 }
 
-fn settings_line(place: &str, error: &policies::SettingsError) -> String {
-    let dot = if error.path.is_empty() { "" } else { "." };
-    policies::printable(&format!("{place}.settings{dot}{}: {}", error.path, error.message))
+/// Each with its place as it is found in the file, below where the settings stand.
+fn settings_lines(place: &str, errors: &[policies::SettingsError]) -> Vec<String> {
+    let line = |error: &policies::SettingsError| {
+        let dot = if error.path.is_empty() || error.path.starts_with('[') { "" } else { "." };
+        policies::printable(&format!("{place}{dot}{}: {}", error.path, error.message))
+    };
+    errors.iter().map(line).collect()
 }
 
 /// An error and what caused it, on one line. Texts that hold their cause already are not followed by it again.

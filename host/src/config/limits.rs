@@ -33,6 +33,13 @@ pub(super) fn mean(report: &mut Report, section: &Section<RawLimits>) -> Limits 
     }
 }
 
+impl Limits {
+    /// Those that hold where nothing is said.
+    pub fn built_in() -> Self {
+        mean(&mut Report::default(), &Section::Absent)
+    }
+}
+
 /// A number out of a span as a size.
 pub(super) fn size(number: i64) -> usize {
     usize::try_from(number).expect("every span ends below 4 GiB + 1 and machines have 64 bits")

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
+use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, Error as _, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -42,7 +43,7 @@ pub enum Section<T> {
 }
 
 /// The whole file.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RawConfig {
     /// How jobs run, and how many.
@@ -64,7 +65,7 @@ pub struct RawConfig {
 }
 
 /// `[jobs]`: how jobs run, and how many.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RawJobs {
     /// Directories jobs are confined to; absolute or `~/…`. Default: the directory the server was started in.
@@ -100,7 +101,7 @@ pub struct RawJobs {
 }
 
 /// A shell, or none.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum RawShell {
     /// Its path; absolute or `~/…`.
@@ -110,7 +111,7 @@ pub enum RawShell {
 }
 
 /// `[jobs.env]`: the variables jobs start with.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RawEnv {
     /// Names of variables of the server that jobs get too, where they are set.
@@ -122,7 +123,7 @@ pub struct RawEnv {
 }
 
 /// `[jobs.limits]`: what each process of a job may use up.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RawJobLimits {
     /// Open files, 0 (as the server itself) to 1048576.
@@ -136,7 +137,7 @@ pub struct RawJobLimits {
 }
 
 /// `[limits]`: what one call into a policy may use up.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RawLimits {
     /// Milliseconds, 1 to 60000.
@@ -154,7 +155,7 @@ pub struct RawLimits {
 }
 
 /// `[history]`: what outlives the server of its jobs.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RawHistory {
     /// Whether there is one. Default: true.
@@ -166,7 +167,7 @@ pub struct RawHistory {
 }
 
 /// `[decision]`: how verdicts are joined.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RawDecision {
     /// What holds when every policy abstains.
@@ -174,7 +175,7 @@ pub struct RawDecision {
 }
 
 /// What holds when every policy abstains.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DefaultVerdict {
     /// Refused.
@@ -187,7 +188,7 @@ pub enum DefaultVerdict {
 }
 
 /// `[audit]`: the record of decisions.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RawAudit {
     /// The log file; outside the roots.
@@ -199,7 +200,7 @@ pub struct RawAudit {
 }
 
 /// `[cache]`: compiled policies.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RawCache {
     /// The directory; outside the roots.
@@ -207,7 +208,7 @@ pub struct RawCache {
 }
 
 /// `[reload]`: changes while the server runs.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RawReload {
     /// Whether changes of the files are taken over without being told to.
@@ -215,7 +216,7 @@ pub struct RawReload {
 }
 
 /// `[[policies]]`: one policy.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RawPolicy {
     /// Unique; 1 to 64 characters of `a-z`, `0-9` and `-`.
@@ -235,11 +236,12 @@ pub struct RawPolicy {
     /// Powers beyond those every policy has.
     pub grants: Section<RawGrants>,
     /// What the policy is told. Default: the built-in policy's own defaults, else nothing.
+    #[schemars(with = "super::schema::AnyTable")]
     pub settings: Checked<toml::Table>,
 }
 
 /// Whether a policy's verdicts on commands and input have an effect. Its output filter has one in any case.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// They have.
@@ -260,7 +262,7 @@ impl Mode {
 }
 
 /// What an output filter is applied to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Apply {
     /// All output as it comes, and every text for a log or a client.
@@ -271,7 +273,7 @@ pub enum Apply {
 }
 
 /// What becomes of a job when an output filter fails. The stream ends behind a marker in any case.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnFault {
     /// It runs on.
@@ -282,7 +284,7 @@ pub enum OnFault {
 }
 
 /// `grants` of a policy.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RawGrants {
     /// Names of variables of the server that the policy sees.

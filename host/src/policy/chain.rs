@@ -26,10 +26,11 @@ use super::{
         valid_code,
     },
     engine::{Engine, EngineError},
+    findings::Findings,
     limits::{Fault, Guest},
     load::{LoadError, Policy},
     parser::Parser,
-    stream::{Filters, Note, printable, try_filter},
+    stream::{Filters, Note, OutputFilter, printable, try_filter},
 };
 use crate::{
     config::{Apply, DefaultVerdict, Limits, Mode, PolicyEntry},
@@ -206,6 +207,11 @@ impl Chain {
     pub async fn filter_again(&self, job: Option<&Arc<types::Job>>, kind: StreamKind, bytes: &[u8], tidy: bool) -> Vec<u8> {
         let readers = if tidy { &self.readers } else { &Filters::default() };
         readers.pass(job, kind, bytes, &self.filters).await
+    }
+
+    /// A filter of output by itself, for a stream that is no job's. What it takes out is counted in `findings`.
+    pub fn output_filter(&self, kind: StreamKind, findings: &Arc<Findings>) -> OutputFilter {
+        self.filters.open(None, kind, findings)
     }
 
     /// Judges input to a job. `pending` is what was sent to it since its last newline.

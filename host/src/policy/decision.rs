@@ -181,12 +181,12 @@ impl Approved {
 
     /// The filter its standard output must pass.
     pub fn stdout_filter(&self) -> OutputFilter {
-        self.filters.open(&self.job, StreamKind::Stdout, &self.findings)
+        self.filters.open(Some(&self.job), StreamKind::Stdout, &self.findings)
     }
 
     /// The filter its standard error must pass.
     pub fn stderr_filter(&self) -> OutputFilter {
-        self.filters.open(&self.job, StreamKind::Stderr, &self.findings)
+        self.filters.open(Some(&self.job), StreamKind::Stderr, &self.findings)
     }
 }
 

@@ -10,6 +10,7 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use super::{
     bindings,
+    conditions::Conditions,
     limits::{Fault, Guest},
 };
 use crate::config::{Grants, Limits};
@@ -29,18 +30,24 @@ pub struct Engine {
     inner: wasmtime::Engine,
     linker: Arc<Linker<Guest>>,
     limits: Limits,
+    conditions: Conditions,
 }
 
 impl Engine {
     /// Builds the engine and starts its ticker, a thread that ends with the engine.
     pub fn new(limits: &Limits) -> Result<Self, EngineError> {
+        Self::under(limits, Conditions::default())
+    }
+
+    /// The same under other conditions than those of production.
+    pub fn under(limits: &Limits, conditions: Conditions) -> Result<Self, EngineError> {
         let inner = wasmtime::Engine::new(&configuration(limits)).map_err(EngineError::Configure)?;
         start_ticker(&inner).map_err(EngineError::Ticker)?;
         let mut linker = Linker::new(&inner);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(EngineError::Configure)?;
         bindings::log::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest| guest).map_err(EngineError::Configure)?;
         bindings::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest| guest).map_err(EngineError::Configure)?;
-        Ok(Self { inner, linker: Arc::new(linker), limits: limits.clone() })
+        Ok(Self { inner, linker: Arc::new(linker), limits: limits.clone(), conditions })
     }
 
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
@@ -55,9 +62,13 @@ impl Engine {
         &self.linker
     }
 
+    pub(super) fn conditions(&self) -> &Conditions {
+        &self.conditions
+    }
+
     /// A store with all limits on and nothing in its WASI but the granted variables. There is no other way to make one.
     pub(super) fn store(&self, grants: &Grants) -> Store<Guest> {
-        let mut store = Store::new(&self.inner, Guest::new(&self.limits, with_variables(grants)));
+        let mut store = Store::new(&self.inner, Guest::new(&self.limits, self.wasi(grants)));
         store.limiter(|guest| guest);
         store.set_hostcall_fuel(self.limits.hostcall_bytes);
         store.epoch_deadline_callback(|context| {
@@ -67,13 +78,25 @@ impl Engine {
         store
     }
 
+    /// Granted variables, and nothing else.
+    fn wasi(&self, grants: &Grants) -> WasiCtxBuilder {
+        let mut wasi = without_powers();
+        for name in &grants.env {
+            if let Ok(value) = self.conditions.variable(name) {
+                wasi.env(name, value);
+            }
+        }
+        self.conditions.world.furnish(&mut wasi);
+        wasi
+    }
+
     /// Opens the granted directories to a guest that is configured. Not before: what `configure` leaves behind is kept, in a cache
     /// that knows nothing of files, so it must not depend on any.
     pub(super) fn open_directories(&self, store: &mut Store<Guest>, grants: &Grants) -> Result<(), Fault> {
         if grants.read.is_empty() {
             return Ok(());
         }
-        let mut wasi = with_variables(grants);
+        let mut wasi = self.wasi(grants);
         // Files are small and local, and handing each call to another thread costs more than the call: on a busy machine a hundred
         // times as much.
         wasi.allow_blocking_current_thread(true);
@@ -141,15 +164,10 @@ fn configuration(limits: &Limits) -> Config {
     config
 }
 
-/// Granted variables, and nothing else: the builder starts with closed standard streams, no variables, no directories, no network.
-fn with_variables(grants: &Grants) -> WasiCtxBuilder {
+/// The builder starts with closed standard streams, no variables, no directories, no network.
+fn without_powers() -> WasiCtxBuilder {
     let mut wasi = WasiCtxBuilder::new();
     wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
-    for name in &grants.env {
-        if let Ok(value) = std::env::var(name) {
-            wasi.env(name, value);
-        }
-    }
     wasi
 }
 

@@ -7,6 +7,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::{
     bindings::log::Level,
+    conditions::Reached,
     log_sink::{Line, LogSink},
 };
 use crate::config::Limits;
@@ -93,6 +94,8 @@ pub(super) struct Guest {
     memory_bytes: usize,
     /// Of all tables together.
     table_elements: usize,
+    /// Where it is noted which rules the guest names, and the guest's name.
+    reached: Option<(Reached, String)>,
 }
 
 impl Guest {
@@ -109,7 +112,13 @@ impl Guest {
             deadline: Instant::now(),
             memory_bytes: 0,
             table_elements: 0,
+            reached: None,
         }
+    }
+
+    /// Has it noted which rules the guest names.
+    pub(super) fn note(&mut self, reached: Reached, policy: &str) {
+        self.reached = Some((reached, policy.to_owned()));
     }
 
     /// Gives the guest other powers than it had; what it holds open already stays open.
@@ -162,6 +171,13 @@ impl super::bindings::types::Host for Guest {}
 impl super::bindings::log::Host for Guest {
     fn write(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
         Ok(self.log.write(level, message.as_bytes())?)
+    }
+
+    fn rule(&mut self, place: String) -> wasmtime::Result<()> {
+        if let Some((reached, policy)) = &self.reached {
+            reached.note(policy, place);
+        }
+        Ok(())
     }
 }
 

@@ -11,8 +11,10 @@ use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
 use super::{
     bindings::{command, input, output, settings},
     cache::{Cache, CacheError, Form, Key},
+    conditions::{Image, World},
     engine::Engine,
     limits::{Fault, Guest},
+    schema::{Schema, SchemaError},
     triggers::{Trigger, TriggerError, Triggers},
 };
 use crate::{
@@ -58,6 +60,25 @@ const BUILTINS: [BuiltIn; 4] = [
 /// The built-in policies, as the configuration needs to know them.
 pub fn builtins() -> Vec<Builtin> {
     BUILTINS.iter().map(|one| Builtin { name: one.name, default_settings: one.default_settings }).collect()
+}
+
+/// The schemas of the built-in policies' settings, by name.
+pub fn builtin_schemas() -> Vec<(&'static str, serde_json::Value)> {
+    let schema = |one: &BuiltIn| {
+        let schema = Schema::of(one.component).ok().flatten().expect("the build script gives each its schema");
+        (one.name, schema.value().clone())
+    };
+    BUILTINS.iter().map(schema).collect()
+}
+
+/// The rules in the settings of an entry, by their places, as far as the policy says what its rules are.
+///
+/// # Errors
+///
+/// The component can not be read, or its schema can not be used.
+pub fn rules(entry: &PolicyEntry) -> Result<Vec<String>, LoadError> {
+    let Some(schema) = Schema::of(&component_bytes(&entry.component)?)? else { return Ok(Vec::new()) };
+    Ok(schema.rules(&entry.settings)?)
 }
 
 /// A policy, ready to be instantiated.
@@ -145,6 +166,9 @@ pub enum LoadError {
     /// It refused its settings.
     #[error("refused its settings")]
     Settings(Vec<settings::SettingsError>),
+    /// What it says of its settings can not be used.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
     /// It is to be applied to what is read, and filters nothing.
     #[error("has no output hook, so `apply = \"reads\"` means nothing; remove the key")]
     NothingToApply,
@@ -168,7 +192,7 @@ fn names() -> String {
 impl Policy {
     /// Makes the policy of one entry ready. Costs the compiler's time (a second for a megabyte) unless the cache has it.
     pub(super) async fn load(engine: &Engine, entry: &PolicyEntry, cache: &Cache) -> Result<Self, LoadError> {
-        check_variables(entry)?;
+        check_variables(engine, entry)?;
         let bytes = component_bytes(&entry.component)?;
         let sha256 = Digest::of(&bytes);
         check_pin(entry, sha256)?;
@@ -240,6 +264,9 @@ impl Policy {
     /// A fresh instance, configured, in a store of its own, with all that is granted.
     pub(super) async fn instantiate(&self) -> Result<(Store<Guest>, Instance), Fault> {
         let mut store = self.engine.store(&self.grants);
+        if let Some(reached) = &self.engine.conditions().reached {
+            store.data_mut().note(reached.clone(), &self.name);
+        }
         let instance = self.engine.bounded(&mut store, async |store| self.pre.instantiate_async(store).await).await?;
         if let Some((configurable, settings)) = &self.unfrozen {
             let configured = async |store: &mut Store<Guest>| configure(store, &instance, configurable, settings).await;
@@ -300,7 +327,7 @@ fn contract(error: wasmtime::Error) -> LoadError {
     LoadError::Contract(format!("{error:#}"))
 }
 
-fn component_bytes(source: &ComponentSource) -> Result<Vec<u8>, LoadError> {
+pub(super) fn component_bytes(source: &ComponentSource) -> Result<Vec<u8>, LoadError> {
     match source {
         ComponentSource::Builtin(wanted) => BUILTINS
             .iter()
@@ -328,14 +355,18 @@ fn check_pin(entry: &PolicyEntry, found: Digest) -> Result<(), LoadError> {
 
 /// All that what is kept depends on. Not files, and not variables: of a policy that is granted any no image is kept.
 fn cache_key(engine: &Engine, entry: &PolicyEntry, bytes: &[u8], settings: &str) -> Key {
-    let form: &[u8] = if entry.grants.env.is_empty() { b"frozen" } else { b"plain" };
-    Key::of(engine, &[bytes, settings.as_bytes(), form])
+    let conditions = engine.conditions();
+    let is_frozen = entry.grants.env.is_empty() && conditions.image == Image::Frozen;
+    let form: &[u8] = if is_frozen { b"frozen" } else { b"plain" };
+    // What `configure` left under a clock that stands still is not for production.
+    let world: &[&[u8]] = if conditions.world == World::Real { &[] } else { &[b"fixed world"] };
+    Key::of(engine, &[&[bytes, settings.as_bytes(), form], world].concat())
 }
 
 /// A variable that is not set may be meant to be, which nobody would notice: what it would hold is not looked for.
-fn check_variables(entry: &PolicyEntry) -> Result<(), LoadError> {
+fn check_variables(engine: &Engine, entry: &PolicyEntry) -> Result<(), LoadError> {
     for name in &entry.grants.env {
-        match std::env::var(name) {
+        match engine.conditions().variable(name) {
             Ok(_) => {}
             Err(std::env::VarError::NotPresent) => {
                 tracing::warn!(policy = entry.name, variable = name, "a variable that is granted is not set");
@@ -363,12 +394,15 @@ async fn prepare(
     cache: &Cache,
     key: &Key,
 ) -> Result<(Component, Form), LoadError> {
+    check_settings(bytes, &entry.settings)?;
     tracing::info!(policy = entry.name, "compiling; later starts take the result from the cache");
     let frozen = freeze(engine, &entry.grants, bytes, settings).await?;
     let (component, form) = match frozen {
         Frozen::Image(image) => (compile(engine, &image)?, Form::Frozen),
         Frozen::Not(reason) => {
-            tracing::warn!(policy = entry.name, reason, "not frozen: it is configured anew for each decision");
+            if engine.conditions().image == Image::Frozen {
+                tracing::warn!(policy = entry.name, reason, "not frozen: it is configured anew for each decision");
+            }
             (compile(engine, bytes)?, Form::Plain)
         }
     };
@@ -376,12 +410,21 @@ async fn prepare(
     Ok((component, form))
 }
 
-fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadError> {
+/// Before anything of the policy runs. What comes from the cache was checked when it got there.
+pub(super) fn check_settings(component: &[u8], settings: &serde_json::Value) -> Result<(), LoadError> {
+    let Some(schema) = Schema::of(component)? else { return Ok(()) };
+    match schema.mistakes(settings)? {
+        mistakes if mistakes.is_empty() => Ok(()),
+        mistakes => Err(LoadError::Settings(mistakes)),
+    }
+}
+
+pub(super) fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadError> {
     Component::from_binary(engine.wasmtime(), bytes).map_err(|error| LoadError::NotAComponent(format!("{error:#}")))
 }
 
 /// What became of an attempt to keep the memory that `configure` leaves behind.
-enum Frozen {
+pub(super) enum Frozen {
     /// A component that starts configured.
     Image(Vec<u8>),
     /// Why there can be none.
@@ -389,7 +432,7 @@ enum Frozen {
 }
 
 /// Configures one instance and takes a snapshot of it.
-async fn freeze(engine: &Engine, grants: &Grants, bytes: &[u8], settings: &str) -> Result<Frozen, LoadError> {
+pub(super) async fn freeze(engine: &Engine, grants: &Grants, bytes: &[u8], settings: &str) -> Result<Frozen, LoadError> {
     // The instrumented form adds exports and nothing else, so all checks hold for both and one compilation is saved.
     let wizer = Wizer::new();
     let instrumented = wizer.instrument_component(bytes);
@@ -398,6 +441,9 @@ async fn freeze(engine: &Engine, grants: &Grants, bytes: &[u8], settings: &str) 
     refuse_surplus_imports(engine, &checked)?;
     let pre = engine.linker().instantiate_pre(&checked).map_err(contract)?;
     let configurable = settings::GuestIndices::new(&pre).map_err(contract)?;
+    if engine.conditions().image == Image::Never {
+        return Ok(Frozen::Not("it is to be configured each time"));
+    }
     if !grants.env.is_empty() {
         return Ok(Frozen::Not("it is granted variables, whose values must not get to the disk in an image of its memory"));
     }
@@ -437,16 +483,18 @@ fn refuse_other_versions(engine: &Engine, component: &Component) -> Result<(), L
     }
 }
 
+/// Whether there is an import of this name.
+pub(super) fn is_offered(name: &str) -> bool {
+    let wasi = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+    name == "portcullis:policy/log@0.1.0"
+        || name == "portcullis:policy/types@0.1.0"
+        || wasi.iter().any(|prefix| name.starts_with(prefix)) && name.contains("@0.2.")
+}
+
 fn refuse_surplus_imports(engine: &Engine, component: &Component) -> Result<(), LoadError> {
-    let offered = |name: &str| {
-        let wasi = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
-        name == "portcullis:policy/log@0.1.0"
-            || name == "portcullis:policy/types@0.1.0"
-            || wasi.iter().any(|prefix| name.starts_with(prefix)) && name.contains("@0.2.")
-    };
     let imports = component.component_type();
     let surplus: Vec<String> =
-        imports.imports(engine.wasmtime()).map(|(name, _)| name.to_owned()).filter(|name| !offered(name)).collect();
+        imports.imports(engine.wasmtime()).map(|(name, _)| name.to_owned()).filter(|name| !is_offered(name)).collect();
     if surplus.is_empty() { Ok(()) } else { Err(LoadError::SurplusImports(surplus)) }
 }
 

@@ -6,28 +6,34 @@
 mod bindings;
 mod cache;
 mod chain;
+mod conditions;
 mod decision;
 mod engine;
 mod findings;
+mod inspect;
 mod limits;
 mod load;
 mod log_sink;
 mod parser;
 mod piece;
+mod schema;
 mod stream;
 mod triggers;
 
 pub use bindings::{output::StreamKind, settings::SettingsError, types};
 pub use cache::{Cache, CacheError};
 pub use chain::{Chain, ChainError, EntryError, MOST_INPUT_BYTES};
+pub use conditions::{Conditions, Image, Reached, World};
 pub use decision::{
     Answer, Approved, ApprovedInput, Decision, Denial, InputDecision, InputJudgement, Judgement, Request, VerdictKind,
 };
 pub use engine::{Engine, EngineError};
 pub use findings::Findings;
+pub use inspect::{Import, InspectError, Inspected, Loaded, inspect, interface, load};
 pub use limits::Fault;
-pub use load::{LoadError, builtins};
+pub use load::{LoadError, builtin_schemas, builtins, rules};
 pub use parser::Parser;
 pub use piece::Piece;
+pub use schema::SchemaError;
 pub use stream::{Chunk, OutputFilter, is_hidden, printable};
 pub use triggers::{Trigger, TriggerError, Triggers};

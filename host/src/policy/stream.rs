@@ -59,8 +59,8 @@ impl Filters {
     }
 
     /// The filter of one stream of a job.
-    pub(super) fn open(&self, job: &Arc<types::Job>, kind: StreamKind, findings: &Arc<Findings>) -> OutputFilter {
-        let mut stages = self.stages(Some(job), kind);
+    pub(super) fn open(&self, job: Option<&Arc<types::Job>>, kind: StreamKind, findings: &Arc<Findings>) -> OutputFilter {
+        let mut stages = self.stages(job, kind);
         stages.0.iter_mut().for_each(|stage| stage.findings = Some(findings.clone()));
         OutputFilter { stages, filters: self.clone() }
     }

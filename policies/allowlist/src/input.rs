@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
@@ -27,8 +28,9 @@ pub enum Input {
 pub type Objection = &'static str;
 
 /// The table form of [`Input`].
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Lines {
+    /// Patterns of whole lines.
     lines: Vec<Pattern>,
 }
 
@@ -85,5 +87,15 @@ impl<'de> Deserialize<'de> for Input {
         }
 
         from.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for Input {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Input".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({ "anyOf": [{ "type": "boolean" }, Lines::json_schema(generator)] })
     }
 }

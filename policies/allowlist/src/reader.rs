@@ -1,6 +1,6 @@
 //! Reading the words of one command by its rule, the way the program reads them. Whatever the rule does not name is denied.
 
-use portcullis_sdk::{Argument, Expansion, Node, Reason, Word, literal};
+use portcullis_sdk::{Argument, Expansion, Node, Reason, Word, literal, log};
 
 use crate::{
     condition::{self, Form},
@@ -65,6 +65,7 @@ impl<'a> Reader<'a> {
 
     /// Goes on by another rule, if what it wants in front is there.
     fn enter(&mut self, rule: Rule<'a>) -> Result<(), Objection> {
+        log::rule(&rule.key(&[]));
         if rule.program.forbid == Some(true) {
             let message = format!("the rule `{}` forbids it", rule.key(&[]));
             return Err(Reason::new("forbidden", message).into());

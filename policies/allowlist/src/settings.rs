@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_sdk::{Constructs, SettingsError, SettingsErrors};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
@@ -16,21 +17,23 @@ use crate::{
 const MOST_MISTAKES: usize = 64;
 
 /// The settings of this policy's entry.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Settings {
     /// Names of rule packs, in the order in which they add to each other; the rules beside them add to all.
     pub include: Vec<String>,
     /// Pieces of rules that `with` names, in this file only.
+    #[schemars(extend("x-rules" = false))]
     pub parts: BTreeMap<String, Program>,
     /// Per program, by the name of its file or by a path: what it may be told. A program that is not here is denied.
+    #[schemars(extend("x-rules" = true))]
     pub programs: BTreeMap<String, Program>,
     /// What scripts may do besides running programs.
     pub scripts: Scripts,
 }
 
 /// What scripts may do besides running programs.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Scripts {
     /// Constructs of the shell's grammar that may occur.
@@ -38,11 +41,12 @@ pub struct Scripts {
     /// Names that scripts may give values to: patterns of whole names.
     pub variables: Vec<Pattern>,
     /// What the shell itself may be told to run, by rules like those of programs.
+    #[schemars(extend("x-rules" = true))]
     pub builtins: BTreeMap<String, Program>,
 }
 
 /// What one program may be told. What is not given is taken from the same rule in the packs that are included.
-#[derive(Debug, Default, Clone, Deserialize)]
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Program {
     /// Parts this rule begins with, in their order.
@@ -87,11 +91,12 @@ pub struct Program {
     /// Whether the words are a condition as `[` reads it; then nothing else of the grammar counts.
     pub condition: Option<bool>,
     /// Sub-commands, or options that act as one (`--version`); what is neither must be an operand.
+    #[schemars(extend("x-rules" = true))]
     pub commands: BTreeMap<String, Program>,
 }
 
 /// Words that are no options.
-#[derive(Debug, Default, Clone, Deserialize)]
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Operands {
     /// What the first one must be, if not the same as the others.
@@ -110,7 +115,7 @@ pub struct Operands {
 }
 
 /// A construct of the shell's grammar; the contract's `constructs`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Construct {
     /// `a; b`.

@@ -2,6 +2,7 @@
 
 use portcullis_sdk::{Argument, Expansion, Place, Word};
 use regex_lite::{Regex, RegexBuilder};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 
 /// Most memory of one compiled pattern, in bytes.
@@ -11,7 +12,7 @@ const MAX_PATTERN_SIZE: usize = 256 * 1024;
 const MOST_SHOWN_PATTERN: usize = 160;
 
 /// What a value or an operand must be.
-#[derive(Debug, Default, Clone, Deserialize)]
+#[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Value {
     /// Nothing fits.
@@ -49,11 +50,18 @@ pub struct Pattern {
 }
 
 /// A pattern as it is written: a regular expression, or one beside what it matches in words.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Written {
+    /// A regular expression that matches the whole of a text.
     Regex(String),
-    Told { regex: String, wanted: String },
+    /// The same, and what it matches in words.
+    Told {
+        /// The regular expression.
+        regex: String,
+        /// What it matches, for a person.
+        wanted: String,
+    },
 }
 
 /// What a value is compared with: some text, or what is known of it, and where it leads if it is a path.
@@ -109,6 +117,16 @@ impl<'de> Deserialize<'de> for Pattern {
             Written::Told { regex, wanted } => (regex, Some(wanted)),
         };
         Ok(Self { wanted, ..Self::new(&regex).map_err(serde::de::Error::custom)? })
+    }
+}
+
+impl JsonSchema for Pattern {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Pattern".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Written::json_schema(generator)
     }
 }
 

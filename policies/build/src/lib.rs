@@ -20,6 +20,12 @@ use std::process::{self, Command};
 /// What policies are compiled for.
 const TARGET: &str = "wasm32-wasip2";
 
+/// The file with the JSON Schema of a policy's settings, beside its `Cargo.toml`, if it has one.
+const SCHEMA_FILE: &str = "settings.schema.json";
+
+/// The custom section of a component that holds it.
+const SCHEMA_SECTION: &str = "portcullis:settings-schema";
+
 /// The workspace's profile for policies.
 const PROFILE: &str = "policy";
 
@@ -126,8 +132,55 @@ fn build(packages: &[Package], target_dir: &Path) -> Result<(), String> {
 fn publish(package: &Package, built: &Path, out: &Path) -> Result<PathBuf, String> {
     let from = built.join(format!("{}.wasm", package.name.replace('-', "_")));
     let to = out.join(format!("{}.wasm", package.name));
-    fs::copy(&from, &to).map_err(|error| failure(&format!("copying {}", from.display()), &error))?;
+    let copied = |error| failure(&format!("copying {}", from.display()), &error);
+    let mut component = fs::read(&from).map_err(copied)?;
+    let schema = workspace().join(package.dir).join(SCHEMA_FILE);
+    if schema.exists() {
+        let schema = fs::read_to_string(&schema).map_err(|error| failure(&format!("reading {}", schema.display()), &error))?;
+        component = with_section(component, SCHEMA_SECTION, &schema);
+    }
+    for (name, content) in metadata(&workspace().join(package.dir))? {
+        component = with_section(component, name, &content);
+    }
+    fs::write(&to, component).map_err(copied)?;
     Ok(to)
+}
+
+/// What the standard sections of a component say of it, from its package.
+fn metadata(dir: &Path) -> Result<Vec<(&'static str, String)>, String> {
+    let manifest = dir.join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).map_err(|error| failure(&format!("reading {}", manifest.display()), &error))?;
+    let description = text.lines().find_map(|line| line.strip_prefix("description = \"")?.strip_suffix('"'));
+    let mut known = vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("licenses", env!("CARGO_PKG_LICENSE").to_owned())];
+    known.extend(description.map(|text| ("description", text.to_owned())));
+    Ok(known)
+}
+
+/// A component that carries a text in a custom section at its end, such as the JSON Schema of its settings in
+/// `portcullis:settings-schema`: there the host finds it without running anything. The same for any language, since nothing of the
+/// component itself is touched.
+pub fn with_section(mut component: Vec<u8>, name: &str, text: &str) -> Vec<u8> {
+    let mut content = length(name.len());
+    content.extend_from_slice(name.as_bytes());
+    content.extend_from_slice(text.as_bytes());
+    component.push(0);
+    component.extend(length(content.len()));
+    component.extend(content);
+    component
+}
+
+/// A length in LEB128, as WebAssembly writes it.
+fn length(mut length: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = (length & 0x7f) as u8;
+        length >>= 7;
+        if length == 0 {
+            bytes.push(low);
+            return bytes;
+        }
+        bytes.push(low | 0x80);
+    }
 }
 
 /// Takes away what the outer cargo, clippy or rustdoc set for their own run, and leaves what belongs to the user: where
@@ -168,6 +221,13 @@ mod tests {
         let own = own_target_dir(Path::new("/t/x86_64-unknown-linux-gnu/release/build/p-0/out")).unwrap();
         assert_eq!(own, Path::new("/t/x86_64-unknown-linux-gnu/policies"));
         assert!(own_target_dir(Path::new("/out")).is_err());
+    }
+
+    #[test]
+    fn a_section_stands_behind_everything_else() {
+        let component = with_section(b"\0asm".to_vec(), SCHEMA_SECTION, &"x".repeat(200));
+        assert!(component.starts_with(b"\0asm\0\xe3\x01\x1aportcullis:settings-schemaxx"));
+        assert_eq!(component.len(), 4 + 1 + 2 + 1 + SCHEMA_SECTION.len() + 200);
     }
 
     #[test]

@@ -31,6 +31,7 @@ use command::{runs, with_variables};
 use files::Files;
 use portcullis_sdk::{CommandPolicy, Edit, Node, Policy, Request, SettingsErrors, Verdict, export};
 use repository::{Refusal, Visit};
+use schemars::JsonSchema;
 use scripts::Manager;
 use serde::Deserialize;
 
@@ -60,7 +61,7 @@ const QUIET: &[(&str, &str)] = &[
 ];
 
 /// What is hardened.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Settings {
     /// Whether git gets its form and repositories are judged.
     #[serde(default = "yes")]

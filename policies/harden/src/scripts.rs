@@ -1,6 +1,7 @@
 //! Package managers that are told to leave the scripts of packages alone.
 
 use portcullis_sdk::{Argument, Edit, Edited, Node};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{command::with_variables, repository::Refusal};
@@ -8,7 +9,7 @@ use crate::{command::with_variables, repository::Refusal};
 const FLAG: &str = "--ignore-scripts";
 
 /// A package manager.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Manager {
     /// `npm`.

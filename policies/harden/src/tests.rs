@@ -1085,6 +1085,11 @@ fn configuration_of_the_user_is_judged_where_jobs_can_write_it() {
 }
 
 #[test]
+fn the_schema_beside_the_policy_is_that_of_its_settings() {
+    portcullis_sdk::harness::check_schema::<Settings>(concat!(env!("CARGO_MANIFEST_DIR"), "/settings.schema.json"));
+}
+
+#[test]
 fn lists_of_the_user_are_no_links_where_jobs_can_write_them() {
     let scene = Scene::new();
     let files = Grants::new(vec![scene.path("root")]);

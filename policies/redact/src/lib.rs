@@ -13,8 +13,9 @@ mod values;
 
 use std::cmp::Reverse;
 
-use portcullis_sdk::{Job, OutputPolicy, Policy, SettingsError, SettingsErrors, StreamKind, Trigger, export, variables};
+use portcullis_sdk::{Job, OutputPolicy, Policy, SettingsError, SettingsErrors, StreamKind, Trigger, export, log, variables};
 use regex::bytes::{Regex, RegexBuilder};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::filter::{REACH, Redaction};
@@ -36,7 +37,7 @@ const COLOURS: &[&str] = &["\x1b[m", "\x1b[K", "\x1b[0", "\x1b[1", "\x1b[2", "\x
 const MAX_PATTERN_SIZE: usize = 256 * 1024;
 
 /// The settings of this policy's entry.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Settings {
     /// Values that are no secrets, such as the password of a test database. Exact.
@@ -44,11 +45,12 @@ struct Settings {
     /// The same by regular expressions, each for a whole value.
     allow_matching: Vec<String>,
     /// Secrets of the operator's own kinds.
+    #[schemars(extend("x-rules" = true))]
     patterns: Vec<Pattern>,
 }
 
 /// One kind of secret of the operator's own.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Pattern {
     /// Stands in the replacement: `a-z`, `0-9`, `-`.
     name: String,
@@ -272,6 +274,7 @@ impl Redact {
         // Only what is one is followed to its end.
         let near = regex.find(text.until(at + REACH).from(at))?.end();
         let end = at + if near < REACH { near } else { regex.find(text.from(at))?.end() };
+        log::rule(&format!("patterns[{pattern}]"));
         (end > at).then_some(Found { start: at, end, rule: name })
     }
 

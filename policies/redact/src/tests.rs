@@ -806,3 +806,8 @@ proptest! {
         filter(&*REDACT, &[&text]);
     }
 }
+
+#[test]
+fn the_schema_beside_the_policy_is_that_of_its_settings() {
+    portcullis_sdk::harness::check_schema::<crate::Settings>(concat!(env!("CARGO_MANIFEST_DIR"), "/settings.schema.json"));
+}

@@ -2,10 +2,12 @@
 //! pieces.
 
 mod item;
+mod schema;
 
 use std::collections::BTreeMap;
 
 pub use item::{Item, dynamic, dynamic_words};
+pub use schema::{check_schema, schema};
 
 use crate::{
     Action, Argument, Boundary, Client, Constructs, Edited, Emission, Filter, Job, Launch, Node, OutputPolicy, Place, Policy,

@@ -51,6 +51,7 @@ pub use bindings::common::portcullis::policy::types::{
 };
 pub use bindings::input::exports::portcullis::policy::input::InputVerdict;
 pub use bindings::output::exports::portcullis::policy::output::{Action, Boundary, Emission, Finding, StreamKind, Trigger};
+pub use schemars;
 pub use settings::read as read_settings;
 pub use variables::variables;
 pub use verdict::{Simple, literal};

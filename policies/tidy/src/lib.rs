@@ -10,6 +10,7 @@ mod line;
 use portcullis_sdk::{
     Action, Boundary, Emission, Filter, Job, OutputPolicy, Policy, SettingsError, SettingsErrors, StreamKind, Trigger, export,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::fold::Fold;
@@ -22,7 +23,7 @@ const MIN_LINE: usize = 80;
 const MAX_FOLD: usize = 1000;
 
 /// The settings of this policy's entry.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Settings {
     /// Whether control sequences (colours, titles, links, cursor moves) and control characters are removed.

@@ -147,3 +147,8 @@ proptest! {
         prop_assert!(whole.split(|byte| *byte == b'\n').all(|line| line.len() <= 2000));
     }
 }
+
+#[test]
+fn the_schema_beside_the_policy_is_that_of_its_settings() {
+    portcullis_sdk::harness::check_schema::<crate::Settings>(concat!(env!("CARGO_MANIFEST_DIR"), "/settings.schema.json"));
+}

@@ -1,6 +1,12 @@
 //! `portcullis policy`: what authors and operators of policies need.
 
+mod bench;
 mod import;
+mod inspect;
+mod test;
+mod watch;
+
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 
@@ -16,13 +22,19 @@ pub struct PolicyVerbs {
 #[derive(Debug, Subcommand)]
 enum PolicyVerb {
     Import(import::Import),
+    Test(test::Test),
+    Inspect(inspect::Inspect),
+    Bench(bench::Bench),
 }
 
 impl PolicyVerbs {
-    /// Does what was asked and gives the exit code. Needs no configuration.
-    pub(super) fn execute(self) -> Result<u8, CliError> {
+    /// Does what was asked and gives the exit code. The configuration is read only where it is what is looked at.
+    pub(super) async fn execute(self, explicit: Option<&Path>) -> Result<u8, CliError> {
         match self.verb {
             PolicyVerb::Import(verb) => verb.execute(),
+            PolicyVerb::Test(verb) => verb.execute(explicit).await,
+            PolicyVerb::Inspect(verb) => verb.execute().await,
+            PolicyVerb::Bench(verb) => verb.execute(explicit).await,
         }
     }
 }

@@ -104,3 +104,11 @@ fn mistakes_in_rules_are_named() {
         assert_eq!(errors(toml), expected, "{toml}");
     }
 }
+
+#[test]
+fn the_schema_beside_the_policy_is_that_of_its_settings() {
+    portcullis_sdk::harness::check_schema::<crate::settings::Settings>(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/settings.schema.json"
+    ));
+}

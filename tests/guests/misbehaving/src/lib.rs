@@ -1,8 +1,9 @@
 //! A policy that misbehaves as its settings say, to show that the host survives it: `{"command": "loop"}` and the like, a
 //! behaviour per hook and one for `configure`. A hook without a behaviour abstains, passes, or succeeds.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use portcullis_sdk::{
     Action, Boundary, CommandPolicy, Edit, Edited, Emission, Filter, Finding, InputPolicy, InputVerdict, Job, OutputPolicy,
@@ -94,6 +95,8 @@ enum CommandDeed {
     ReadEnv(String),
     /// Denies with the content of this file as the message; allows if it can not be read.
     ReadFile(String),
+    /// Denies and shows the time in seconds and a random number.
+    Now,
     /// Denies and shows the client's name, the directory and the time limit.
     Echo,
 }
@@ -244,6 +247,10 @@ impl CommandPolicy for Misbehaving {
             CommandDeed::ReadEnv(name) => std::env::var(name).map_or(Verdict::Allow, |value| Verdict::deny("read-env", value)),
             CommandDeed::ReadFile(path) => {
                 std::fs::read_to_string(path).map_or(Verdict::Allow, |text| Verdict::deny("read-file", text))
+            }
+            CommandDeed::Now => {
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+                Verdict::deny("now", format!("{now} {}", RandomState::new().hash_one(0)))
             }
             CommandDeed::Echo => {
                 Verdict::deny("echo", format!("{} {} {:?}", request.client.name, request.cwd, request.timeout_ms))

@@ -90,7 +90,7 @@ enum Tables {
     #[cfg(target_arch = "x86_64")]
     Avx512(Box<avx512::Tables>),
     #[cfg(target_arch = "x86_64")]
-    Avx2(avx2::Tables),
+    Avx2(Box<avx2::Tables>),
     /// Nothing: it may stand everywhere.
     Plain,
 }
@@ -99,7 +99,8 @@ impl Tables {
     #[cfg(target_arch = "x86_64")]
     fn new(groups: &[Group]) -> Self {
         let avx512 = avx512::Tables::new(groups).map(|tables| Self::Avx512(Box::new(tables)));
-        avx512.or_else(|| avx2::Tables::new(groups).map(Self::Avx2)).unwrap_or(Self::Plain)
+        let avx2 = || avx2::Tables::new(groups).map(|tables| Self::Avx2(Box::new(tables)));
+        avx512.or_else(avx2).unwrap_or(Self::Plain)
     }
 
     #[cfg(not(target_arch = "x86_64"))]
@@ -296,7 +297,7 @@ mod tests {
         #[cfg(target_arch = "x86_64")]
         {
             all.extend(avx512::Tables::new(groups).map(|tables| Tables::Avx512(Box::new(tables))));
-            all.extend(avx2::Tables::new(groups).map(Tables::Avx2));
+            all.extend(avx2::Tables::new(groups).map(|tables| Tables::Avx2(Box::new(tables))));
         }
         all
     }
