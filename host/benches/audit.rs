@@ -50,6 +50,7 @@ fn bench(criterion: &mut Criterion) {
     let answer = |round, policy: &str| Answer {
         round,
         policy: policy.to_owned(),
+        mode: config::Mode::Enforce,
         verdict: VerdictKind::Abstain,
         reason: None,
         took: Duration::from_micros(60),
