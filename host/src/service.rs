@@ -10,8 +10,8 @@ use crate::{
     audit::{Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
     jobs::{
-        ControlError, History, Job, JobId, Keeper, Met, Order, Reading, Record, Registry, Signal, Status, Stop, THIS_PROGRAM,
-        Until, WriteError,
+        ControlError, History, Job, JobId, Keeper, Met, Order, Reading, Record, Registry, Signal, SpawnError, Status, Stop,
+        THIS_PROGRAM, Until, WriteError,
         output::{Cursor, Part},
     },
     policy::{
@@ -66,6 +66,17 @@ pub struct Rehearsed {
     pub runs: String,
     /// How the decision came about.
     pub trail: Vec<Answer>,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Denied(denial) => write!(f, "denied: {denial}"),
+            Self::Asks(denial) => write!(f, "a person would have to approve: {denial}"),
+            Self::NotStarted(text) => f.write_str(text),
+            Self::Rehearsed(rehearsed) => write!(f, "nothing is executed here; it would run {}", rehearsed.runs),
+        }
+    }
 }
 
 /// Why input was not written.
@@ -123,6 +134,13 @@ pub struct Terms {
     pub order: Order,
 }
 
+/// What was asked for, kept as it came: what waits for its turn is judged anew.
+struct Asked {
+    command: Command,
+    client: Client,
+    timeout: Option<Duration>,
+}
+
 /// A started job, and what was decided about it.
 pub struct Started {
     /// The job.
@@ -170,7 +188,7 @@ pub async fn load_chain(config: &Config) -> Result<Chain, ChainError> {
 /// The history, and what is known of earlier jobs. Without it everything works but for what outlives the server.
 fn history(config: &Config) -> Option<(History, Vec<Record>)> {
     let wanted = config.history.as_ref()?;
-    let opened = History::open(&wanted.path, &config.jobs.roots, wanted.spill_bytes);
+    let opened = History::open(&wanted.path, &config.jobs.roots, config.jobs.keep_for, wanted.spill_bytes);
     opened.inspect_err(|error| tracing::warn!(path = %wanted.path.display(), %error, "no history of jobs is kept")).ok()
 }
 
@@ -225,18 +243,33 @@ impl Service {
         self.execution
     }
 
-    /// Runs a command: parse, judge, record, start.
+    /// Runs a command: parse, judge, record, start. Where it has to wait for its turn, the first three again when that comes.
     pub async fn run(self: &Arc<Self>, command: Command, client: &Client, terms: Terms) -> Result<Started, Refused> {
-        let client = bounded(client);
+        let asked = Asked { command, client: bounded(client), timeout: terms.timeout };
+        let (approved, trail) = self.judge(&asked, None).await?;
+        if self.execution == Execution::Dry {
+            self.record_not_started(&approved.id().to_string(), REHEARSED);
+            return Err(Refused::Rehearsed(Rehearsed { runs: approved.shown().to_owned(), trail }));
+        }
+        self.spawn(approved, asked, terms.order).await.map(|job| Started { job, trail })
+    }
+
+    /// Parses, judges and records; `earlier` is what was decided before the same command had to wait.
+    async fn judge(&self, asked: &Asked, earlier: Option<&Approved>) -> Result<(Approved, Vec<Answer>), Refused> {
+        let Asked { command, client, timeout } = asked;
         let chain = self.chain().await;
-        let (script, cwd) = match parse(&chain, &command, &self.site, &self.jobs.cwd).await {
+        let (script, cwd) = match parse(&chain, command, &self.site, &self.jobs.cwd).await {
             Ok(parsed) => parsed,
-            Err(denial) => return Err(self.refuse_unparsed(&chain, &command, &client, denial).await),
+            Err(denial) => return Err(self.refuse_unparsed(&chain, command, client, denial).await),
         };
         let sent = chain.scrub(script.source()).await;
         let mut request = request(script, cwd, &self.jobs, client.clone());
-        request.timeout = terms.timeout.into_iter().chain(request.timeout).min();
+        request.timeout = timeout.iter().copied().chain(request.timeout).min();
         let Judgement { decision, shown, trail } = chain.decide(request).await;
+        let decision = match (decision, earlier) {
+            (Decision::Approved(approved), Some(earlier)) => approved.instead_of(earlier),
+            (decision, _) => decision,
+        };
         let (outcome, denial, job_id) = match &decision {
             Decision::Approved(approved) => (Outcome::Allow, None, Some(approved.id().to_string())),
             Decision::Asks(denial) => (Outcome::Ask, Some(denial), None),
@@ -254,11 +287,7 @@ impl Service {
         })
         .map_err(Refused::Denied)?;
         match decision {
-            Decision::Approved(approved) if self.execution == Execution::Dry => {
-                self.record_not_started(&approved.id().to_string(), REHEARSED);
-                Err(Refused::Rehearsed(Rehearsed { runs: shown, trail }))
-            }
-            Decision::Approved(approved) => self.spawn(*approved, terms.order).await.map(|job| Started { job, trail }),
+            Decision::Approved(approved) => Ok((*approved, trail)),
             Decision::Asks(denial) => Err(Refused::Asks(denial)),
             Decision::Denied(denial) => Err(Refused::Denied(denial)),
         }
@@ -301,13 +330,17 @@ impl Service {
         Ok(Answered { from, met })
     }
 
-    /// Passes what was read of a job through the policies that apply to reads.
-    pub async fn tidy(&self, job: &Job, mut reading: Reading) -> Reading {
+    /// Makes what was read of a job fit to be shown: what an earlier server kept passes the filters of today too, and what is to be
+    /// `tidy` the policies that apply to reads.
+    pub async fn present(&self, job: &Job, mut reading: Reading, tidy: bool) -> Reading {
+        if !tidy && job.contract().is_some() {
+            return reading;
+        }
         let chain = self.chain().await;
         for (excerpt, kind) in [(&mut reading.stdout, StreamKind::Stdout), (&mut reading.stderr, StreamKind::Stderr)] {
             for part in &mut excerpt.parts {
                 if let Part::Bytes(bytes) = part {
-                    *bytes = chain.tidy(job.contract(), kind, bytes).await;
+                    *bytes = chain.filter_again(job.contract(), kind, bytes, tidy).await;
                 }
             }
         }
@@ -357,9 +390,13 @@ impl Service {
         })
     }
 
-    async fn spawn(self: &Arc<Self>, approved: Approved, order: Order) -> Result<Arc<Job>, Refused> {
-        let id = approved.id().to_string();
-        let job = match self.registry.submit(approved, order).await {
+    async fn spawn(self: &Arc<Self>, approved: Approved, asked: Asked, order: Order) -> Result<Arc<Job>, Refused> {
+        let (id, service) = (approved.id().to_string(), self.clone());
+        let again = async move |earlier: Approved| match service.judge(&asked, Some(&earlier)).await {
+            Ok((approved, _)) => Ok(approved),
+            Err(refused) => Err(SpawnError::Refused(refused.to_string())),
+        };
+        let job = match self.registry.submit(approved, order, again).await {
             Ok(job) => job,
             Err(error) => {
                 let text = self.scrub(&error.to_string()).await;

@@ -5,7 +5,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Added to the number of a signal for an exit code, as shells do.
 pub const SIGNALLED: u8 = 128;
 
-/// TERM, INT and HUP, caught from the moment this is made.
+/// TERM, INT and HUP, caught from the moment this is made. XFSZ is caught too, and forgotten.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -19,6 +19,8 @@ impl Signals {
     ///
     /// The system can not.
     pub fn catch() -> std::io::Result<Self> {
+        // Where files may not grow, a write fails then; else this process would end, and with it every job.
+        drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

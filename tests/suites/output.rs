@@ -155,6 +155,38 @@ fn a_wait_ends_with_a_pattern() {
 }
 
 #[test]
+fn what_is_there_already_is_found_without_waiting() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("seq 300000; echo ready; sleep 1000");
+    wire.tell("wait_for_job", json!({ "job_id": job, "pattern": "^ready" }));
+    let at_once = wire.tell("wait_for_job", json!({ "job_id": job, "pattern": "^ready", "wait_ms": 0 }));
+    assert_eq!(at_once["met"], "matched");
+    // Which no line begins with, but a page does.
+    let job = wire.sh("printf %0200000d 0; echo; sleep 1000");
+    wire.tell("wait_for_job", json!({ "job_id": job, "pattern": "0{100}" }));
+    let cursor = &wire.tell("get_job_output", json!({ "job_id": job, "max_bytes": 1 }))["next_cursor"];
+    let never = json!({ "job_id": job, "pattern": "^0{10}", "cursor": cursor, "wait_ms": 300 });
+    assert_eq!(wire.tell("wait_for_job", never)["met"], "time_up");
+}
+
+#[test]
+fn the_rest_of_a_character_is_waited_for() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("printf abc; printf \"\\342\\202\"; read go; printf \"\\254.\"; sleep 1000");
+    let begun = wire.tell("wait_for_job", json!({ "job_id": job, "pattern": "abc" }));
+    assert_eq!((&begun["stdout"], &begun["lossy"]), (&"abc".into(), &false.into()));
+    let page = wire.tell("get_job_output", json!({ "job_id": job }));
+    let merged = wire.tell("get_job_output", json!({ "job_id": job, "stream": "merged" }));
+    assert_eq!((&page["stdout"], &merged["merged"][0]["text"]), (&"abc".into(), &"abc".into()));
+    let rest = json!({ "job_id": job, "cursor": page["next_cursor"] });
+    assert_eq!(wire.tell("get_job_output", rest.clone())["stdout"], "");
+    wire.tell("interact_with_job", json!({ "job_id": job, "input": "go", "until": "\\." }));
+    assert_eq!(wire.tell("get_job_output", rest)["stdout"], "€.");
+}
+
+#[test]
 fn a_wait_ends_with_silence() {
     let scene = Scene::open("");
     let mut wire = Wire::open(&scene);
@@ -357,8 +389,36 @@ fn row_15_beyond_the_limit_jobs_wait_in_their_order() {
 }
 
 #[test]
+fn what_waited_is_judged_again() {
+    let scene = Scene::configured(
+        "[jobs]\nmax_running = 1\n[[policies]]\nname = \"allowlist\"\ncomponent = \"builtin:allowlist\"\n\
+         [policies.settings]\ninclude = [\"coreutils-read\"]\n",
+    );
+    let secret = scene.outside("secret", "from outside\n");
+    for name in ["replaced", "kept"] {
+        fs::write(scene.root().join(name), "from inside\n").unwrap();
+    }
+    let mut wire = Wire::open(&scene);
+    let running = wire.execute("tail -f kept");
+    let [replaced, kept] = ["cat replaced", "cat kept"].map(|command| wire.execute(command));
+    fs::remove_file(scene.root().join("replaced")).unwrap();
+    std::os::unix::fs::symlink(secret, scene.root().join("replaced")).unwrap();
+    wire.tell("kill_job", json!({ "job_id": running }));
+    let status = wire.ended(&replaced);
+    assert_eq!(status["status"], "failed");
+    assert!(text(&status["fault"]).contains("when its turn came it was judged again, and denied: "), "{status}");
+    assert_eq!(wire.output(&replaced)["stdout"], "");
+    assert_eq!(wire.ended(&kept)["status"], "completed");
+    assert_eq!(wire.output(&kept)["stdout"], "from inside\n");
+    let audit = scene.audit();
+    let of = |job: &str| audit.iter().filter(|line| line["event"] == "decision" && line["job_id"] == job).count();
+    assert_eq!((of(&kept), of(&replaced)), (2, 1));
+    assert!(audit.iter().any(|line| line["event"] == "not_started" && line["job_id"] == replaced.as_str()), "{audit:?}");
+}
+
+#[test]
 fn a_group_has_a_limit_of_its_own() {
-    let scene = Scene::open("max_running = 10\n[jobs.groups]\nbuild = 1");
+    let scene = Scene::open("max_running = 10\nmax_queued = 1\n[jobs.groups]\nbuild = 1");
     let mut wire = Wire::open(&scene);
     let in_group = json!({ "command": "sleep 1000", "group": "build" });
     let first = wire.tell("execute_command", in_group.clone());
@@ -369,6 +429,8 @@ fn a_group_has_a_limit_of_its_own() {
         (&wire.status(&other)["status"], &wire.status(text(&second["job_id"]))["group"]),
         (&"running".into(), &"build".into())
     );
+    let refused = wire.refused("execute_command", json!({ "command": "true", "group": "build" }));
+    assert!(refused.contains("`jobs.groups.build`"), "{refused}");
     let refused = wire.refused("execute_command", json!({ "command": "true", "group": "deploy" }));
     assert!(refused.contains("there is no group \"deploy\""), "{refused}");
 }
@@ -393,12 +455,10 @@ fn a_queued_job_that_can_not_be_started_says_why() {
     let queued = wire.execute("echo late");
     let away = scene.base().join("away");
     fs::rename(scene.root(), &away).unwrap();
-    fs::create_dir(scene.root()).unwrap();
     wire.tell("kill_job", json!({ "job_id": running }));
     let status = wire.ended(&queued);
     assert_eq!(status["status"], "failed");
-    assert!(text(&status["fault"]).contains("was moved or removed"), "{status}");
-    fs::remove_dir(scene.root()).unwrap();
+    assert!(text(&status["fault"]).contains("judged again, and denied"), "{status}");
     fs::rename(away, scene.root()).unwrap();
 }
 

@@ -444,7 +444,8 @@ impl Bench {
     }
 
     pub(super) async fn start_with(&self, approved: Approved, streams: Streams) -> Result<Arc<Job>, String> {
-        self.registry.submit(approved, Order { streams, outlet: None, group: None }).await.map_err(|error| error.to_string())
+        let order = Order { streams, outlet: None, group: None };
+        self.registry.submit(approved, order, async |approved| Ok(approved)).await.map_err(|error| error.to_string())
     }
 
     /// What an approved command prints.

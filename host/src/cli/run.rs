@@ -83,8 +83,8 @@ fn refusal(refused: &Refused) -> u8 {
             say(text);
             exit::NOT_RUN
         }
-        Refused::Rehearsed(rehearsed) => {
-            say(&format!("nothing is executed here; it would run {}", rehearsed.runs));
+        Refused::Rehearsed(_) => {
+            say(&refused.to_string());
             exit::NOT_RUN
         }
     }

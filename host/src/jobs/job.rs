@@ -179,6 +179,11 @@ impl Job {
         self.status.borrow().clone()
     }
 
+    /// Where it is on its way.
+    pub fn state(&self) -> State {
+        self.status.borrow().state
+    }
+
     /// Whether it is final.
     pub fn is_final(&self) -> bool {
         self.status.borrow().state.is_final()
@@ -257,14 +262,17 @@ impl Job {
         // Nobody waits for the disk.
         drop(output);
         if let Some(spill) = &self.spill {
-            spill.fill(name, begin, &mut excerpt, most);
+            spill.fill(name, begin, &mut excerpt, most, matches!(from, Beginning::Lines(_)));
         }
         if let Beginning::Lines(lines) = from {
+            if begin > wanted {
+                excerpt.skip_to_character();
+            }
             excerpt.keep_last_lines(lines);
         }
         let is_cut = excerpt.next < total;
         if is_cut || !is_over {
-            excerpt.trim_to_character();
+            excerpt.trim_to_character(is_cut);
         }
         let has_more_before = matches!(from, Beginning::Lines(_)) && excerpt.next > excerpt.len() as u64 + excerpt.dropped();
         (excerpt, total, is_cut || has_more_before)
@@ -277,13 +285,15 @@ impl Job {
             Beginning::Since(time) => output.merged_since(output.stamp_of(time)),
         };
         let (mut entries, mut next) = output.read_merged(begin, most);
-        let is_cut = next < output.total();
+        let (is_cut, is_only) = (next < output.total(), entries.len() == 1);
         if let Some(last) = entries.last_mut()
             && (is_cut || !status.state.is_final())
         {
-            last.excerpt.trim_to_character();
+            last.excerpt.trim_to_character(is_cut && is_only);
             next = last.excerpt.next;
         }
+        // Of which nothing is left.
+        entries.retain(|entry| !entry.excerpt.parts.is_empty());
         let merged = entries.into_iter().map(|entry| (output.time_of(entry.stamp), entry)).collect();
         let (stdout, stderr) = (Excerpt::default(), Excerpt::default());
         Ok(Reading { stdout, stderr, merged, next: Cursor::merged(self.known.id, next), total: output.total(), is_cut, status })
@@ -404,6 +414,7 @@ impl Job {
 
     /// Says that no output comes any more.
     pub(super) fn close_output(&self) {
+        self.output().close();
         if let Some(spill) = &self.spill {
             spill.close();
         }

@@ -71,7 +71,7 @@ impl Lanes {
         // Who was stopped meanwhile waits no more.
         state.waiting.retain(|waiting| !waiting.turn.is_closed());
         if state.waiting.len() >= most_waiting {
-            return Err(SpawnError::TooMany { running: self.0.most, queued: most_waiting });
+            return Err(self.0.full(&state, group.as_deref(), most_waiting));
         }
         let (turn, later) = oneshot::channel();
         state.waiting.push_back(Waiting { group, turn });
@@ -94,6 +94,14 @@ impl Inner {
     fn has_room(&self, state: &State, group: Option<&str>) -> bool {
         let is_full = |name| state.running_of.get(name) >= self.groups.get(name);
         state.running < self.most && !group.is_some_and(is_full)
+    }
+
+    /// Says what is full: the group, if there would be room without it.
+    fn full(&self, state: &State, group: Option<&str>, queued: usize) -> SpawnError {
+        match group.and_then(|name| self.groups.get_key_value(name)).filter(|_| state.running < self.most) {
+            Some((name, most)) => SpawnError::TooMany { running: *most, limit: format!("jobs.groups.{name}"), queued },
+            None => SpawnError::TooMany { running: self.most, limit: "jobs.max_running".to_owned(), queued },
+        }
     }
 
     fn admit(self: &Arc<Self>, state: &mut State, group: Option<String>) -> Permit {
@@ -188,7 +196,7 @@ mod tests {
     fn what_can_not_wait_is_refused() {
         let lanes = lanes();
         let _running = (now(&lanes, None), now(&lanes, None));
-        assert!(matches!(lanes.enter(None, 0), Err(SpawnError::TooMany { running: 2, queued: 0 })));
+        assert!(matches!(lanes.enter(None, 0), Err(SpawnError::TooMany { running: 2, queued: 0, .. })));
         assert!(matches!(lanes.enter(Some("deploy"), 9), Err(SpawnError::NoGroup(_))));
         let mut turn = later(&lanes, None);
         lanes.close();

@@ -143,12 +143,14 @@ pub type Outlet = mpsc::Sender<(StreamName, Chunk)>;
 pub enum SpawnError {
     /// As many run and wait as may.
     #[error(
-        "{running} jobs are running already, as many as are allowed (`jobs.max_running`), and {queued} are waiting (`jobs.max_queued`); \
+        "{running} jobs are running already, as many as `{limit}` allows, and {queued} are waiting (`jobs.max_queued`); \
          wait for one to end, or kill one"
     )]
     TooMany {
         /// Jobs that may run.
         running: usize,
+        /// What says so: for all, or for the group.
+        limit: String,
         /// Jobs that may wait.
         queued: usize,
     },
@@ -167,6 +169,9 @@ pub enum SpawnError {
         #[source]
         source: StartError,
     },
+    /// It had to wait, and when its turn came it was not approved any more.
+    #[error("when its turn came it was judged again, and {0}")]
+    Refused(String),
     /// The directory to start in is not where it was when the command was judged.
     #[error("could not start in {}: it was moved or removed after the command was judged; send the command again", .0.display())]
     Moved(PathBuf),

@@ -76,12 +76,21 @@ impl Registry {
         Arc::new(Self { lanes: Lanes::new(limits.max_running, &limits.groups), limits, keeper, budget, shelf })
     }
 
-    /// Starts what was approved, or queues it where as many run as may.
+    /// Starts what was approved, or queues it where as many run as may. Whatever waited is approved `again` when its turn comes: an agent
+    /// could change what was judged for as long as it keeps others running.
     ///
     /// # Cancel safety
     ///
     /// What was started when this is dropped is killed.
-    pub async fn submit(self: &Arc<Self>, approved: Approved, order: Order) -> Result<Arc<Job>, SpawnError> {
+    pub async fn submit<Again>(
+        self: &Arc<Self>,
+        approved: Approved,
+        order: Order,
+        again: impl FnOnce(Approved) -> Again + Send + 'static,
+    ) -> Result<Arc<Job>, SpawnError>
+    where
+        Again: Future<Output = Result<Approved, SpawnError>> + Send + 'static,
+    {
         let entry = self.lanes.enter(order.group.as_deref(), self.limits.max_queued)?;
         let output = Output::new(self.limits.output_bytes, self.budget.clone());
         let spill = self.shelf.history.as_ref().and_then(|history| history.new_spill(JobId(approved.id())));
@@ -91,7 +100,10 @@ impl Registry {
                 let pump = self.start(&job, &approved, order, &reins, permit).await?;
                 tokio::spawn(pump.run(reins));
             }
-            Entry::Later(turn) => _ = tokio::spawn(self.clone().queue(turn, job.clone(), approved, order, reins)),
+            Entry::Later(turn) => {
+                let approved = || again(approved);
+                _ = tokio::spawn(self.clone().queue(turn, job.clone(), approved, order, reins));
+            }
         }
         self.shelf.add(job.clone());
         self.record(&job);
@@ -134,14 +146,16 @@ impl Registry {
     }
 
     /// Waits for a job's turn, and starts it then unless it was stopped before.
-    async fn queue(
+    async fn queue<Again>(
         self: Arc<Self>,
         turn: oneshot::Receiver<Permit>,
         job: Arc<Job>,
-        approved: Approved,
+        approve: impl FnOnce() -> Again,
         order: Order,
         mut reins: Reins,
-    ) {
+    ) where
+        Again: Future<Output = Result<Approved, SpawnError>>,
+    {
         let permit = tokio::select! {
             biased;
             () = reins.wishes.stopped() => None,
@@ -153,7 +167,8 @@ impl Registry {
                 status.ended = Some(Utc::now());
             });
         };
-        match self.start(&job, &approved, order, &reins, permit).await {
+        let started = async { self.start(&job, &approve().await?, order, &reins, permit).await };
+        match started.await {
             Ok(pump) => pump.run(reins).await,
             Err(error) => reins.status.send_modify(|status| {
                 status.state = State::Failed;
@@ -179,7 +194,7 @@ impl Registry {
     pub fn queued_before(&self, job: &Job) -> usize {
         let jobs = self.shelf.jobs();
         let before = jobs.list.iter().take_while(|other| other.id() != job.id());
-        before.filter(|other| other.status().state == State::Queued).count()
+        before.filter(|other| other.state() == State::Queued).count()
     }
 
     /// Stops all jobs at once, within one grace period, and starts nothing any more.
@@ -243,7 +258,7 @@ impl Shelf {
     pub(super) fn make_room(&self) {
         let mut jobs = self.jobs();
         while self.budget.surplus() > 0
-            && let Some(oldest) = jobs.oldest_finished()
+            && let Some(oldest) = jobs.oldest_finished_with_output()
         {
             self.drop_if(&mut jobs, |job| job.id() == oldest);
         }
@@ -261,8 +276,8 @@ impl Shelf {
 }
 
 impl Jobs {
-    fn oldest_finished(&self) -> Option<JobId> {
-        self.finished().next().map(|job| job.id())
+    fn oldest_finished_with_output(&self) -> Option<JobId> {
+        self.finished().find(|job| job.output().kept() > 0).map(|job| job.id())
     }
 
     fn finished(&self) -> impl Iterator<Item = &Arc<Job>> {

@@ -99,13 +99,14 @@ impl Terminal {
     /// written, by one writer at a time.
     pub(super) fn admit(&self, input: &[u8]) -> Result<(), WriteError> {
         let is_by_lines = tcgetattr(&self.file).is_ok_and(|modes| modes.local_modes.contains(LocalModes::ICANON));
-        let mut on_line = if is_by_lines { self.on_line.load(Ordering::Relaxed) } else { 0 };
+        let mut on_line = self.on_line.load(Ordering::Relaxed);
         for line in input.split_inclusive(|byte| *byte == b'\n') {
             on_line += line.len();
             if is_by_lines && on_line > MOST_LINE_BYTES {
                 return Err(WriteError::LongLine);
             }
-            on_line = if line.ends_with(b"\n") { 0 } else { on_line };
+            // Who reads keys has taken them; they are on no line.
+            on_line = if line.ends_with(b"\n") || !is_by_lines { 0 } else { on_line };
         }
         self.on_line.store(on_line, Ordering::Relaxed);
         Ok(())
@@ -140,8 +141,11 @@ impl Terminal {
         )]
         // SAFETY: the request takes a number of a signal by value, and touches no memory of this process.
         unsafe {
-            Ok(ioctl(&self.file, IntegerSetter::<SEND_SIGNAL>::new_usize(number))?)
+            ioctl(&self.file, IntegerSetter::<SEND_SIGNAL>::new_usize(number))?;
         }
+        // The system throws away what stands on the line.
+        self.on_line.store(0, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Says that the size is another now; whoever is in the foreground is told by SIGWINCH.

@@ -16,6 +16,8 @@ const MOST_LINE_BYTES: usize = 64 * 1024;
 const PAGE_BYTES: usize = 96 * 1024;
 /// So few are looked at at once.
 const FEW_BYTES: usize = 1024;
+/// How long what is there already is looked at, however short the wait.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// What is waited for. That the job ends is always waited for too.
 #[derive(Clone, Debug)]
@@ -58,12 +60,17 @@ impl Job {
     /// makes no difference.
     pub async fn wait(&self, until: &Until, from: Cursor, longest: Duration) -> Result<Met, CursorError> {
         let begin = from.in_streams(self.id(), View::Both, &self.output())?;
-        let growth = self.growth();
+        let (growth, mut next) = (self.growth(), [begin.0, begin.1]);
+        if let Until::Pattern(pattern) = until
+            && tokio::time::timeout(FIRST_LOOK, self.matches(pattern, &mut next)).await == Ok(true)
+        {
+            return Ok(Met::Matched);
+        }
         let met = async {
             match until {
                 Until::End => std::future::pending().await,
                 Until::Silence(length) => self.silent(begin, *length, growth).await,
-                Until::Pattern(pattern) => self.matched(pattern, begin, growth).await,
+                Until::Pattern(pattern) => self.matched(pattern, next, growth).await,
             }
         };
         let met = tokio::select! {
@@ -90,8 +97,7 @@ impl Job {
         Met::Silent
     }
 
-    async fn matched(&self, pattern: &Regex, begin: (u64, u64), mut growth: watch::Receiver<()>) -> Met {
-        let mut next = [begin.0, begin.1];
+    async fn matched(&self, pattern: &Regex, mut next: [u64; 2], mut growth: watch::Receiver<()>) -> Met {
         loop {
             if self.matches(pattern, &mut next).await {
                 return Met::Matched;
@@ -114,7 +120,9 @@ impl Job {
 
     async fn stream_matches(&self, pattern: &Regex, name: StreamName, next: &mut u64) -> bool {
         loop {
-            let excerpt = self.output().track(name).read(*next, PAGE_BYTES);
+            // The byte before tells whether a line begins there.
+            let seen = usize::from(*next > 0);
+            let excerpt = self.output().track(name).read(*next - seen as u64, PAGE_BYTES + seen);
             let end = excerpt.next;
             let Some(last) =
                 excerpt.parts.iter().rev().find_map(|part| if let Part::Bytes(bytes) = part { Some(bytes) } else { None })
@@ -122,11 +130,11 @@ impl Job {
                 return false;
             };
             let partial = last.len() - memchr::memrchr(b'\n', last).map_or(0, |newline| newline + 1);
-            if has_match(pattern, excerpt).await {
+            if has_match(pattern, excerpt, seen).await {
                 return true;
             }
             let is_last = end == self.output().track(name).total();
-            *next = end - partial.min(MOST_LINE_BYTES) as u64;
+            *next = (end - partial.min(MOST_LINE_BYTES) as u64).max(*next);
             if is_last {
                 return false;
             }
@@ -134,17 +142,30 @@ impl Job {
     }
 }
 
-/// Whether a line matches. Much of it is looked at where it holds up nobody: a pattern can be slow.
-async fn has_match(pattern: &Regex, excerpt: Excerpt) -> bool {
-    let look = |pattern: &Regex, excerpt: &Excerpt| {
-        excerpt.parts.iter().any(|part| match part {
-            Part::Bytes(bytes) => bytes.split(|byte| *byte == b'\n').any(|line| pattern.is_match(line)),
-            Part::Gap(_) => false,
-        })
-    };
+/// Whether a line matches; the first `seen` bytes belong to what was looked at before. Much of it is looked at where it holds up nobody:
+/// a pattern can be slow.
+async fn has_match(pattern: &Regex, excerpt: Excerpt, seen: usize) -> bool {
     if excerpt.len() <= FEW_BYTES {
-        return look(pattern, &excerpt);
+        return any_line_matches(pattern, &excerpt, seen);
     }
     let pattern = pattern.clone();
-    tokio::task::spawn_blocking(move || look(&pattern, &excerpt)).await.unwrap_or(false)
+    tokio::task::spawn_blocking(move || any_line_matches(&pattern, &excerpt, seen)).await.unwrap_or(false)
+}
+
+fn any_line_matches(pattern: &Regex, excerpt: &Excerpt, seen: usize) -> bool {
+    let mut seen = Some(seen);
+    excerpt.parts.iter().any(|part| match (part, seen.take().unwrap_or(0)) {
+        (Part::Bytes(bytes), 0) => lines(bytes).any(|line| pattern.is_match(line)),
+        (Part::Bytes(bytes), seen) => {
+            let mut lines = lines(bytes);
+            // None of it, if what was seen is the end of the line before.
+            let rest = lines.next().filter(|line| line.len() >= seen);
+            rest.is_some_and(|line| pattern.is_match_at(line, seen)) || lines.any(|line| pattern.is_match(line))
+        }
+        (Part::Gap(_), _) => false,
+    })
+}
+
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|byte| *byte == b'\n')
 }

@@ -141,6 +141,19 @@ pub struct Approved {
 }
 
 impl Approved {
+    /// This decision for the job of an earlier one about the same command. It is a denial if something else would run now: that is
+    /// not what was recorded and told.
+    pub fn instead_of(self, earlier: &Self) -> Decision {
+        let what = |request: &Request| (request.script.canonical(), request.cwd.to_path_buf());
+        if what(&self.request) != what(&earlier.request) {
+            let text = "what it names was changed while it waited for its turn, so that something else would run; send it again";
+            return Decision::Denied(Denial::by_host("changed", text.to_owned()));
+        }
+        let (id, findings) = (earlier.id, earlier.findings.clone());
+        let job = Arc::new(types::Job { id: id.to_string(), ..Arc::unwrap_or_clone(self.job) });
+        Decision::Approved(Box::new(Self { id, job, findings, ..self }))
+    }
+
     /// The job's id.
     pub fn id(&self) -> Uuid {
         self.id

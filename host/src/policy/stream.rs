@@ -48,7 +48,7 @@ impl Chunk {
 }
 
 /// The output policies in their order, for making streams' filters.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Filters(pub(super) Arc<[Arc<Policy>]>);
 
 impl Filters {

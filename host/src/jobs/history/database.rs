@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
+    io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -9,6 +10,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, ErrorCode, Row, params};
+use rustix::fs::OFlags;
 use uuid::Uuid;
 
 use super::{Record, server};
@@ -118,6 +120,30 @@ impl Database {
         Ok(())
     }
 
+    /// Forgets the jobs of servers that are gone which ended longer ago than that.
+    pub(super) fn forget_older(&self, keep_for: Duration) -> rusqlite::Result<()> {
+        let Ok(keep_for) = chrono::TimeDelta::from_std(keep_for) else { return Ok(()) };
+        let mut select = self.connection.prepare("SELECT DISTINCT server FROM jobs")?;
+        let servers = select.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+        for server in servers.iter().filter(|server| !server::is_alive(server)) {
+            self.connection.execute(
+                "DELETE FROM jobs WHERE server = ?1 AND ended < ?2",
+                params![server, (Utc::now() - keep_for).timestamp_millis()],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is a record of it.
+    pub(super) fn knows(&self, id: JobId) -> rusqlite::Result<bool> {
+        self.connection.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1")?.exists([id.to_string()])
+    }
+
+    #[cfg(test)]
+    pub(super) fn state(&self, id: JobId) -> rusqlite::Result<String> {
+        self.connection.query_row("SELECT state FROM jobs WHERE id = ?1", [id.to_string()], |row| row.get(0))
+    }
+
     #[cfg(test)]
     pub(super) fn written_by(self, server: &str) -> Self {
         Self { server: server.to_owned(), ..self }
@@ -154,10 +180,16 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Option<Record>> {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    // SQLite would make it readable for others.
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(|error| {
-        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN), Some(error.to_string()))
-    })?;
+    // SQLite would make it readable for others, and wait for ever at a FIFO.
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    options
+        .open(path)
+        .and_then(|file| if file.metadata()?.is_file() { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) })
+        .map_err(|error| {
+            let text = format!("{} can not be opened as a file: {error}", path.display());
+            rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN), Some(text))
+        })?;
     let connection = Connection::open(path)?;
     connection.busy_timeout(PATIENCE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;

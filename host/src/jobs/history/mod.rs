@@ -8,18 +8,21 @@ mod database;
 mod server;
 
 use std::{
+    collections::BTreeMap,
     fs::{self, DirBuilder},
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{
         Mutex,
-        mpsc::{SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use database::Database;
 
@@ -72,29 +75,24 @@ enum Note {
 }
 
 impl History {
-    /// Opens the history in a folder, which is made if there is none, and gives what is known of jobs of servers that are gone.
+    /// Opens the history in a folder, which is made if there is none, and gives what is known of jobs of servers that are gone. What
+    /// such left in any roots is removed if it is older than `keep_for`.
     ///
     /// # Errors
     ///
     /// The folder or the database can not be used. A database that is damaged is put aside, and a new one begun.
-    pub fn open(folder: &Path, roots: &[PathBuf], spill_bytes: u64) -> io::Result<(Self, Vec<Record>)> {
+    pub fn open(folder: &Path, roots: &[PathBuf], keep_for: Duration, spill_bytes: u64) -> io::Result<(Self, Vec<Record>)> {
         let spill = folder.join("jobs");
         DirBuilder::new().recursive(true).mode(0o700).create(&spill)?;
         let database = Database::open(&folder.join("history.db"), roots).map_err(io::Error::other)?;
         let past = database.past().map_err(io::Error::other)?;
         let (notes, received) = sync_channel(MOST_WAITING);
+        let swept = spill.clone();
         let writer = std::thread::Builder::new().name("history".to_owned()).spawn(move || {
-            for note in received {
-                let written = match &note {
-                    Note::Put(record) => database.put(record),
-                    Note::Forget(id) => database.forget(*id),
-                };
-                // One that is held by another is waited for once, and not again for each job.
-                database.be_patient(written.is_ok());
-                if let Err(error) = written {
-                    tracing::warn!(%error, "the history of jobs could not be written");
-                }
+            if let Err(error) = sweep(&database, &swept, keep_for) {
+                tracing::warn!(%error, "what is too old of the history of jobs could not be removed");
             }
+            write(&database, received);
         })?;
         let (notes, writer) = (Mutex::new(Some(notes)), Mutex::new(Some(writer)));
         Ok((Self { notes, writer, spill, spill_bytes }, past))
@@ -169,15 +167,69 @@ impl Record {
     }
 }
 
+/// Writes notes until there are no more. What can not be written is tried again with the next, and at the end.
+fn write(database: &Database, notes: Receiver<Note>) {
+    let mut unwritten = BTreeMap::new();
+    for note in notes {
+        if unwritten.len() < MOST_WAITING {
+            unwritten.insert(note.job(), note);
+        }
+        try_to_write(database, &mut unwritten);
+    }
+    database.be_patient(true);
+    try_to_write(database, &mut unwritten);
+}
+
+fn try_to_write(database: &Database, unwritten: &mut BTreeMap<Uuid, Note>) {
+    let mut failure = None;
+    unwritten.retain(|_, note| {
+        let written = match note {
+            Note::Put(record) => database.put(record),
+            Note::Forget(id) => database.forget(*id),
+        };
+        // One that is held by another is waited for once, and not again for each job.
+        database.be_patient(written.is_ok());
+        failure = written.err();
+        failure.is_some()
+    });
+    if let Some(error) = failure {
+        tracing::warn!(%error, jobs = unwritten.len(), "the history of jobs could not be written; it is tried again later");
+    }
+}
+
+/// Removes what servers that are gone left longer ago than that, whatever roots they worked in.
+fn sweep(database: &Database, spill: &Path, keep_for: Duration) -> io::Result<()> {
+    database.forget_older(keep_for).map_err(io::Error::other)?;
+    for file in fs::read_dir(spill)? {
+        let file = file?;
+        let name = file.file_name();
+        let job = name.to_str().and_then(|name| name.split_once('.')?.0.parse::<Uuid>().ok()).map(JobId);
+        let is_old = || file.metadata()?.modified()?.elapsed().map_or(Ok(false), |age| io::Result::Ok(age > keep_for));
+        // One that is new may be of a job that is about to be recorded.
+        if let Some(job) = job
+            && is_old()?
+            && !database.knows(job).map_err(io::Error::other)?
+        {
+            fs::remove_file(file.path())?;
+        }
+    }
+    Ok(())
+}
+
+impl Note {
+    fn job(&self) -> Uuid {
+        match self {
+            Self::Put(record) => record.id.0,
+            Self::Forget(id) => id.0,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{
-        process::{Command, Stdio},
-        time::Duration,
-    };
+    use std::process::{Command, Stdio};
 
     use rstest::rstest;
-    use uuid::Uuid;
 
     use super::*;
 
@@ -197,6 +249,8 @@ mod tests {
             stderr_bytes: u64::from(u32::MAX),
         }
     }
+
+    const HOUR: Duration = Duration::from_secs(3600);
 
     fn roots() -> Vec<PathBuf> {
         vec![PathBuf::from("/project")]
@@ -239,13 +293,67 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let record = record(State::Completed);
         by_another(folder.path(), std::slice::from_ref(&record));
-        let (history, past) = History::open(folder.path(), &roots(), 0).unwrap();
+        let (history, past) = History::open(folder.path(), &roots(), HOUR, 0).unwrap();
         assert_eq!(past, std::slice::from_ref(&record));
         fs::write(history.spilled(record.id, StreamName::Stdout), "text").unwrap();
         history.forget(record.id);
         history.close();
         assert_eq!(database(folder.path()).past().unwrap(), []);
         assert_eq!(fs::read_dir(folder.path().join("jobs")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_others_left_goes_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = Database::open(&folder.path().join("history.db"), &[PathBuf::from("/other")]).unwrap();
+        let elsewhere = elsewhere.written_by("gone:1:1");
+        let old = record(State::Completed);
+        let new = Record { ended: Some(Utc::now()), ..record(State::Completed) };
+        [&old, &new].into_iter().for_each(|record| elsewhere.put(record).unwrap());
+        database(folder.path()).put(&Record { id: JobId(Uuid::nil()), ..old.clone() }).unwrap();
+        let jobs = folder.path().join("jobs");
+        fs::create_dir(&jobs).unwrap();
+        let unknown = Uuid::new_v4();
+        let names = [old.id.0, new.id.0, unknown, Uuid::nil()].map(|id| format!("{id}.stdout"));
+        for name in names.iter().chain([&format!("{unknown}.stderr"), &"note".to_owned()]) {
+            let file = fs::File::create(jobs.join(name)).unwrap();
+            if !name.ends_with(".stderr") {
+                file.set_modified(std::time::SystemTime::now() - 2 * HOUR).unwrap();
+            }
+        }
+        History::open(folder.path(), &roots(), HOUR, 0).unwrap().0.close();
+        let left = fs::read_dir(&jobs).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+        let mut expected = vec![names[1].clone(), names[3].clone(), format!("{unknown}.stderr"), "note".to_owned()];
+        expected.sort();
+        assert_eq!(std::collections::BTreeSet::from_iter(left).into_iter().collect::<Vec<_>>(), expected);
+        assert!(!elsewhere.knows(old.id).unwrap() && elsewhere.knows(new.id).unwrap());
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let (history, _) = History::open(folder.path(), &roots(), HOUR, 0).unwrap();
+        let note = |record: &Record| history.note(Note::Put(Box::new(record.clone())));
+        let holder = database(folder.path()).held();
+        let (first, second) = (record(State::Running), record(State::Completed));
+        note(&first);
+        note(&Record { state: State::Completed, ..first.clone() });
+        note(&second);
+        // The writer gives up on them meanwhile, or waits for them; either is right.
+        std::thread::sleep(Duration::from_millis(1500));
+        drop(holder);
+        history.close();
+        for id in [first.id, second.id] {
+            assert_eq!(database(folder.path()).state(id).unwrap(), "completed");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_database() {
+        let folder = tempfile::tempdir().unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, folder.path().join("history.db"), 0o600.into()).unwrap();
+        let error = History::open(folder.path(), &roots(), HOUR, 0).unwrap_err();
+        assert!(error.to_string().contains("history.db"), "{error}");
     }
 
     #[rstest]
@@ -260,7 +368,7 @@ mod tests {
         let mut bytes = fs::read(&file).unwrap();
         spoil(&mut bytes);
         fs::write(&file, bytes).unwrap();
-        let (history, past) = History::open(folder.path(), &roots(), 0).unwrap();
+        let (history, past) = History::open(folder.path(), &roots(), HOUR, 0).unwrap();
         assert_eq!(past, []);
         history.close();
         by_another(folder.path(), &[record(State::Completed)]);
@@ -279,11 +387,11 @@ mod tests {
         else {
             // Without Python: by a second connection, which SQLite treats alike.
             let other = database(folder.path()).held();
-            assert!(History::open(folder.path(), &roots(), 0).is_err());
+            assert!(History::open(folder.path(), &roots(), HOUR, 0).is_err());
             return drop(other);
         };
         std::io::Read::read_exact(other.stdout.as_mut().unwrap(), &mut [0; 2]).unwrap();
-        let error = History::open(folder.path(), &roots(), 0).unwrap_err();
+        let error = History::open(folder.path(), &roots(), HOUR, 0).unwrap_err();
         assert!(error.to_string().contains("locked"), "{error}");
         other.kill().unwrap();
         other.wait().unwrap();

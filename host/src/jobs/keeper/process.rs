@@ -96,7 +96,7 @@ fn run() -> io::Result<()> {
     let Some(server) = getppid() else { return Ok(()) };
     let socket = settle()?;
     let signals = Signals::open()?;
-    set_parent_process_death_signal(Some(Signal::TERM))?;
+    set_parent_process_death_signal(Some(Signal::CONT))?;
     let mut keeper = Keeper {
         socket,
         signals,

@@ -26,7 +26,7 @@ pub struct Signals(OwnedFd);
 
 impl Signals {
     /// Sets what signals do back to the default, which is what jobs start with, blocks all of them, and opens those that matter:
-    /// the end of a child, and TERM, which the kernel sends when the parent ends.
+    /// the end of a child, and CONT, which the kernel sends when the parent ends, since it wakes also who was stopped.
     pub fn open() -> io::Result<Self> {
         #[expect(unsafe_code, reason = "no safe function sets, blocks or opens signals")]
         // SAFETY: zeroes are the default action for the kernel, which refuses it for the signals that have no other; the C
@@ -40,7 +40,7 @@ impl Signals {
             let (mut all, mut awaited): (libc::sigset_t, libc::sigset_t) = (std::mem::zeroed(), std::mem::zeroed());
             libc::sigfillset(&mut all);
             libc::sigaddset(&mut awaited, libc::SIGCHLD);
-            libc::sigaddset(&mut awaited, libc::SIGTERM);
+            libc::sigaddset(&mut awaited, libc::SIGCONT);
             if libc::sigprocmask(libc::SIG_SETMASK, &all, std::ptr::null_mut()) != 0 {
                 return Err(io::Error::last_os_error());
             }

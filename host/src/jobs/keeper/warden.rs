@@ -56,7 +56,7 @@ pub fn run(jobs: OwnedFd, taken: OwnedFd, signals: Signals, keeper: Pid) -> io::
     // In a group of its own, so that it can be told from its job and the keeper from it.
     setsid()?;
     set_child_subreaper(Some(getpid()))?;
-    set_parent_process_death_signal(Some(Signal::TERM))?;
+    set_parent_process_death_signal(Some(Signal::CONT))?;
     let Some(socket) = await_job(&jobs, &signals, keeper)? else { return Ok(()) };
     rustix::io::write(&taken, &1_u64.to_ne_bytes())?;
     // Who holds it would keep the server from seeing the keeper's end.

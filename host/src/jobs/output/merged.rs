@@ -5,6 +5,9 @@ use super::{
     stretch::{Arrival, Stretch},
 };
 
+/// What an entry takes up of what is asked for besides its bytes: its stream and its time are answered too.
+const ENTRY_BYTES: usize = 64;
+
 /// What came of one stream, without anything of the other in between.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -25,7 +28,8 @@ struct Span<'a> {
 }
 
 impl Output {
-    /// Up to `most` bytes from a position in the order of both streams on, and the position behind them.
+    /// Up to `most` bytes from a position in the order of both streams on, and the position behind them. An entry counts as some bytes
+    /// besides those it holds.
     pub fn read_merged(&self, from: u64, most: usize) -> (Vec<Entry>, u64) {
         let mut next = from.min(self.total);
         let (mut entries, mut left) = (Vec::<Entry>::new(), most);
@@ -39,7 +43,9 @@ impl Output {
             let bytes =
                 span.stretch.read(span.arrival.start + (next - begin), left.min(usize::try_from(end - next).unwrap_or(left)));
             (next, left) = (next + bytes.len() as u64, left - bytes.len());
-            append(&mut entries, &span, gap, bytes, next);
+            if append(&mut entries, &span, gap, bytes, next) {
+                left = left.saturating_sub(ENTRY_BYTES);
+            }
         }
         if left > 0 && next < self.total {
             lost(&mut entries, self.total - next);
@@ -63,27 +69,28 @@ impl Output {
         })
     }
 
-    /// Where that begins, in the order of both streams, which came at this time or later.
+    /// Where that begins, in the order of both streams, which came at this time or later: behind the last that is known to have come
+    /// before.
     pub fn merged_since(&self, stamp: Stamp) -> u64 {
         let tracks = StreamName::ALL.map(|name| self.track(name));
-        let arrivals = tracks.iter().flat_map(|track| track.stretches()).filter_map(|stretch| stretch.arrival_since(stamp));
-        arrivals.map(|arrival| arrival.merged).min().unwrap_or(self.total)
+        let before = tracks.iter().flat_map(|track| track.stretches()).filter_map(|stretch| stretch.arrived_before(stamp));
+        before.map(|(arrival, end)| arrival.merged + (end - arrival.start)).max().unwrap_or(0)
     }
 }
 
-fn append(entries: &mut Vec<Entry>, span: &Span<'_>, gap: u64, bytes: Vec<u8>, next: u64) {
+/// Adds to the last entry, or as a new one; says whether it is new.
+fn append(entries: &mut Vec<Entry>, span: &Span<'_>, gap: u64, bytes: Vec<u8>, next: u64) -> bool {
     let is_new = gap > 0 || entries.last().is_none_or(|last| last.name != span.name);
     if is_new {
         let gap = (gap > 0).then_some(Part::Gap(Gap { bytes: gap, lines: None }));
         let excerpt = Excerpt { parts: gap.into_iter().collect(), next };
         entries.push(Entry { name: span.name, stamp: span.arrival.stamp, excerpt });
     }
-    let Some(Entry { excerpt, .. }) = entries.last_mut() else { return };
-    excerpt.next = next;
-    match excerpt.parts.last_mut() {
-        Some(Part::Bytes(before)) => before.extend(bytes),
-        _ => excerpt.parts.push(Part::Bytes(bytes)),
+    if let Some(Entry { excerpt, .. }) = entries.last_mut() {
+        excerpt.next = next;
+        excerpt.extend(bytes);
     }
+    is_new
 }
 
 /// What fell out at the end: the limit of all jobs was met, and nothing came since.

@@ -37,7 +37,7 @@ pub struct Stamp(u32);
 /// A part of a stream.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Excerpt {
-    /// Bytes, and where some are missing, in their order.
+    /// Bytes, and where some are missing, in their order; never bytes next to bytes.
     pub parts: Vec<Part>,
     /// The position behind it.
     pub next: u64,
@@ -77,32 +77,54 @@ impl Excerpt {
         self.parts.iter().map(|part| if let Part::Gap(gap) = part { gap.bytes } else { 0 }).sum()
     }
 
-    /// Leaves out what stands before the last `lines` lines, if nothing is missing in it; a last line without a newline counts.
-    pub fn keep_last_lines(&mut self, lines: u64) {
-        if self.dropped() > 0 {
-            return;
+    /// Adds bytes that follow on what it holds; they are one part with bytes before them.
+    fn extend(&mut self, bytes: Vec<u8>) {
+        match self.parts.last_mut() {
+            Some(Part::Bytes(before)) => before.extend(bytes),
+            _ if bytes.is_empty() => {}
+            _ => self.parts.push(Part::Bytes(bytes)),
         }
-        let mut bytes = Vec::with_capacity(self.len());
-        for part in self.parts.drain(..) {
-            if let Part::Bytes(part) = part {
-                bytes.extend(part);
-            }
-        }
-        let inner = &bytes[..bytes.len().saturating_sub(1)];
-        let before = memchr::memrchr_iter(b'\n', inner).nth(usize::try_from(lines).unwrap_or(usize::MAX).saturating_sub(1));
-        bytes.drain(..before.map_or(0, |newline| newline + 1));
-        self.parts.extend((!bytes.is_empty()).then_some(Part::Bytes(bytes)));
     }
 
-    /// Leaves a character that is cut in two to the next excerpt, unless there is nothing else.
-    pub fn trim_to_character(&mut self) {
-        let Some(Part::Bytes(bytes)) = self.parts.last_mut() else { return };
-        let cut = unfinished_character(bytes);
-        if cut < bytes.len() {
-            bytes.truncate(bytes.len() - cut);
-            self.next -= cut as u64;
+    /// Leaves out what stands before the last `lines` lines, if nothing is missing in it; a last line without a newline counts.
+    pub fn keep_last_lines(&mut self, lines: u64) {
+        if let [Part::Bytes(bytes)] = &mut self.parts[..] {
+            let inner = &bytes[..bytes.len().saturating_sub(1)];
+            let before = memchr::memrchr_iter(b'\n', inner).nth(usize::try_from(lines).unwrap_or(usize::MAX).saturating_sub(1));
+            bytes.drain(..before.map_or(0, |newline| newline + 1));
         }
     }
+
+    /// Leaves out the end of a character whose beginning is not in it.
+    pub fn skip_to_character(&mut self) {
+        if let Some(Part::Bytes(bytes)) = self.parts.first_mut() {
+            bytes.drain(..end_of_character(bytes));
+            if bytes.is_empty() {
+                self.parts.remove(0);
+            }
+        }
+    }
+
+    /// Leaves a character of which only the beginning is there to the next excerpt. Where there is nothing else, that would stay so if
+    /// the rest `is_there`, but has no room.
+    pub fn trim_to_character(&mut self, is_there: bool) {
+        let is_all = self.parts.len() == 1;
+        let Some(Part::Bytes(bytes)) = self.parts.last_mut() else { return };
+        let cut = unfinished_character(bytes);
+        if is_all && is_there && cut == bytes.len() {
+            return;
+        }
+        bytes.truncate(bytes.len() - cut);
+        self.next -= cut as u64;
+        if bytes.is_empty() {
+            self.parts.pop();
+        }
+    }
+}
+
+/// How many bytes at the beginning may be the end of a UTF-8 character.
+fn end_of_character(bytes: &[u8]) -> usize {
+    bytes.iter().take(3).take_while(|byte| **byte & 0xc0 == 0x80).count()
 }
 
 /// How many bytes at the end are the beginning of a UTF-8 character whose rest is missing.
@@ -146,6 +168,17 @@ impl Output {
         self.track_mut(name).push(bytes, total, stamp);
         self.total += bytes.len() as u64;
         self.budget.change(before, self.kept());
+    }
+
+    /// Nothing more will come.
+    pub fn close(&mut self) {
+        self.stdout.close();
+        self.stderr.close();
+    }
+
+    /// Bytes of both streams that are kept.
+    pub fn kept(&self) -> usize {
+        self.stdout.kept() + self.stderr.kept()
     }
 
     /// Whether all jobs together hold more than they may.
@@ -196,10 +229,6 @@ impl Output {
     /// Bytes of both streams that ever came.
     pub fn total(&self) -> u64 {
         self.total
-    }
-
-    fn kept(&self) -> usize {
-        self.stdout.kept() + self.stderr.kept()
     }
 }
 

@@ -5,13 +5,15 @@ use std::collections::VecDeque;
 use regex::bytes::Regex;
 use tokio_util::sync::CancellationToken;
 
-use super::stretch::Block;
+use super::{end_of_character, stretch::Block, unfinished_character};
 use crate::jobs::StreamName;
 
-/// Longer lines are searched in parts of this size.
+/// Longer lines are searched in parts of this size; what is cut does not begin a line, so that `^` is not found there.
 const MOST_LINE_BYTES: usize = 1 << 20;
 /// Most bytes that are shown of a line.
 const MOST_SHOWN_BYTES: usize = 1024;
+/// No more is found once what is shown has so many bytes.
+const MOST_FOUND_BYTES: usize = 1 << 20;
 /// What is shown of a long line begins this many bytes before the match.
 const SHOWN_BEFORE: usize = 128;
 
@@ -71,14 +73,17 @@ pub struct Line {
 impl Search {
     /// Searches one stream, from its beginning.
     pub(in crate::jobs) fn run(&self, name: StreamName, blocks: &[Block]) -> Found {
-        let mut finder = Finder { search: self, name, found: Found::default(), recent: VecDeque::new(), open: 0 };
+        let mut finder = Finder { search: self, name, found: Found::default(), recent: VecDeque::new(), open: 0, shown: 0 };
         let mut line = Vec::new();
         let (mut number, mut next) = (1, 0);
-        for Block { start, bytes } in blocks {
+        // Bytes of the line that were looked at with the part before.
+        let mut seen = 0;
+        for Block { start, bytes, .. } in blocks {
             if start.at != next && !line.is_empty() {
                 // What fell out parts a line.
-                finder.look(number, &line);
+                finder.look(number, &line, seen);
                 line.clear();
+                seen = 0;
             }
             if line.is_empty() {
                 number = start.line + 1;
@@ -87,12 +92,14 @@ impl Search {
             for part in bytes.split_inclusive(|byte| *byte == b'\n') {
                 let is_whole = part.ends_with(b"\n");
                 if is_whole && line.is_empty() {
-                    finder.look(number, part);
+                    finder.look(number, part, 0);
                 } else {
                     line.extend_from_slice(part);
                     if is_whole || line.len() >= MOST_LINE_BYTES {
-                        finder.look(number, &line);
-                        line.clear();
+                        finder.look(number, &line, seen);
+                        // The last byte tells the next part that it does not begin the line.
+                        seen = usize::from(!is_whole);
+                        line.drain(..line.len() - seen);
                     }
                 }
                 number += u64::from(is_whole);
@@ -101,8 +108,8 @@ impl Search {
                 }
             }
         }
-        if !line.is_empty() {
-            finder.look(number, &line);
+        if line.len() > seen {
+            finder.look(number, &line, seen);
         }
         finder.found
     }
@@ -116,25 +123,31 @@ struct Finder<'a> {
     recent: VecDeque<Line>,
     /// The first match that has yet to get lines after it.
     open: usize,
+    /// Bytes of all that is shown.
+    shown: usize,
 }
 
 impl Finder<'_> {
-    fn look(&mut self, number: u64, line: &[u8]) {
+    /// Looks at a line, but for its first `seen` bytes.
+    fn look(&mut self, number: u64, line: &[u8], seen: usize) {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let found = self.search.pattern.find(line).map(|found| found.start());
-        let is_wanted = found.is_some() && self.found.matches.len() < self.search.limit;
+        let found = self.search.pattern.find_at(line, seen.min(line.len())).map(|found| found.start());
+        let is_full = self.found.matches.len() >= self.search.limit || self.shown >= MOST_FOUND_BYTES;
+        let is_wanted = found.is_some() && !is_full;
         self.found.is_cut |= found.is_some() && !is_wanted;
         if !is_wanted && self.search.context == 0 {
             return;
         }
-        let shown = Line { number, text: excerpt(line, found.unwrap_or(0)) };
+        let shown = Line { number, text: excerpt(&line[seen.min(line.len())..], found.unwrap_or(seen).saturating_sub(seen)) };
         for open in &mut self.found.matches[self.open..] {
+            self.shown += shown.text.len();
             open.after.push(shown.clone());
         }
-        let is_full = |found: &Match| found.after.len() >= self.search.context;
-        self.open += self.found.matches[self.open..].iter().take_while(|found| is_full(found)).count();
+        let has_all = |found: &Match| found.after.len() >= self.search.context;
+        self.open += self.found.matches[self.open..].iter().take_while(|found| has_all(found)).count();
         if is_wanted {
-            let before = self.recent.iter().cloned().collect();
+            let before = self.recent.iter().cloned().collect::<Vec<_>>();
+            self.shown += before.iter().chain([&shown]).map(|line| line.text.len()).sum::<usize>();
             self.found.matches.push(Match { name: self.name, line: shown.clone(), before, after: Vec::new() });
             self.open += usize::from(self.search.context == 0);
         }
@@ -150,7 +163,14 @@ impl Finder<'_> {
     }
 }
 
+/// A part of a line, from one character to another.
 fn excerpt(line: &[u8], at: usize) -> Vec<u8> {
-    let from = if line.len() > MOST_SHOWN_BYTES { at.saturating_sub(SHOWN_BEFORE) } else { 0 };
-    line[from..line.len().min(from + MOST_SHOWN_BYTES)].to_vec()
+    if line.len() <= MOST_SHOWN_BYTES {
+        return line.to_vec();
+    }
+    let from = at.saturating_sub(SHOWN_BEFORE);
+    let shown = &line[from..line.len().min(from + MOST_SHOWN_BYTES)];
+    let begin = if from > 0 { end_of_character(shown) } else { 0 };
+    let end = if from + shown.len() < line.len() { shown.len() - unfinished_character(shown) } else { shown.len() };
+    shown[begin..end.max(begin)].to_vec()
 }

@@ -82,25 +82,26 @@ impl Spill {
     }
 
     /// Puts bytes from the file in the place of the first gap, as far as it has them and `most` allows; what stands behind and has no
-    /// room is left to the next excerpt. `from` is where the excerpt begins.
-    pub fn fill(&self, name: StreamName, from: u64, excerpt: &mut Excerpt, most: usize) {
+    /// room is left to the next excerpt. `from` is where the excerpt begins. For the `end` of a stream, a gap of which the file has
+    /// not all is left as it is: what stands behind is what was asked for.
+    pub fn fill(&self, name: StreamName, from: u64, excerpt: &mut Excerpt, most: usize, end: bool) {
         let Some(at) = excerpt.parts.iter().position(|part| matches!(part, Part::Gap(_))) else { return };
         let Part::Gap(Gap { bytes: missing, .. }) = excerpt.parts[at] else { return };
         let before: usize =
             excerpt.parts[..at].iter().map(|part| if let Part::Bytes(bytes) = part { bytes.len() } else { 0 }).sum();
         let begin = from + before as u64;
         let found = self.of(name).read(begin, missing.min((most - before) as u64));
-        if found.is_empty() {
+        let is_whole = found.len() as u64 == missing;
+        if found.is_empty() || (end && !is_whole) {
             return;
         }
-        let is_whole = found.len() as u64 == missing;
         let mut rest = excerpt.parts.split_off(at);
         excerpt.next = begin + found.len() as u64;
-        excerpt.parts.push(Part::Bytes(found));
+        excerpt.extend(found);
         if let Some(Part::Bytes(mut behind)) = rest.pop().filter(|_| is_whole && rest.len() == 1) {
             behind.truncate(most - excerpt.len());
             excerpt.next += behind.len() as u64;
-            excerpt.parts.extend((!behind.is_empty()).then_some(Part::Bytes(behind)));
+            excerpt.extend(behind);
         }
     }
 }

@@ -46,6 +46,23 @@ impl Mark {
 pub(in crate::jobs) struct Block {
     pub(super) start: Mark,
     pub(super) bytes: Bytes,
+    /// Bytes of memory that they hold.
+    room: usize,
+}
+
+impl Block {
+    fn new(start: Mark, bytes: Bytes) -> Self {
+        Self { start, room: bytes.len(), bytes }
+    }
+
+    /// Drops bytes from the beginning. Memory is given back once most of it is not used any more.
+    fn advance(&mut self, count: usize) {
+        self.start = self.start.behind(&self.bytes[..count]);
+        self.bytes.advance(count);
+        if self.bytes.len() < self.room / 2 {
+            *self = Self::new(self.start, Bytes::copy_from_slice(&self.bytes));
+        }
+    }
 }
 
 /// Bytes that came together; they reach to the next arrival.
@@ -91,7 +108,7 @@ impl Stretch {
             }
         } else {
             self.close_recent(self.end);
-            self.blocks.push_back(Block { start, bytes });
+            self.blocks.push_back(Block::new(start, bytes));
         }
     }
 
@@ -103,6 +120,12 @@ impl Stretch {
         if !joins {
             self.arrivals.push_back(arrival);
         }
+    }
+
+    /// Gives back memory that was meant for more to come.
+    pub(super) fn close(&mut self) {
+        self.recent.shrink_to_fit();
+        self.arrivals.shrink_to_fit();
     }
 
     /// How many arrivals are told apart.
@@ -118,7 +141,7 @@ impl Stretch {
 
     fn close_recent(&mut self, next: Mark) {
         if !self.recent.is_empty() {
-            self.blocks.push_back(Block { start: self.recent_from, bytes: Bytes::copy_from_slice(&self.recent) });
+            self.blocks.push_back(Block::new(self.recent_from, Bytes::copy_from_slice(&self.recent)));
             self.recent.clear();
         }
         self.recent_from = next;
@@ -131,9 +154,8 @@ impl Stretch {
             && let Some(oldest) = self.blocks.front_mut()
         {
             let dropped = count.min(oldest.bytes.len());
-            self.start = oldest.start.behind(&oldest.bytes[..dropped]);
-            oldest.start = self.start;
-            oldest.bytes.advance(dropped);
+            oldest.advance(dropped);
+            self.start = oldest.start;
             count -= dropped;
             if oldest.bytes.is_empty() {
                 self.blocks.pop_front();
@@ -199,7 +221,7 @@ impl Stretch {
 
     /// All that is kept, without a copy but for the most recent.
     pub(super) fn blocks(&self) -> impl Iterator<Item = Block> {
-        let recent = Block { start: self.recent_from, bytes: Bytes::copy_from_slice(&self.recent) };
+        let recent = Block::new(self.recent_from, Bytes::copy_from_slice(&self.recent));
         self.blocks.iter().cloned().chain((!recent.bytes.is_empty()).then_some(recent))
     }
 
@@ -210,9 +232,11 @@ impl Stretch {
         self.arrivals.range(first..).copied().zip(ends.chain(std::iter::once(self.end.at)))
     }
 
-    /// The first that came at this time or later.
-    pub(super) fn arrival_since(&self, stamp: Stamp) -> Option<Arrival> {
-        self.arrivals.get(self.arrivals.partition_point(|arrival| arrival.stamp < stamp)).copied()
+    /// The last of which all came before this time, and where it ends in the stream.
+    pub(super) fn arrived_before(&self, stamp: Stamp) -> Option<(Arrival, u64)> {
+        let later = self.arrivals.partition_point(|arrival| arrival.stamp.0.saturating_add(AT_ONCE_MS) <= stamp.0);
+        let last = self.arrivals.get(later.checked_sub(1)?)?;
+        Some((*last, self.arrivals.get(later).map_or(self.end.at, |next| next.start)))
     }
 }
 

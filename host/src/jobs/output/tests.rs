@@ -86,9 +86,11 @@ fn the_order_of_both_streams_is_kept() {
         let (entries, next) = output.read_merged(from, most);
         (entries.iter().map(|entry| drawn(&entry.excerpt)).collect::<Vec<_>>().join("|"), next)
     };
-    assert_eq!(read(0, 100), ("a|BC|d".to_owned(), 4));
+    assert_eq!(read(0, 1000), ("a|BC|d".to_owned(), 4));
     assert_eq!(read(1, 1), ("B".to_owned(), 2));
-    assert_eq!(read(2, 2), ("C|d".to_owned(), 4));
+    // An entry takes up some room itself.
+    assert_eq!(read(0, 100), ("a|BC".to_owned(), 3));
+    assert_eq!(read(2, 2), ("C".to_owned(), 3));
 }
 
 #[rstest]
@@ -126,8 +128,7 @@ fn however_often_the_streams_take_turns_the_books_are_right(#[case] turns: usize
 #[case(1, "three\n")]
 #[case(9, "one\ntwo\nthree\n")]
 fn lines_before_the_last_are_left_out(#[case] lines: u64, #[case] expected: &str) {
-    let parts = ["one\ntw", "o\nthree\n"].map(|part| Part::Bytes(part.as_bytes().to_vec()));
-    let mut excerpt = Excerpt { parts: parts.into(), next: 14 };
+    let mut excerpt = Excerpt { parts: vec![Part::Bytes(b"one\ntwo\nthree\n".to_vec())], next: 14 };
     excerpt.keep_last_lines(lines);
     assert_eq!((drawn(&excerpt).as_str(), excerpt.next), (expected, 14));
 }
@@ -193,6 +194,15 @@ fn lines_are_found(
 }
 
 #[test]
+fn a_long_line_begins_once() {
+    let line = format!("a{}b\nb\n", "b".repeat(3 << 20));
+    let output = printed(8 << 20, &[&line]);
+    let search = Search { pattern: Regex::new("^b").unwrap(), context: 0, limit: 9, abandoned: Default::default() };
+    let found = search.run(StreamName::Stdout, &stdout(&output).blocks());
+    assert_eq!(found.matches.iter().map(|found| found.line.number).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
 fn a_line_that_lost_its_middle_is_two() {
     let output = printed(16, &["one one one one one two two two two\n"]);
     let search = Search { pattern: Regex::new("one.*two").unwrap(), context: 0, limit: 9, abandoned: Default::default() };
@@ -200,14 +210,15 @@ fn a_line_that_lost_its_middle_is_two() {
 }
 
 #[rstest]
-#[case::whole("é".as_bytes(), 2)]
-#[case::half(b"a\xc3", 1)]
-#[case::of_four(b"a\xf0\x9f\x98", 1)]
-#[case::not_utf_8(b"a\xff", 2)]
-#[case::alone(b"\xc3", 1)]
-fn a_character_is_not_cut(#[case] bytes: &[u8], #[case] kept: usize) {
+#[case::whole("é".as_bytes(), false, 2)]
+#[case::half(b"a\xc3", true, 1)]
+#[case::of_four(b"a\xf0\x9f\x98", false, 1)]
+#[case::not_utf_8(b"a\xff", false, 2)]
+#[case::alone_where_more_has_no_room(b"\xc3", true, 1)]
+#[case::alone_where_more_may_come(b"\xc3", false, 0)]
+fn a_character_is_not_cut(#[case] bytes: &[u8], #[case] is_there: bool, #[case] kept: usize) {
     let mut excerpt = Excerpt { parts: vec![Part::Bytes(bytes.to_vec())], next: bytes.len() as u64 };
-    excerpt.trim_to_character();
+    excerpt.trim_to_character(is_there);
     assert_eq!((excerpt.len(), excerpt.next), (kept, kept as u64));
 }
 
@@ -229,9 +240,49 @@ fn what_memory_dropped_is_read_from_the_file(#[case] limit: u64, #[case] from: u
         output.push(StreamName::Stdout, &Bytes::copy_from_slice(piece.as_bytes()));
     }
     let mut excerpt = stdout(&output).read(from, most);
-    spill.fill(StreamName::Stdout, from, &mut excerpt, most);
+    spill.fill(StreamName::Stdout, from, &mut excerpt, most, false);
     assert!(drawn(&excerpt).starts_with(&expected[..expected.len().min(drawn(&excerpt).len())]), "{}", drawn(&excerpt));
     assert_eq!(excerpt.next - from, excerpt.len() as u64 + excerpt.dropped());
+}
+
+#[rstest]
+#[case::all_of_the_gap(100, "cdefghijklmn")]
+#[case::a_part_of_the_gap(6, "<6/0>ijklmn")]
+fn the_end_is_the_end_whatever_the_file_has(#[case] limit: u64, #[case] expected: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (spill, mut output) = (spill(folder.path(), limit), output(8));
+    for piece in ["abcdef", "ghijkl", "mn"] {
+        spill.push(StreamName::Stdout, piece.as_bytes());
+        output.push(StreamName::Stdout, &Bytes::copy_from_slice(piece.as_bytes()));
+    }
+    let mut excerpt = stdout(&output).read(2, 12);
+    spill.fill(StreamName::Stdout, 2, &mut excerpt, 12, true);
+    assert_eq!((drawn(&excerpt).as_str(), excerpt.next), (expected, 14));
+}
+
+#[test]
+fn bytes_that_follow_each_other_are_one_part() {
+    let output = printed(8, &["ab", "cdefgh"]);
+    assert_eq!(stdout(&output).read(0, 100).parts, [Part::Bytes(b"abcdefgh".to_vec())]);
+}
+
+#[test]
+fn what_fell_out_after_a_time_is_counted() {
+    let mut output = output(8);
+    let push = |output: &mut Output, name, text: &'static str| {
+        output.push(name, &Bytes::from_static(text.as_bytes()));
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        output.stamp(Instant::now())
+    };
+    let since = push(&mut output, StreamName::Stdout, "a");
+    push(&mut output, StreamName::Stderr, "B");
+    let later = push(&mut output, StreamName::Stdout, "cdefghijklmnop");
+    let stdout = stdout(&output);
+    assert_eq!(drawn(&stdout.read(stdout.since(since), 100)), "c<7/0>klmnop");
+    assert_eq!(drawn(&stdout.read(stdout.since(later), 100)), "");
+    assert_eq!(output.merged_since(since), 1);
+    assert_eq!(output.merged_since(later), output.total());
+    assert_eq!((stdout.since(Stamp(0)), output.merged_since(Stamp(0))), (0, 0));
 }
 
 #[test]
@@ -247,7 +298,7 @@ fn pages_from_memory_and_file_are_the_whole() {
     let (mut next, mut read) = (0, Vec::new());
     while next < stdout(&output).total() {
         let mut excerpt = stdout(&output).read(next, 777);
-        spill.fill(StreamName::Stdout, next, &mut excerpt, 777);
+        spill.fill(StreamName::Stdout, next, &mut excerpt, 777, false);
         next = excerpt.next;
         for part in excerpt.parts {
             let Part::Bytes(bytes) = part else { panic!("{part:?}") };

@@ -50,6 +50,12 @@ impl Track {
         }
     }
 
+    /// Nothing more will come.
+    pub(super) fn close(&mut self) {
+        self.head.close();
+        self.tail.close();
+    }
+
     /// What came that is not in the beginning, in bytes.
     fn gap_and_tail(&self) -> u64 {
         self.tail.end().at.saturating_sub(self.head.end().at)
@@ -116,10 +122,11 @@ impl Track {
         }
     }
 
-    /// Where that begins which came at this time or later.
+    /// Where that begins which came at this time or later: behind the last that is known to have come before. What fell out between
+    /// the two may have come at either time.
     pub fn since(&self, stamp: Stamp) -> u64 {
-        let arrival = self.head.arrival_since(stamp).or_else(|| self.tail.arrival_since(stamp));
-        arrival.map_or(self.total(), |arrival| arrival.start)
+        let before = self.tail.arrived_before(stamp).or_else(|| self.head.arrived_before(stamp));
+        before.map_or(0, |(_, end)| end)
     }
 
     pub(super) fn stretches(&self) -> [&Stretch; 2] {
@@ -139,9 +146,7 @@ fn arrivals_of(limit: usize) -> usize {
 impl Excerpt {
     fn add(&mut self, bytes: Vec<u8>) {
         self.next += bytes.len() as u64;
-        if !bytes.is_empty() {
-            self.parts.push(Part::Bytes(bytes));
-        }
+        self.extend(bytes);
     }
 
     /// Passes over what fell out between two positions. How many lines that are is known if all of it is passed over.

@@ -267,7 +267,7 @@ pub(super) enum Key {
     /// Ends what is in the foreground, hard.
     #[serde(rename = "ctrl-\\")]
     CtrlBackslash,
-    /// Return.
+    /// Return, for programs that read keys; a program that reads lines wants newline instead.
     Enter,
     /// Tabulator.
     Tab,

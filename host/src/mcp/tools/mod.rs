@@ -54,9 +54,11 @@ impl Server {
         work: impl Future<Output = Result<T, CallToolResult>>,
     ) -> Result<T, CallToolResult> {
         tokio::select! {
+            biased;
             done = work => done,
-            () = context.ct.cancelled() => Err(error("cancelled".to_owned())),
+            // The end cancels the calls too, which nobody asked for.
             () = self.gone.cancelled() => Err(error(ENDING.to_owned())),
+            () = context.ct.cancelled() => Err(error("cancelled".to_owned())),
         }
     }
 

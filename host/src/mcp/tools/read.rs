@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     jobs::{
-        Beginning, Job, StreamName, Until,
+        Beginning, Job, State, StreamName, Until,
         output::{Cursor, CursorError, Search, View},
     },
     mcp::server::Server,
@@ -44,9 +44,12 @@ impl Server {
         annotations(title = "List jobs", read_only_hint = true, destructive_hint = false, idempotent_hint = true, open_world_hint = false)
     )]
     async fn list_jobs(&self, Parameters(NoArguments {}): Parameters<NoArguments>) -> CallToolResult {
-        let mut jobs = Vec::new();
-        for job in self.service.jobs() {
-            let mut status = JobStatus::of(&job, &self.service).await;
+        let all = self.service.jobs();
+        let mut queued = all.iter().filter(|job| job.state() == State::Queued).count();
+        let mut jobs = Vec::with_capacity(all.len());
+        for job in all {
+            queued = queued.saturating_sub(usize::from(job.state() == State::Queued));
+            let mut status = JobStatus::of(&job, || queued, &self.service).await;
             status.command.truncate(status.command.floor_char_boundary(MOST_LISTED_BYTES));
             jobs.push(status);
         }
@@ -60,7 +63,7 @@ impl Server {
     )]
     async fn get_job_status(&self, Parameters(JobArguments { job_id }): Parameters<JobArguments>) -> CallToolResult {
         match self.job(&job_id).await {
-            Ok(job) => ok(&JobStatus::of(&job, &self.service).await),
+            Ok(job) => ok(&JobStatus::of(&job, || self.service.queued_before(&job), &self.service).await),
             Err(unknown) => unknown,
         }
     }
@@ -139,8 +142,7 @@ impl Server {
         tidy: bool,
     ) -> Result<JobOutput, CallToolResult> {
         let reading = job.read(view, from, most).map_err(wrong_cursor)?;
-        let reading = if tidy { self.service.tidy(job, reading).await } else { reading };
-        Ok(JobOutput::of(&reading))
+        Ok(JobOutput::of(&self.service.present(job, reading, tidy).await))
     }
 
     async fn wait(&self, asked: WaitArguments) -> Result<CallToolResult, CallToolResult> {

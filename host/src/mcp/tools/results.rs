@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     audit::stamp,
     jobs::{
-        Job, Met, Reading,
+        Job, Met, Reading, State,
         output::{Excerpt, Found, Gap, Line, Match, Part},
     },
     service::Service,
@@ -42,7 +42,7 @@ pub(super) struct ExecuteResult {
 pub(super) struct JobStatus {
     /// The job.
     pub(super) job_id: String,
-    /// queued, running, completed (exit code 0), failed, killed (by request) or timed_out.
+    /// queued, running, completed (exit code 0), failed, killed (by request), timed_out or lost (its server was killed).
     pub(super) status: String,
     /// What was started.
     pub(super) command: String,
@@ -169,16 +169,18 @@ pub(super) struct KillResult {
 }
 
 impl JobStatus {
-    pub(super) async fn of(job: &Job, service: &Service) -> Self {
+    pub(super) async fn of(job: &Job, queued_before: impl FnOnce() -> usize, service: &Service) -> Self {
         let status = job.status();
         let fault = match &status.fault {
             Some(fault) => Some(service.scrub(fault).await),
             None => None,
         };
+        // What an earlier server recorded passed the filters of then.
+        let command = if job.contract().is_some() { job.shown().to_owned() } else { service.scrub(job.shown()).await };
         Self {
             job_id: job.id().to_string(),
             status: status.state.name().to_owned(),
-            command: job.shown().to_owned(),
+            command,
             started: stamp(status.started.unwrap_or(status.submitted)),
             ended: status.ended.map(stamp),
             duration_ms: u64::try_from(job.duration().as_millis()).unwrap_or(u64::MAX),
@@ -186,7 +188,7 @@ impl JobStatus {
             exit_code: status.exit_code,
             signal: status.signal,
             group: job.group().map(str::to_owned),
-            queued_behind: queued_behind(job, service),
+            queued_behind: queued_behind(job, queued_before),
             redacted: job.findings().counts(),
             fault,
         }
@@ -194,8 +196,8 @@ impl JobStatus {
 }
 
 /// How many jobs are before it in the queue; none unless it is queued.
-pub(super) fn queued_behind(job: &Job, service: &Service) -> Option<usize> {
-    (job.status().state == crate::jobs::State::Queued).then(|| service.queued_before(job))
+pub(super) fn queued_behind(job: &Job, queued_before: impl FnOnce() -> usize) -> Option<usize> {
+    (job.state() == State::Queued).then(queued_before)
 }
 
 impl JobOutput {

@@ -90,7 +90,7 @@ impl Server {
             not_executed: None,
             runs: job.shown().to_owned(),
             rewritten: is_rewritten(&trail),
-            queued_behind: queued_behind(&job, &self.service),
+            queued_behind: queued_behind(&job, || self.service.queued_before(&job)),
             output,
         }))
     }
@@ -143,6 +143,11 @@ impl Server {
         let mut then = if asked.close { Then::Close } else { Then::Nothing };
         match asked.key.map(|key| key.press(job.has_terminal())).transpose()? {
             Some(Press::Bytes(bytes)) => data.extend_from_slice(bytes),
+            Some(Press::Signal(_)) if asked.close => {
+                return Err(error(
+                    "close and a key that is a signal can not be given together; send one after the other".to_owned(),
+                ));
+            }
             Some(Press::Signal(signal)) => then = Then::Signal(signal),
             Some(Press::Close) => then = Then::Close,
             None => {}
