@@ -4,6 +4,8 @@
 mod support;
 
 mod suites {
+    // The audit log: its chain, several writers, rotation, and the verbs that read it.
+    mod audit;
     // The command line: exit codes, streams, the audit log, signals, help.
     mod cli;
     // Commands that must not do what they would, executed for real, and commands that must just work.

@@ -10,6 +10,7 @@
 //! [`load`] reports all mistakes at once and never hands out a [`Config`] beside a mistake. Nothing is read from the working
 //! directory, and nothing that steers the server may lie where a job could write it.
 
+mod audit;
 mod history;
 mod jobs;
 mod limits;
@@ -50,8 +51,8 @@ pub struct Config {
     pub limits: Limits,
     /// What holds when every policy abstains.
     pub default_verdict: DefaultVerdict,
-    /// The audit log: absolute, links followed, outside every root. It and its directory may not exist yet.
-    pub audit: PathBuf,
+    /// The record of decisions.
+    pub audit: Audit,
     /// What outlives the server of its jobs; none: nothing does.
     pub history: Option<History>,
     /// Directory for compiled policies: absolute, links followed, outside every root. It may not exist yet; whether others can
@@ -116,6 +117,17 @@ pub struct JobLimits {
     pub cpu_s: Option<u64>,
     /// Bytes of a file that is written, 1 MiB to 1 TiB.
     pub file_bytes: Option<u64>,
+}
+
+/// The record of decisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// The audit log: absolute, links followed, outside every root. It and its directory may not exist yet.
+    pub path: PathBuf,
+    /// Bytes of a file, up to 64 GiB, from which on another is begun; none: there is only the one.
+    pub max_bytes: Option<u64>,
+    /// How many files are kept besides the one that is written to, 1 to 100.
+    pub keep: u32,
 }
 
 /// What outlives the server of its jobs.
@@ -212,16 +224,26 @@ pub fn load(explicit: Option<&Path>, surroundings: &Surroundings) -> Result<Conf
     report.conclude(config.map(|config| Config { files, ..config }))
 }
 
+/// [`load`] of the audit log alone, for who only reads it: mistakes elsewhere are no reason to hide what was recorded, and neither is
+/// a directory that is no root for jobs.
+///
+/// # Errors
+/// All mistakes about the file as a whole and `[audit]`.
+pub fn load_audit(explicit: Option<&Path>, surroundings: &Surroundings) -> Result<Audit, Mistakes> {
+    let mut report = Report::default();
+    let source = source::choose(explicit, surroundings, &mut report);
+    let audit = source.and_then(|source| {
+        let root = parsed(&source, &mut report)?;
+        let raw = report.section("", &root)?;
+        Some(audit::mean(&mut report, &raw.audit, &[], surroundings))
+    });
+    report.conclude(audit)
+}
+
 /// What the text of a source means; none if it is not TOML. Where a value is wrong something takes its place, so that the search for
 /// mistakes goes on; `Report::conclude` sees to it that such a result is never used.
 fn mean(source: Source, surroundings: &Surroundings, report: &mut Report) -> Option<Config> {
-    let root = match raw::parse(&source.text) {
-        Ok(root) => root,
-        Err(faults) => {
-            faults.into_iter().for_each(|fault| report.add("", fault));
-            return None;
-        }
-    };
+    let root = parsed(&source, report)?;
     let raw = report.section("", &root)?;
     let mut jobs = jobs::mean(report, &raw.jobs, &source.origin, surroundings);
     if source.origin == Origin::Embedded {
@@ -233,7 +255,7 @@ fn mean(source: Source, surroundings: &Surroundings, report: &mut Report) -> Opt
     Some(Config {
         limits: limits::mean(report, &raw.limits),
         default_verdict: default_verdict(report, raw),
-        audit: audit(report, raw, &jobs.roots, surroundings),
+        audit: audit::mean(report, &raw.audit, &jobs.roots, surroundings),
         history: history::mean(report, &raw.history, &jobs.roots, surroundings),
         cache: cache(report, raw, &jobs.roots, surroundings),
         watch: watch(report, raw),
@@ -243,6 +265,11 @@ fn mean(source: Source, surroundings: &Surroundings, report: &mut Report) -> Opt
         origin: source.origin,
         overridden: source.overridden,
     })
+}
+
+fn parsed(source: &Source, report: &mut Report) -> Option<raw::Section<raw::RawConfig>> {
+    let faults = raw::parse(&source.text).map_err(|faults| faults.into_iter().for_each(|fault| report.add("", fault)));
+    faults.ok()
 }
 
 fn default_verdict(report: &mut Report, raw: &raw::RawConfig) -> DefaultVerdict {
@@ -259,13 +286,6 @@ fn default_verdict(report: &mut Report, raw: &raw::RawConfig) -> DefaultVerdict 
 fn watch(report: &mut Report, raw: &raw::RawConfig) -> bool {
     let section = report.section("reload", &raw.reload);
     section.and_then(|reload| report.leaf("reload.watch", &reload.watch, "must be true or false")).copied().unwrap_or_default()
-}
-
-fn audit(report: &mut Report, raw: &raw::RawConfig, roots: &[PathBuf], surroundings: &Surroundings) -> PathBuf {
-    let written = report.section("audit", &raw.audit).map(|audit| &audit.path).unwrap_or(&raw::Checked::Absent);
-    let default = || surroundings.state_directory().map(|dir| dir.join("audit.jsonl"));
-    let place = places::Own { path: "audit.path", directory: false, roots };
-    place.mean(report, written, default, surroundings)
 }
 
 fn cache(report: &mut Report, raw: &raw::RawConfig, roots: &[PathBuf], surroundings: &Surroundings) -> PathBuf {

@@ -14,6 +14,9 @@ pub struct Digest([u8; 32]);
 pub struct NotADigest;
 
 impl Digest {
+    /// What stands for the digest of nothing.
+    pub const ZERO: Self = Self([0; 32]);
+
     /// That of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())

@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::{
-    audit::{Audit, AuditError, Decided, Outcome, Subject},
+    audit::{self, Altered, Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
     jobs::{
         ControlError, History, Job, JobId, Keeper, Met, Order, Reading, Record, Registry, Signal, SpawnError, Status, Stop,
@@ -16,7 +16,7 @@ use crate::{
     },
     policy::{
         Answer, Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, InputJudgement, Judgement,
-        MOST_INPUT_BYTES, Request, StreamKind, types::Client,
+        MOST_INPUT_BYTES, Request, StreamKind, printable, types::Client,
     },
     script::{Directory, Refusal, Script, Site, check_text, source_of, tree_of_words},
 };
@@ -74,7 +74,7 @@ impl std::fmt::Display for Refused {
             Self::Denied(denial) => write!(f, "denied: {denial}"),
             Self::Asks(denial) => write!(f, "a person would have to approve: {denial}"),
             Self::NotStarted(text) => f.write_str(text),
-            Self::Rehearsed(rehearsed) => write!(f, "nothing is executed here; it would run {}", rehearsed.runs),
+            Self::Rehearsed(_) => f.write_str(REHEARSED),
         }
     }
 }
@@ -260,11 +260,11 @@ impl Service {
         let chain = self.chain().await;
         let (script, cwd) = match parse(&chain, command, &self.site, &self.jobs.cwd).await {
             Ok(parsed) => parsed,
-            Err(denial) => return Err(self.refuse_unparsed(&chain, command, client, denial).await),
+            Err(denial) => return Err(self.refuse_unparsed(&chain, command, client, *timeout, denial).await),
         };
-        let sent = chain.scrub(script.source()).await;
         let mut request = request(script, cwd, &self.jobs, client.clone());
         request.timeout = timeout.iter().copied().chain(request.timeout).min();
+        let Sent { shown: sent, request: recorded } = Sent::of(&chain, &request).await;
         let Judgement { decision, shown, trail } = chain.decide(request).await;
         let decision = match (decision, earlier) {
             (Decision::Approved(approved), Some(earlier)) => approved.instead_of(earlier),
@@ -280,9 +280,11 @@ impl Service {
             job_id,
             client: &chain.scrub(&client.name).await,
             sent: &sent,
+            request: Some(recorded),
             runs: Some(&shown),
             outcome,
             denial,
+            set: chain.digest(),
             trail: &trail,
         })
         .map_err(Refused::Denied)?;
@@ -366,17 +368,33 @@ impl Service {
         self.chain().await.scrub(text).await
     }
 
-    async fn refuse_unparsed(&self, chain: &Chain, command: &Command, client: &Client, denial: Denial) -> Refused {
+    async fn refuse_unparsed(
+        &self,
+        chain: &Chain,
+        command: &Command,
+        client: &Client,
+        timeout: Option<Duration>,
+        denial: Denial,
+    ) -> Refused {
         let denial = Denial { message: chain.scrub(&denial.message).await, ..denial };
-        let sent = chain.scrub(&excerpt(command)).await;
+        let (excerpt, is_cut) = excerpt(command);
+        let env = names(&variables(&self.jobs));
+        let timeout = timeout.into_iter().chain(self.jobs.timeout).min();
+        let cwd = self.jobs.cwd.to_string_lossy();
+        let Sent { shown: sent, mut request } = Sent::new(chain, &excerpt, &cwd, env, timeout, client).await;
+        if is_cut {
+            request.altered = Some(Altered::Cut);
+        }
         let recorded = self.record(&Decided {
             subject: Subject::Command,
             job_id: None,
             client: &chain.scrub(&client.name).await,
             sent: &sent,
+            request: Some(request),
             runs: None,
             outcome: Outcome::Deny,
             denial: Some(&denial),
+            set: chain.digest(),
             trail: &[],
         });
         Refused::Denied(recorded.err().unwrap_or(denial))
@@ -452,9 +470,11 @@ impl Service {
             job_id: Some(job.id().to_string()),
             client: &chain.scrub(&client.name).await,
             sent: last_part(&sent),
+            request: None,
             runs: runs.as_deref().map(last_part),
             outcome,
             denial,
+            set: chain.digest(),
             trail: &trail,
         })
         .map_err(InputRefused::Denied)?;
@@ -463,6 +483,36 @@ impl Service {
             InputDecision::Asks(denial) => Err(InputRefused::Asks(denial)),
             InputDecision::Denied(denial) => Err(InputRefused::Denied(denial)),
         }
+    }
+}
+
+/// What is recorded of what came in.
+struct Sent {
+    /// The text as a person reads it.
+    shown: String,
+    /// All that is needed to judge it again.
+    request: audit::Request,
+}
+
+impl Sent {
+    async fn of(chain: &Chain, request: &Request) -> Self {
+        let cwd = request.cwd.to_string_lossy();
+        Self::new(chain, request.script.source(), &cwd, names(&request.env), request.timeout, &request.client).await
+    }
+
+    async fn new(chain: &Chain, text: &str, cwd: &str, env: Vec<String>, timeout: Option<Duration>, client: &Client) -> Self {
+        let (script, directory) = (chain.filter(text).await, chain.filter(cwd).await);
+        let is_masked = script != text || directory != cwd;
+        let shown = printable(&script);
+        let request = audit::Request {
+            script: (script != shown).then_some(script),
+            altered: is_masked.then_some(Altered::Masked),
+            cwd: directory,
+            env,
+            timeout_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+            client_version: chain.scrub(&client.version).await,
+        };
+        Self { shown, request }
     }
 }
 
@@ -513,14 +563,23 @@ fn last_part(text: &str) -> &str {
     &text[text.ceil_char_boundary(text.len().saturating_sub(MOST_EXCERPT_BYTES))..]
 }
 
-/// The beginning of a command that could not be parsed, for the record.
-fn excerpt(command: &Command) -> String {
-    let mut text = match command {
-        Command::Text(text) => text.clone(),
-        Command::Words(words) => words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "),
+fn names(variables: &[(String, String)]) -> Vec<String> {
+    variables.iter().map(|(name, _)| name.clone()).collect()
+}
+
+/// The beginning of a command that could not be parsed, for the record, and whether it is less than what came.
+fn excerpt(command: &Command) -> (String, bool) {
+    let (mut text, is_text) = match command {
+        Command::Text(text) => (text.clone(), true),
+        Command::Words(words) => {
+            let shown = words.iter().map(|word| portcullis_shell::quote(&word.to_string_lossy()));
+            (shown.collect::<Vec<_>>().join(" "), words.iter().all(|word| word.to_str().is_some()))
+        }
     };
+    let whole = text.len();
     text.truncate(text.floor_char_boundary(MOST_EXCERPT_BYTES));
-    text
+    let is_cut = !is_text || text.len() < whole;
+    (text, is_cut)
 }
 
 fn bounded(client: &Client) -> Client {

@@ -83,8 +83,8 @@ fn refusal(refused: &Refused) -> u8 {
             say(text);
             exit::NOT_RUN
         }
-        Refused::Rehearsed(_) => {
-            say(&refused.to_string());
+        Refused::Rehearsed(rehearsed) => {
+            say(&format!("nothing is executed here; it would run {}", rehearsed.runs));
             exit::NOT_RUN
         }
     }

@@ -192,6 +192,10 @@ pub enum DefaultVerdict {
 pub struct RawAudit {
     /// The log file; outside the roots.
     pub path: Checked<String>,
+    /// Bytes of a file from which on another is begun, 0 (never) to 68719476736.
+    pub max_bytes: Checked<i64>,
+    /// How many files are kept besides the one that is written to, 1 to 100.
+    pub keep: Checked<i64>,
 }
 
 /// `[cache]`: compiled policies.

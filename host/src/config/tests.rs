@@ -141,7 +141,7 @@ fn works_without_any_file() {
     assert_eq!(variable(&config, "PATH"), scene.path("bin").to_str());
     assert_eq!(variable(&config, "HOME"), scene.path("home").to_str());
     assert_eq!(variable(&config, "TERM"), Some("dumb"));
-    assert_eq!(config.audit, scene.path("home/.local/state/portcullis/audit.jsonl"));
+    assert_eq!(config.audit.path, scene.path("home/.local/state/portcullis/audit.jsonl"));
     assert_eq!(config.cache, scene.path("home/.cache/portcullis"));
     assert_eq!(config.default_verdict, DefaultVerdict::Deny);
     assert!(config.overridden.is_empty());
@@ -361,7 +361,7 @@ fn numbers_out_of_range(#[case] key: &str, #[case] value: &str, #[case] max: &st
 #[case::unit_left_off("jobs.timeout = 3", "jobs.timeout: unknown key; did you mean `timeout_s`?")]
 #[case::mistyped("limits.memroy_mib = 3", "limits.memroy_mib: unknown key; did you mean `memory_mib`?")]
 #[case::top_level("job.max_running = 3", "job: unknown key; did you mean `jobs`?")]
-#[case::nothing_near("audit.zzzzzzzz = 1", "audit.zzzzzzzz: unknown key; known here: path")]
+#[case::nothing_near("audit.zzzzzzzz = 1", "audit.zzzzzzzz: unknown key; known here: path, max_bytes, keep")]
 #[case::odd_key("jobs.env.'a b' = 1", r#"jobs.env."a b": unknown key; known here: pass, pass_matching, set"#)]
 #[case::verdict("decision.default = 'maybe'", r#"decision.default: found a string; must be "deny", "ask" or "allow""#)]
 #[case::roots_no_list("jobs.roots = '/'", "jobs.roots: found a string; must be a list of strings")]
@@ -752,7 +752,7 @@ fn nothing_comes_from_the_working_directory() {
         scene.set("XDG_CACHE_HOME", relative);
         let config = scene.load().unwrap();
         assert_eq!(config.origin, Origin::Embedded);
-        assert!(config.audit.starts_with(scene.path("home")));
+        assert!(config.audit.path.starts_with(scene.path("home")));
         assert!(config.cache.starts_with(scene.path("home")));
     }
     scene.set("PORTCULLIS_CONFIG", "config.toml");

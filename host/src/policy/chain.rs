@@ -195,6 +195,11 @@ impl Chain {
         scrubbed(&self.filters, text).await
     }
 
+    /// [`Self::scrub`], with hidden characters as they are. For what is written with escapes of its own.
+    pub async fn filter(&self, text: &str) -> String {
+        self.filters.scrub(text).await
+    }
+
     /// Passes bytes of a job's output that were kept, and so filtered, through the filters of the stream once more; if they are to be
     /// `tidy`, through the policies that apply to reads before that: what those take out may join what it parted. The result has at
     /// most as many bytes as filters may make of what they are given; one that fails withholds the rest behind a marker.

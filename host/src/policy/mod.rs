@@ -29,5 +29,5 @@ pub use limits::Fault;
 pub use load::{LoadError, builtins};
 pub use parser::Parser;
 pub use piece::Piece;
-pub use stream::{Chunk, OutputFilter, printable};
+pub use stream::{Chunk, OutputFilter, is_hidden, printable};
 pub use triggers::{Trigger, TriggerError, Triggers};
