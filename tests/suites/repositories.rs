@@ -3,9 +3,10 @@
 
 use std::{
     fs,
+    io::Write,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use rstest::rstest;
@@ -514,6 +515,249 @@ fn a_restored_link_shows_nothing_from_outside() {
     assert!(done.stderr.contains("\"harden\" [git-after-git]"), "{}", done.stderr);
     let done = scene.portcullis(["run", "-c", "git restore --source=evil old && git diff && git status && git add old/x"]);
     assert!(!done.stdout().contains(HIDDEN), "{}", done.stdout());
+}
+
+/// Whatever waits for the agent, in front of git or beside it, gives it time to make another repository of the one that was judged.
+#[rstest]
+#[case("read -r x; git diff --stat")]
+#[case("cat; git status")]
+#[case("head -n1; git log")]
+#[case("cat - notes.txt && git status")]
+#[case("grep notes.txt; git status")]
+#[case("until [ -e go ]; do true; done; git diff --stat")]
+#[case("while read -r x; do git diff --stat; done")]
+#[case("cat pipe; git status")]
+#[case("cat < pipe; git diff --stat")]
+#[case("git status; git diff --stat > pipe")]
+#[case("git diff --stat < pipe")]
+#[case("echo x > pipe && git status")]
+#[case("cat | git status")]
+#[case("git log | cat pipe && git status")]
+#[case("git log -p | while read -r x; do cat pipe; done")]
+#[case("git log -p | sed -n '1p' pipe")]
+#[case("git shortlog; git status")]
+#[case("git add -p; git status")]
+#[case("git diff --stat $(cat pipe)")]
+#[case("x=$(head -1); git diff --stat")]
+#[case("seq 1 99999999 | wc -l; git status")]
+#[case("printf '%0999999999d' 1 > /dev/null; git status")]
+#[case("for a in {1..99}; do for b in {1..99}; do :; done; done; git status")]
+#[case("{ sleep 9; } | git status")]
+#[case("npm test && git status")]
+fn nothing_waits_before_git(#[case] script: &str) {
+    let scene = scene();
+    let repository = Repository(&scene);
+    assert!(Command::new("mkfifo").arg(repository.path("pipe")).status().unwrap().success());
+    let npm = repository.path("npm");
+    repository.executable("npm", "#!/bin/sh\n");
+    let bin = scene.base().join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    fs::rename(npm, bin.join("npm")).unwrap();
+    let config = fs::read_to_string(scene.config_file()).unwrap();
+    let path = format!("[jobs]\npath = [\"/usr/bin\", \"/bin\", {bin:?}]\n");
+    scene.configure(&config.replace("[jobs]\n", &path));
+    let done = scene.portcullis(["run", "-c", script]);
+    assert!(done.stderr.contains("\"harden\" [git-after-wait]"), "{}", done.stderr);
+    done.expect(126);
+}
+
+/// The trick with git alone: while the script waits, a filter is put into the repository.
+#[test]
+fn what_waits_lets_a_repository_become_another() {
+    let scene = scene();
+    let repository = Repository(&scene);
+    let script = format!("cd '{}'; read -r x; git diff --stat", repository.path("").display());
+    let mut alone = Command::new("bash");
+    alone.args(["-c", &script]).env("HOME", scene.base().join("home")).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut alone = alone.spawn().unwrap();
+    filter(&repository, "[filter \"x\"]\nclean = PWN;cat");
+    alone.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    alone.wait().unwrap();
+    assert!(repository.trace().exists(), "the trick does not work with git alone");
+}
+
+/// What ends at once may stand before git, beside it and behind it.
+#[rstest]
+#[case("echo '== status'; git status --short; echo '== diff'; git diff --stat")]
+#[case("pwd && ls -la && git log --oneline -5")]
+#[case("cat notes.txt && head -n 2 notes.txt && tail -n +2 notes.txt && wc -l notes.txt && git status")]
+#[case("grep -n one notes.txt; git diff --stat")]
+#[case("git log --oneline | head -5; git status --short | grep -c notes; git diff --stat | wc -l")]
+#[case("git ls-files | sort -r | uniq -c | awk '{print $2}' | sed 's/x/y/'")]
+#[case("git ls-files | while read -r file; do echo \"$file\"; done")]
+#[case("test -f notes.txt && git diff --name-only 2>/dev/null > out.txt; cat out.txt")]
+#[case("if git diff --quiet; then echo clean; else cat notes.txt; fi")]
+#[case("for name in one two; do git log -1 --format=%h; printf '%-10s|\\n' \"$name\"; done")]
+#[case("git switch -q -c x && cat notes.txt && npm --version")]
+#[case("git stash -q && git log --oneline | grep -i plant | head -n 3 && ls && cd src && pwd")]
+fn git_has_company(#[case] script: &str) {
+    let scene = scene();
+    let repository = Repository(&scene);
+    fs::write(scene.base().join("home/.gitconfig"), "[user]\nname = Ada\nemail = ada@example.invalid\n").unwrap();
+    repository.write("src/main.rs", "");
+    changed(&repository);
+    let done = scene.portcullis(["check", script]);
+    assert_eq!(done.status.code(), Some(0), "{}{}", done.stdout(), done.stderr);
+}
+
+/// A branch `evil` with a link where others have a file or nothing, one `other` with a file below that link, and what lies behind it.
+fn links_of_a_branch(repository: &Repository) {
+    let outside = repository.0.base().join("outside");
+    fs::write(outside.join("hidden"), format!("{HIDDEN}\n")).unwrap();
+    repository.done(&["switch", "--quiet", "-c", "other"]);
+    repository.write("d/hidden", "x\n");
+    repository.done(&["add", "d"]);
+    repository.done(&["commit", "--quiet", "--message", "other"]);
+    repository.done(&["switch", "--quiet", "-c", "evil", "main"]);
+    replaced(repository, "notes.txt", "OUTSIDE/hidden");
+    replaced(repository, "d", "OUTSIDE");
+    repository.write("payload", "payload\n");
+    repository.done(&["add", "."]);
+    repository.done(&["commit", "--quiet", "--message", "evil"]);
+    repository.done(&["switch", "--quiet", "main"]);
+}
+
+/// What a call of git puts somewhere may be a link, whose target no later command of the script may read, write or take.
+#[rstest]
+#[case("git switch -q evil && cat notes.txt", "read-after-git")]
+#[case("git switch -q evil; head -1 notes.txt", "read-after-git")]
+#[case("git checkout -q -b x evil && cat notes.txt", "read-after-git")]
+#[case("git restore -q --source=evil . ; while read -r l; do echo \"$l\"; done < notes.txt", "read-after-git")]
+#[case("git switch -q evil && { cat; } < notes.txt", "read-after-git")]
+#[case("git switch -q evil && x=$(<notes.txt) && echo \"$x\"", "read-after-git")]
+#[case("git switch -q evil && git log -1 > d/written", "read-after-git")]
+#[case("for i in 1 2; do cat notes.txt; git switch -q evil; done", "read-after-git")]
+#[case("cat \"$(git switch -q evil; printf notes.txt)\" notes.txt", "read-after-git")]
+#[case("git switch -q evil && grep -h hidden notes.txt", "read-after-git")]
+#[case("git switch -q evil && ls d", "read-after-git")]
+#[case("git switch -q evil && echo d/*", "read-after-git")]
+#[case("git switch -q evil && x='d/*' && echo $x", "read-after-git")]
+#[case("git switch -q evil && sort -o d/written payload", "read-after-git")]
+#[case("git switch -q evil && cp payload d/written", "read-after-git")]
+#[case("git switch -q evil && git commit -q --allow-empty -F notes.txt && git log -1 --format=%s", "git-after-git")]
+#[case("git reset -q other && git commit -q -m x d/hidden && git show HEAD:d/hidden", "git-after-git")]
+#[case("git switch -q evil && git mv payload d/written", "git-after-git")]
+#[case("git switch -q evil && git reset -q other && git mv d/hidden stolen && cat stolen", "git-after-git")]
+fn a_link_of_a_branch_leads_nowhere(#[case] script: &str, #[case] code: &str) {
+    let (alone, gated) = (scene(), scene());
+    let (alone, gated) = (Repository(&alone), Repository(&gated));
+    for repository in [&alone, &gated] {
+        links_of_a_branch(repository);
+        fs::write(repository.0.base().join("home/.gitconfig"), "[user]\nname = Ada\nemail = ada@example.invalid\n").unwrap();
+        if script.contains("reset -q other && git commit") {
+            replaced(repository, "d", "OUTSIDE");
+        }
+    }
+    let outside = |repository: &Repository| repository.0.base().join("outside");
+    let is_whole = |repository: &Repository| {
+        let names = fs::read_dir(outside(repository)).unwrap();
+        let names: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names == ["hidden"]
+    };
+    let mut bash = Command::new("bash");
+    let said = bash.args(["-c", script]).current_dir(alone.path("")).env("HOME", alone.0.base().join("home")).output().unwrap();
+    let shown = String::from_utf8_lossy(&said.stdout);
+    let does_it = shown.contains("hidden") || !is_whole(&alone);
+    assert!(does_it, "the trick does not work with git alone: {said:?}");
+
+    let done = gated.0.portcullis(["run", "-c", script]);
+    assert!(done.stderr.contains(&format!("\"harden\" [{code}]")), "{}", done.stderr);
+    assert!(is_whole(&gated) && !done.stdout().contains("hidden"));
+    done.expect(126);
+}
+
+/// A list of conflicts that names a file outside.
+fn recorded(repository: &Repository, path: &str) {
+    let id = "0123456789abcdef0123456789abcdef01234567";
+    repository.write(&format!(".git/rr-cache/{id}/preimage"), "x\n");
+    repository.write(".git/MERGE_RR", &format!("{id}\t{}\0", repository.filled(path)));
+}
+
+/// `commit` would record how a conflict there was resolved.
+#[rstest]
+#[case("OUTSIDE/hidden")]
+#[case("../outside/hidden")]
+fn a_list_of_conflicts_shows_nothing_from_outside(#[case] path: &str) {
+    let (alone, gated) = (scene(), scene());
+    let (alone, gated) = (Repository(&alone), Repository(&gated));
+    let of = |repository: &Repository| {
+        let entry = fs::read_dir(repository.path(".git/rr-cache")).unwrap().next().unwrap().unwrap();
+        fs::read_to_string(entry.path().join("postimage")).unwrap_or_default()
+    };
+    for repository in [&alone, &gated] {
+        fs::write(repository.0.base().join("outside/hidden"), HIDDEN).unwrap();
+        recorded(repository, path);
+    }
+    alone.done(&["commit", "--quiet", "--allow-empty", "--message", "x"]);
+    assert_eq!(of(&alone), HIDDEN, "the trick does not work with git alone");
+    gated.config("[user]\nname = Ada\nemail = ada@example.invalid");
+    gated.gated("", &["commit", "--quiet", "--allow-empty", "-m", "x"]).expect(0);
+    assert_eq!(of(&gated), "");
+}
+
+/// What a merge set aside comes back with the commit, and may be a link.
+#[test]
+fn a_commit_puts_nothing_back() {
+    let scene = scene();
+    let repository = Repository(&scene);
+    links_of_a_branch(&repository);
+    repository.config("[user]\nname = Ada\nemail = ada@example.invalid");
+    repository.write("more", "");
+    repository.done(&["add", "more"]);
+    repository.done(&["commit", "--quiet", "--message", "more"]);
+    replaced(&repository, "notes.txt", "OUTSIDE/hidden");
+    let stash = String::from_utf8(repository.git("", &["stash", "create"]).stdout).unwrap();
+    repository.done(&["restore", "."]);
+    let id = |name: &str| String::from_utf8(repository.git("", &["rev-parse", name]).stdout).unwrap();
+    let plant = || {
+        repository.write(".git/MERGE_AUTOSTASH", &stash);
+        repository.write(".git/MERGE_HEAD", &id("HEAD~1"));
+        repository.write(".git/MERGE_MSG", "m\n");
+    };
+    plant();
+    let script = "git commit -q -m x && cat notes.txt";
+    let done = scene.portcullis(["run", "-c", script]).expect(126);
+    assert!(done.stderr.contains("\"harden\" [repository-merge]"), "{}", done.stderr);
+    repository.gated("", &["status"]).expect(0);
+    repository.done(&["commit", "--quiet", "--message", "x"]);
+    assert!(
+        fs::read_to_string(repository.path("notes.txt")).unwrap().contains("hidden"),
+        "the trick does not work with git alone"
+    );
+}
+
+/// Which files a branch has is looked at anew by `checkout -b` where not all are checked out.
+#[test]
+fn a_new_branch_brings_no_links() {
+    let scene = scene();
+    let repository = Repository(&scene);
+    fs::write(scene.base().join("outside/hidden"), HIDDEN).unwrap();
+    symlink(scene.base().join("outside/hidden"), repository.path("l")).unwrap();
+    repository.done(&["add", "."]);
+    repository.done(&["commit", "--quiet", "--message", "l"]);
+    repository.done(&["config", "core.sparseCheckout", "true"]);
+    repository.write(".git/info/sparse-checkout", "/*\n!/l\n");
+    repository.done(&["read-tree", "-mu", "HEAD"]);
+    repository.write(".git/info/sparse-checkout", "/*\n");
+    assert!(!repository.path("l").exists());
+    let done = scene.portcullis(["run", "-c", "git checkout -q -b x && cat l"]).expect(126);
+    assert!(done.stderr.contains("\"harden\" [read-after-git]"), "{}", done.stderr);
+    repository.done(&["switch", "--quiet", "-c", "x"]);
+    assert!(!repository.path("l").exists(), "`switch -c` changes no file");
+    repository.done(&["checkout", "--quiet", "-b", "y"]);
+    assert!(repository.path("l").exists(), "the trick does not work with git alone");
+}
+
+/// One directory with more files than anyone lists: `add` says so instead of taking its time.
+#[test]
+fn a_crowded_directory_is_not_listed() {
+    let scene = scene();
+    let repository = Repository(&scene);
+    fs::create_dir(repository.path("crowd")).unwrap();
+    let name = "x".repeat(240);
+    (0..17_000).for_each(|at| drop(fs::File::create(repository.path(&format!("crowd/{name}{at}"))).unwrap()));
+    let done = repository.gated("", &["add", "."]).expect(126);
+    assert!(done.stderr.contains("\"harden\" [tree-too-large]") || done.stderr.contains("too large"), "{}", done.stderr);
 }
 
 /// What an agent does daily, one call behind the other.

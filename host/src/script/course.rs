@@ -12,7 +12,7 @@ use std::{
 use portcullis_shell::{Id, Kind, Refusal, Tree, Word};
 
 use super::{
-    Site,
+    Lookups,
     builtins::is_builtin,
     program::{Found, ProgramFile, resolve},
 };
@@ -119,7 +119,7 @@ type Step = Result<After, Refusal>;
 /// Follows a script.
 pub(super) struct Course<'a> {
     tree: &'a Tree,
-    site: &'a Site,
+    site: &'a Lookups<'a>,
     start: Arc<Path>,
     leads: Vec<Option<Lead>>,
     /// What names were found to be, by directory for those with a slash.
@@ -129,7 +129,7 @@ pub(super) struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    pub(super) fn new(tree: &'a Tree, site: &'a Site, cwd: &Path) -> Self {
+    pub(super) fn new(tree: &'a Tree, site: &'a Lookups<'a>, cwd: &Path) -> Self {
         let leads = tree.nodes.iter().map(|_| None).collect();
         Self { tree, site, start: Arc::from(cwd), leads, found: HashMap::new(), in_loop: false }
     }

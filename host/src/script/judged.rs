@@ -7,13 +7,13 @@ use portcullis_shell::{
     TestPart, Tree, Word,
 };
 
-use super::{Site, course::Lead, renderer};
+use super::{Lookups, course::Lead, renderer};
 use crate::policy::types::{
     Argument, Constructs, Expansion, Node, NodeKind, Place, Redirect, RedirectMode, Role, Word as Judged,
 };
 
 /// One node per node of the tree, and which constructs occur.
-pub(super) fn table<'a>(tree: &'a Tree, leads: &'a [Lead], site: &'a Site) -> (Vec<Node>, Constructs) {
+pub(super) fn table<'a>(tree: &'a Tree, leads: &'a [Lead], site: &'a Lookups<'a>) -> (Vec<Node>, Constructs) {
     let renderer = renderer(tree, leads);
     let mut table = Table { renderer, site, constructs: Constructs::empty(), known: HashMap::new() };
     let nodes = tree.nodes.iter().zip(leads).map(|(node, lead)| table.node(node, lead)).collect();
@@ -22,7 +22,7 @@ pub(super) fn table<'a>(tree: &'a Tree, leads: &'a [Lead], site: &'a Site) -> (V
 
 struct Table<'a, R> {
     renderer: Renderer<'a, R>,
-    site: &'a Site,
+    site: &'a Lookups<'a>,
     constructs: Constructs,
     /// Where words lead, by the directory they are read in. The same words come again and again, and each costs calls to the system.
     known: HashMap<(&'a Path, &'a str), Vec<Place>>,

@@ -22,6 +22,7 @@ use portcullis_shell::{
 
 use course::{Course, Lead};
 pub use held::Identity;
+use place::Lookups;
 pub use place::{Directory, Site};
 pub use plan::{MOST_SHELL_BYTES, Plan};
 pub use portcullis_shell::Refusal;
@@ -82,8 +83,14 @@ impl Script {
     /// What can not be judged, such as a program that is not there, or a directory that only the shell can tell.
     pub fn new(source: String, tree: Tree, site: &Site, cwd: &Path) -> Result<Self, Refusal> {
         refuse_double_reading(&tree)?;
+        let lookups = Lookups::new(site);
+        let script = Self::resolved(source, tree, &lookups, cwd);
+        lookups.check()?;
+        script
+    }
+
+    fn resolved(source: String, mut tree: Tree, site: &Lookups, cwd: &Path) -> Result<Self, Refusal> {
         let leads = Course::new(&tree, site, cwd).follow()?;
-        let mut tree = tree;
         patterns::expand(&mut tree, &leads, site)?;
         let (nodes, constructs) = judged::table(&tree, &leads, site);
         Ok(Self { source, tree, leads, nodes, constructs })

@@ -13,7 +13,7 @@ use std::{
 
 use portcullis_shell::{Id, Kind, Piece, Refusal, Tree, Word};
 
-use super::{Site, course::Lead, held};
+use super::{Lookups, course::Lead, held};
 
 /// Most files and directories that the patterns of a script are compared with: a pattern could walk a whole disk.
 const MOST_LOOKED_AT: usize = 10_000;
@@ -31,7 +31,7 @@ const MOST_ELEMENTS: usize = 64;
 /// # Errors
 ///
 /// A pattern that leads out of the roots, or to more files than can be judged.
-pub(super) fn expand(tree: &mut Tree, leads: &[Lead], site: &Site) -> Result<(), Refusal> {
+pub(super) fn expand(tree: &mut Tree, leads: &[Lead], site: &Lookups) -> Result<(), Refusal> {
     if !tree.nodes.iter().flat_map(|node| node.kind.words()).any(is_pattern) {
         return Ok(());
     }
@@ -261,7 +261,7 @@ impl Element {
 
 /// What was looked at and found for one script.
 struct Search<'a> {
-    site: &'a Site,
+    site: &'a Lookups<'a>,
     looked_at: usize,
     names: usize,
     bytes: usize,

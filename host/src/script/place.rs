@@ -1,6 +1,7 @@
 //! Where the paths that words may name really lead.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     ffi::OsString,
     fs::{self, File},
@@ -19,6 +20,10 @@ use crate::policy::types::Place;
 
 /// Links followed before a path counts as leading nowhere: what Linux follows.
 const MOST_LINKS: usize = 40;
+/// How much may be looked up for one script: a unit for each name of a path, and one more for each of these bytes that its path has by
+/// then. Links that lead to long paths, each through the next, would have the host look for minutes.
+const MOST_LOOKUPS: usize = 200_000;
+const BYTES_PER_LOOKUP: usize = 64;
 
 /// What names are resolved against.
 #[derive(Clone, Debug)]
@@ -95,6 +100,37 @@ impl Site {
         }
         Ok(directory)
     }
+}
+
+/// What one script looks up in a site, which is bounded.
+pub(super) struct Lookups<'a> {
+    site: &'a Site,
+    left: Cell<usize>,
+}
+
+impl Deref for Lookups<'_> {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        self.site
+    }
+}
+
+impl<'a> Lookups<'a> {
+    pub(super) fn new(site: &'a Site) -> Self {
+        Self { site, left: Cell::new(MOST_LOOKUPS) }
+    }
+
+    /// Refuses what was more than is looked up: the rest of it was not.
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        match self.left.get() {
+            0 => Err(Refusal::new(
+                "too-complex",
+                "the paths in it lead through more directories and links than are looked at; name fewer at a time",
+            )),
+            _ => Ok(()),
+        }
+    }
 
     /// The paths a literal word may name, as its readers might read it.
     pub(super) fn places(&self, word: &str, cwd: &Path) -> Vec<Place> {
@@ -126,7 +162,7 @@ impl Site {
 
     fn place(&self, word: &str, start: usize, cwd: &Path) -> Option<Place> {
         let text = word.get(start..).filter(|text| !text.is_empty())?;
-        let resolved = resolve(Path::new(text), cwd).ok()?;
+        let resolved = self.resolve(Path::new(text), cwd).ok()?;
         Some(Place {
             start: u32::try_from(start).ok()?,
             inside_roots: self.contains(&resolved.path),
@@ -134,6 +170,51 @@ impl Site {
             via_link: resolved.via_link,
             path: resolved.path.to_str()?.to_owned(),
         })
+    }
+
+    /// Follows a path as the kernel would, link by link, and where nothing exists any more by its names. `cwd` is free of links. What
+    /// leads through a link of `/proc` leads nowhere, and so does what is too much.
+    fn resolve(&self, path: &Path, cwd: &Path) -> io::Result<Resolved> {
+        let mut resolved = Resolved { path: cwd.to_owned(), exists: true, via_link: false };
+        let mut pending = names(path);
+        let mut links = 0;
+        while let Some(name) = pending.pop_front() {
+            match name.to_str() {
+                Some("/") => resolved.path = PathBuf::from("/"),
+                Some(".") => {}
+                Some("..") => _ = resolved.path.pop(),
+                _ => {
+                    let next = resolved.path.join(&name);
+                    self.spend(&next)?;
+                    match fs::symlink_metadata(&next) {
+                        Ok(found) if found.is_symlink() => {
+                            links += 1;
+                            if links > MOST_LINKS || is_of_processes(&resolved.path)? {
+                                return Err(io::Error::from(io::ErrorKind::TooManyLinks));
+                            }
+                            resolved.via_link = true;
+                            let mut target = names(&fs::read_link(&next)?);
+                            target.append(&mut pending);
+                            pending = target;
+                        }
+                        Ok(_) => resolved.path = next,
+                        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                            resolved.exists = false;
+                            resolved.path = next;
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+        }
+        Ok(resolved)
+    }
+
+    /// Counts looking for this path.
+    fn spend(&self, path: &Path) -> io::Result<()> {
+        let left = self.left.get().saturating_sub(1 + path.as_os_str().len() / BYTES_PER_LOOKUP);
+        self.left.set(left);
+        if left == 0 { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 }
 
@@ -146,43 +227,6 @@ struct Resolved {
     path: PathBuf,
     exists: bool,
     via_link: bool,
-}
-
-/// Follows a path as the kernel would, link by link, and where nothing exists any more by its names. `cwd` is free of links. What leads
-/// through a link of `/proc` leads nowhere.
-fn resolve(path: &Path, cwd: &Path) -> io::Result<Resolved> {
-    let mut resolved = Resolved { path: cwd.to_owned(), exists: true, via_link: false };
-    let mut pending = names(path);
-    let mut links = 0;
-    while let Some(name) = pending.pop_front() {
-        match name.to_str() {
-            Some("/") => resolved.path = PathBuf::from("/"),
-            Some(".") => {}
-            Some("..") => _ = resolved.path.pop(),
-            _ => {
-                let next = resolved.path.join(&name);
-                match fs::symlink_metadata(&next) {
-                    Ok(found) if found.is_symlink() => {
-                        links += 1;
-                        if links > MOST_LINKS || is_of_processes(&resolved.path)? {
-                            return Err(io::Error::from(io::ErrorKind::TooManyLinks));
-                        }
-                        resolved.via_link = true;
-                        let mut target = names(&fs::read_link(&next)?);
-                        target.append(&mut pending);
-                        pending = target;
-                    }
-                    Ok(_) => resolved.path = next,
-                    Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                        resolved.exists = false;
-                        resolved.path = next;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-    }
-    Ok(resolved)
 }
 
 /// Whether links in this directory lead each process elsewhere, such as `/proc/self/cwd`: where a job will find itself nobody can say now.

@@ -11,7 +11,7 @@ use std::{
 use rustix::io::Errno;
 
 use super::{
-    PROGRAM_NOT_FOUND, Refusal, Site,
+    Lookups, PROGRAM_NOT_FOUND, Refusal, Site,
     held::{self, Identity},
 };
 use crate::policy::types::Program;
@@ -84,7 +84,7 @@ impl PartialEq for ProgramFile {
 }
 
 /// Finds the file: a name is looked up in the configured directories, a path is taken from `cwd`.
-pub(super) fn resolve(name: &str, site: &Site, cwd: &Path) -> Result<Found, Refusal> {
+pub(super) fn resolve(name: &str, site: &Lookups, cwd: &Path) -> Result<Found, Refusal> {
     if name.contains('\0') {
         return Err(Refusal::new("nul-byte", "the program's name holds a NUL byte"));
     }

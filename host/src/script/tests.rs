@@ -269,7 +269,9 @@ fn a_script_names_so_many_programs_and_no_more() {
 #[test]
 fn places_follow_links() {
     let Scene { site, root, folder: _folder } = scene();
-    let inside = |word: &str| site.places(word, &root).iter().map(|place| (place.start, place.inside_roots)).collect::<Vec<_>>();
+    let inside = |word: &str| {
+        Lookups::new(&site).places(word, &root).iter().map(|place| (place.start, place.inside_roots)).collect::<Vec<_>>()
+    };
     assert_eq!(inside("a/b"), [(0, true)]);
     assert_eq!(inside("out/passwd"), [(0, false)]);
     assert_eq!(inside("out/../x"), [(0, false)]);
@@ -280,6 +282,24 @@ fn places_follow_links() {
     assert_eq!(inside(""), []);
 }
 
+/// Each of forty links leads to the next one by a long way round.
+#[test]
+fn long_ways_are_not_followed_to_their_ends() {
+    let scene = scene();
+    std::fs::create_dir(scene.root.join("a")).unwrap();
+    for link in 0..38 {
+        let target = format!("{}l{}", "a/../".repeat(800), link + 1);
+        std::os::unix::fs::symlink(target, scene.root.join(format!("l{link}"))).unwrap();
+    }
+    scene.script("cat l37/x").unwrap();
+    let words: String = (0..1000).map(|word| format!(" l0/{word}")).collect();
+    for script in
+        [format!("cat{words}"), format!("cat <l0{}", words.replace(' ', " <")), "cd l0; ".repeat(9), "ls l0/*; ".repeat(9)]
+    {
+        assert_eq!(scene.script(&script).unwrap_err().code, "too-complex", "{:.20}", script);
+    }
+}
+
 /// `/proc/self` is another for the job.
 #[test]
 fn links_that_lead_each_process_elsewhere_lead_nowhere() {
@@ -288,7 +308,7 @@ fn links_that_lead_each_process_elsewhere_lead_nowhere() {
         std::os::unix::fs::symlink(target, scene.root.join(name)).unwrap();
     }
     for word in ["own", "own/x", "own/../x", "first", "root/etc", "/proc/self/cwd/../../../etc", "/dev/fd/0", "/proc/mounts"] {
-        assert_eq!(scene.site.places(word, &scene.root).len(), 0, "{word}");
+        assert_eq!(Lookups::new(&scene.site).places(word, &scene.root).len(), 0, "{word}");
         assert_eq!(scene.script(&format!("cd {word}")).unwrap_err().code, "bad-directory", "{word}");
     }
     assert_eq!(scene.script("root/usr/bin/env").unwrap_err().code, PROGRAM_NOT_FOUND);

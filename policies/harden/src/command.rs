@@ -2,9 +2,17 @@
 
 use portcullis_sdk::{Edit, Node, literal};
 
+/// What a command runs: a builtin of this name, or the program that looking this name up leads to.
+pub fn name(node: &Node) -> Option<&str> {
+    match &node.resolved {
+        Some(program) => program.name.rsplit('/').next().filter(|_| program.looked_up),
+        None => node.program.as_ref().filter(|_| node.builtin).and_then(literal),
+    }
+}
+
 /// Whether the node runs the program that looking this name up leads to, whatever its arguments are.
-pub fn runs(node: &Node, name: &str) -> bool {
-    node.resolved.as_ref().is_some_and(|program| program.looked_up && program.name.rsplit('/').next() == Some(name))
+pub fn runs(node: &Node, program: &str) -> bool {
+    node.resolved.is_some() && name(node) == Some(program)
 }
 
 /// The edit that sets what is not set so in front of the node already, if anything.

@@ -54,6 +54,9 @@ pub const PREFIX: &[&str] = &[
     // It names packs, anywhere.
     "-c",
     "core.multiPackIndex=false",
+    // A list of the repository names files, anywhere, whose conflicts `commit` would record, and write over.
+    "-c",
+    "rerere.enabled=false",
     // Files of a branch, checked out, would be a repository to whoever stands among them. git 2.38 and later know it.
     "-c",
     "safe.bareRepository=explicit",
@@ -188,22 +191,37 @@ fn may_enter(git: &Node) -> bool {
     let Some(command) = command else { return git.args.len() > PREFIX.len() };
     let stays = STAYING.contains(&command) || HARMLESS.contains(&command);
     let ignores = switches(command).contains(&"--ignore-submodules=all");
-    !(stays || ignores || command == "commit" && commits_the_index(rest))
+    !(stays || ignores || command == "commit" && commit_of(rest) == Some(Commit::Index))
 }
 
-/// Whether a commit is of the index as it is, under a message that is given: then it does not look at the working tree.
-pub fn commits_the_index(args: &[Argument]) -> bool {
-    let mut has_message = false;
+/// What a commit takes, where no path is named and its message is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Commit {
+    /// The index as it is: then git does not look at the working tree.
+    Index,
+    /// Every file that the index names, as it is in the working tree.
+    Tracked,
+}
+
+/// What a commit plainly says that it takes.
+pub fn commit_of(args: &[Argument]) -> Option<Commit> {
+    let (mut has_message, mut takes) = (false, Commit::Index);
     let mut args = args.iter();
     while let Some(arg) = args.next() {
-        match arg.text() {
-            Some("-m" | "--message" | "-qm" | "-sm") if args.next().is_some_and(is_one_word) => has_message = true,
-            Some("--no-edit") => has_message = true,
-            Some("--allow-empty" | "--amend" | "--no-verify" | "--quiet" | "--signoff" | "-n" | "-q" | "-s") => {}
-            _ => return false,
+        let text = arg.text()?;
+        match text {
+            "-m" | "--message" | "-qm" | "-sm" | "-am" | "-aqm" | "-qam" | "-asm" => {
+                has_message |= args.next().is_some_and(is_one_word);
+            }
+            "--no-edit" => has_message = true,
+            "-a" | "--all" | "--allow-empty" | "--amend" | "--no-verify" | "--quiet" | "--signoff" | "-n" | "-q" | "-s" => {}
+            _ => return None,
+        }
+        if text == "--all" || text.starts_with("-a") || text == "-qam" {
+            takes = Commit::Tracked;
         }
     }
-    has_message
+    has_message.then_some(takes)
 }
 
 fn is_one_word(arg: &Argument) -> bool {

@@ -137,7 +137,6 @@ const PLAIN: &[(&str, &[&str])] = &[
             "statgraphwidth",
             "statnamewidth",
             "suppressblankempty",
-            "wordregex",
             "wserrorhighlight",
         ],
     ),
@@ -321,7 +320,8 @@ const NAMED: &[(&str, &[&str])] = &[
         ],
     ),
     ("color", ALL),
-    ("diff", &["algorithm", "binary", "funcname", "wordregex", "xfuncname"]),
+    // No patterns: comparing with them can take as long as their author likes.
+    ("diff", &["algorithm", "binary"]),
     ("gc", &["reflogexpire", "reflogexpireunreachable"]),
     ("gitflow", ALL),
     ("gui", ALL),

@@ -3,6 +3,8 @@
 //! ```text
 //! lib ─▶ git         options, switches and variables that every call of git gets
 //!     ─▶ order       what calls in one script do to each other
+//!     ─▶ company     what may stand before, beside and behind them
+//!     ─▶ script      which commands may run before which
 //!     ─▶ scripts     package managers, where asked
 //!     ─▶ command     variables in front of a command
 //!     ─▶ repository  what git would read: config (its grammar), harmless (what may stand there), files (the host's),
@@ -10,6 +12,7 @@
 //! ```
 
 mod command;
+mod company;
 mod config;
 mod files;
 mod git;
@@ -17,6 +20,7 @@ mod harmless;
 mod index;
 mod order;
 mod repository;
+mod script;
 mod scripts;
 #[cfg(test)]
 mod tests;
@@ -99,7 +103,7 @@ impl Harden {
         for (node, index) in request.nodes.iter().zip(0..) {
             edits.extend(self.hardened(request, node, index)?);
         }
-        let calls: Vec<&Node> = request.nodes.iter().filter(|node| self.is_git(node)).collect();
+        let calls: Vec<usize> = (0..request.nodes.len()).filter(|at| self.is_git(&request.nodes[*at])).collect();
         if !calls.is_empty() {
             git::variables_of_the_script(request)?;
         }
@@ -108,8 +112,9 @@ impl Harden {
             return Ok(Verdict::rewrite(edits, "hardened", message));
         }
         if !calls.is_empty() {
-            calls.iter().try_for_each(|git| git::files_of_the_repository(git))?;
-            repositories(request, order::visits(request, &calls)?, &files())?;
+            calls.iter().try_for_each(|git| git::files_of_the_repository(&request.nodes[*git]))?;
+            let files = files();
+            repositories(request, order::visits(request, &calls, &files)?, &files)?;
         }
         if self.0.git {
             nothing_of_gits(order::written(request), files)?;
@@ -191,6 +196,8 @@ fn repositories(request: &Request, directories: BTreeMap<&str, Visit>, files: &i
     let home = variable("HOME").filter(|home| home.starts_with('/'));
     let config = variable("XDG_CONFIG_HOME").filter(|path| path.starts_with('/')).map(str::to_owned);
     let config = config.or_else(|| home.map(|home| format!("{home}/.config")));
+    let lists = config.iter().flat_map(|config| ["ignore", "attributes"].map(|name| format!("{config}/git/{name}")));
+    lists.into_iter().try_for_each(|path| repository::judge_own_list(files, &path))?;
     let own = [home.map(|home| format!("{home}/.gitconfig")), config.map(|config| format!("{config}/git/config"))];
     own.iter().flatten().try_for_each(|path| repository::judge_own(files, path))
 }

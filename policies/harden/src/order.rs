@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_sdk::{Argument, Node, NodeKind, Redirect, RedirectMode, Request, literal};
+use portcullis_sdk::{Argument, Node, Redirect, RedirectMode, Request, literal};
 
 use crate::{
-    command::runs,
-    git::{self, HARMLESS, STAYING, commits_the_index, parts, reach, switches},
+    company::{self, asks},
+    files::Files,
+    git::{self, Commit, HARMLESS, STAYING, commit_of, parts, reach, switches},
     repository::{Look, Reach, Refusal, Visit},
+    script::Script,
 };
 
 /// What a call may change of what others find.
@@ -28,28 +30,25 @@ pub enum Change {
     Anything,
 }
 
-/// Sub-commands that may follow others which change files: they read no file of the working tree by a path of the index that may lead
-/// through a link by now.
+/// Sub-commands that may follow others which change files: they neither read, write nor remove a file of the working tree by a path that
+/// may lead through a link by now, as `mv` and `rm` do. Of `commit` see [`follows`].
 const FOLLOWING: &[&str] = &[
     "add",
     "branch",
     "checkout",
     "cherry",
-    "commit",
     "describe",
     "diff",
     "for-each-ref",
     "log",
     "ls-tree",
     "merge-base",
-    "mv",
     "reflog",
     "remote",
     "reset",
     "restore",
     "rev-list",
     "rev-parse",
-    "rm",
     "shortlog",
     "show",
     "show-ref",
@@ -65,24 +64,24 @@ const FOLLOWING: &[&str] = &[
 const PLAIN_FLAGS: &[&str] = &["--", "--all", "--verbose", "-A", "-f", "-v"];
 /// Options of `stash` with which it leaves alone what is not tracked.
 const TRACKED: &[&str] = &["--keep-index", "--message", "--quiet", "--staged", "-S", "-k", "-m", "-q"];
-const LOOPS: &[NodeKind] = &[NodeKind::Loop, NodeKind::ForLoop];
-/// Where the order of the text is not that of the calls.
-const UNORDERED: &[NodeKind] =
-    &[NodeKind::Loop, NodeKind::ForLoop, NodeKind::Background, NodeKind::Pipeline, NodeKind::ProcessSubstitution];
 
 /// What is to be judged for the calls of a script, by the directories they stand in.
 ///
 /// # Errors
 ///
-/// Where a call may change what was judged for another one.
-pub fn visits<'a>(request: &Request, calls: &[&'a Node]) -> Result<BTreeMap<&'a str, Visit>, Refusal> {
-    nothing_waits(request, calls)?;
+/// Where a call may change what was judged for another one or for another command, or where what was judged may change before a call.
+pub fn visits<'a>(request: &'a Request, calls: &[usize], files: &impl Files) -> Result<BTreeMap<&'a str, Visit>, Refusal> {
+    let script = Script(&request.nodes);
     nothing_is_written(request)?;
+    company::nothing_waits(request, &script, calls, files)?;
     let mut visits: BTreeMap<&str, Visit> = BTreeMap::new();
-    for (at, git) in calls.iter().enumerate() {
-        let visit = visit(git, &earlier(request, calls, at))?;
+    for at in calls {
+        let earlier = calls.iter().filter(|call| script.may_precede(**call, *at)).map(|call| &request.nodes[*call]);
+        let git = &request.nodes[*at];
+        let visit = visit(git, &earlier.collect::<Vec<_>>())?;
         visits.entry(git.directory.as_str()).or_default().add(visit);
     }
+    company::nothing_is_read(request, &script, calls)?;
     Ok(visits)
 }
 
@@ -97,11 +96,11 @@ pub fn change(git: &Node) -> Change {
         (Some("config"), [Some("--get" | "--get-all" | "--list" | "-l" | "get" | "list"), ..]) => Change::Nothing,
         (Some("config"), [Some(name)]) if !name.starts_with('-') => Change::Nothing,
         (Some("config"), _) => Change::Anything,
-        // A new name for the commit that is checked out.
-        (Some("switch"), [Some("-c" | "--create"), Some(_)]) | (Some("checkout"), [Some("-b"), Some(_)]) => Change::Nothing,
+        // A new name for the commit that is checked out. `checkout -b` is none: it looks at `sparse-checkout` anew.
+        (Some("switch"), [Some("-c" | "--create"), Some(_)]) => Change::Nothing,
         (Some("stash"), [Some("list" | "show"), ..]) => Change::Nothing,
         (Some("describe" | "push"), _) => Change::Nothing,
-        (Some("commit"), _) if commits_the_index(rest) => Change::Nothing,
+        (Some("commit"), _) if commit_of(rest) == Some(Commit::Index) => Change::Nothing,
         (Some("add" | "commit"), _) => Change::Index,
         (Some("checkout" | "reset" | "restore" | "rm" | "stash" | "switch"), _) => Change::Files,
         (Some("mv"), _) => Change::Places,
@@ -111,14 +110,6 @@ pub fn change(git: &Node) -> Change {
     }
 }
 
-/// The calls that may have run, or may run beside, when this one does.
-fn earlier<'a>(request: &Request, calls: &[&'a Node], at: usize) -> Vec<&'a Node> {
-    let is_unordered = calls.iter().any(|git| is_inside(request, git, UNORDERED));
-    let repeats = is_inside(request, calls[at], LOOPS);
-    let others = calls.iter().enumerate();
-    others.filter(|(other, _)| if *other == at { repeats } else { *other < at || is_unordered }).map(|(_, git)| *git).collect()
-}
-
 fn visit(git: &Node, earlier: &[&Node]) -> Result<Visit, Refusal> {
     let most = earlier.iter().map(|git| change(git)).max().unwrap_or(Change::Nothing);
     let reach = reach(git);
@@ -126,7 +117,7 @@ fn visit(git: &Node, earlier: &[&Node]) -> Result<Visit, Refusal> {
     if most == Change::Anything || most == Change::Places && reach == Reach::Inner {
         return Err(refused("a call of git in this script can change what another one finds; run them one command at a time"));
     }
-    if is_moving && !parts(git).0.is_some_and(|command| FOLLOWING.contains(&command)) {
+    if is_moving && !follows(git) {
         return Err(refused("a call of git in this script changes files that this one reads; run them one command at a time"));
     }
     if is_moving && earlier.iter().any(|other| other.directory != git.directory) {
@@ -137,7 +128,16 @@ fn visit(git: &Node, earlier: &[&Node]) -> Result<Visit, Refusal> {
     if reach == Reach::Inner {
         earlier.iter().for_each(|git| look.add(brings(git)));
     }
-    Ok(Visit { reach, look, is_moving })
+    Ok(Visit { reach, look, is_moving, is_commit: parts(git).0 == Some("commit") })
+}
+
+/// Whether a call goes through no link that was put somewhere in the working tree.
+fn follows(git: &Node) -> bool {
+    match parts(git) {
+        _ if asks(git) => false,
+        (Some("commit"), rest) => commit_of(rest).is_some(),
+        (command, _) => command.is_some_and(|command| FOLLOWING.contains(&command)),
+    }
 }
 
 fn refused(message: &str) -> Refusal {
@@ -180,23 +180,6 @@ fn operands(args: &[Argument]) -> Look {
     }
 }
 
-/// Refuses scripts that wait before they call git: what was judged may be long gone by then.
-fn nothing_waits(request: &Request, calls: &[&Node]) -> Result<(), Refusal> {
-    let is_last = |node: &Node| calls.last().is_some_and(|last| std::ptr::eq(*last, node));
-    let before = request.nodes.iter().position(is_last).unwrap_or_default();
-    let follows = |arg: &Argument| arg.text().is_none_or(|word| word.starts_with('-') && word.contains(['f', 'F']));
-    let waits = |node: &Node| runs(node, "sleep") || runs(node, "tail") && node.args.iter().any(follows);
-    let is_before = |(at, node): &(usize, &Node)| *at < before || is_inside(request, node, UNORDERED);
-    match request.nodes.iter().enumerate().filter(|(_, node)| waits(node)).any(|waiting| is_before(&waiting)) {
-        false => Ok(()),
-        true => {
-            let message =
-                "the script waits before it calls git, and its repository may be another by then; do it in two commands";
-            Err(Refusal { code: "git-after-wait", message: message.to_owned() })
-        }
-    }
-}
-
 /// Refuses scripts that write what may be a repository's own.
 fn nothing_is_written(request: &Request) -> Result<(), Refusal> {
     let redirects = request.nodes.iter().flat_map(|node| &node.redirects);
@@ -207,12 +190,6 @@ fn nothing_is_written(request: &Request) -> Result<(), Refusal> {
         }
         None => Ok(()),
     }
-}
-
-/// Whether a node stands somewhere in one of these kinds.
-fn is_inside(request: &Request, node: &Node, kinds: &[NodeKind]) -> bool {
-    let above = |node: &Node| request.nodes.get(usize::try_from(node.parent?).ok()?);
-    std::iter::successors(above(node), |node| above(node)).any(|node| kinds.contains(&node.kind))
 }
 
 /// The places that a script writes to by itself.

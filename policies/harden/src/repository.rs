@@ -139,6 +139,8 @@ pub struct Visit {
     pub look: Look,
     /// Whether files of the working tree may be others by then than those that are judged.
     pub is_moving: bool,
+    /// Whether it may end a merge.
+    pub is_commit: bool,
 }
 
 impl Visit {
@@ -147,6 +149,7 @@ impl Visit {
         self.reach = self.reach.max(other.reach);
         self.look.add(other.look);
         self.is_moving |= other.is_moving;
+        self.is_commit |= other.is_commit;
     }
 }
 
@@ -203,6 +206,16 @@ pub fn judge_own(files: &impl Files, path: &str) -> Judged {
     }
     let judge = Judge { files, visit: &Visit::default(), top: path, inner: RefCell::default() };
     judge.all_settings(&[path.to_owned()], &Place { repository: path, tree: None }).map(drop)
+}
+
+/// Judges a list of patterns that is the user's own, if it lies where jobs could write it: git shows its lines, wherever a link leads.
+pub fn judge_own_list(files: &impl Files, path: &str) -> Judged {
+    match files.kind(path) {
+        Ok(Kind::Missing | Kind::File(_)) | Err(Trouble::NotGranted) => Ok(()),
+        Ok(Kind::Link) => Err(Refusal::link(path)),
+        Ok(_) => Err(Refusal::unreadable(path, "is no regular file")),
+        Err(trouble) => Err(Refusal::of(path, trouble)),
+    }
 }
 
 struct Judge<'a, F> {
@@ -315,15 +328,15 @@ impl<F: Files> Judge<'_, F> {
     /// Notes the repositories at and below a path, whatever git knows of them. Links are not followed: git does not.
     fn look(&self, path: &str) -> Judged {
         let mut waiting = match self.kind(path)? {
-            Kind::Directory(_) => vec![path.to_owned()],
+            Kind::Directory(bytes) => vec![(path.to_owned(), bytes)],
             _ => return Ok(()),
         };
-        while let Some(directory) = waiting.pop() {
+        while let Some((directory, bytes)) = waiting.pop() {
             self.inner.borrow_mut().looked += 1;
-            if self.inner.borrow().looked > MOST_LOOKED {
+            if self.inner.borrow().looked > MOST_LOOKED || bytes > MOST_DIRECTORY_BYTES {
                 let message = format!(
-                    "{} has too many directories to look for repositories in them; name the files, and run git one command at a time",
-                    shown(path)
+                    "{} has too many files or directories to look for repositories in them; name the files, and run git one command at a time",
+                    shown(&directory)
                 );
                 return Err(Refusal::new("tree-too-large", message));
             }
@@ -331,7 +344,7 @@ impl<F: Files> Judge<'_, F> {
             for (name, kind) in entries {
                 match kind {
                     _ if name.eq_ignore_ascii_case(".git") => self.note_one(directory.clone(), path)?,
-                    Kind::Directory(_) => waiting.push(join(&directory, &name)),
+                    Kind::Directory(bytes) => waiting.push((join(&directory, &name), bytes)),
                     _ => {}
                 }
             }
@@ -442,6 +455,7 @@ impl<F: Files> Judge<'_, F> {
         let own = place.repository;
         self.steady(own)?;
         self.no_links(own, is_passed)?;
+        self.nothing_put_back(own)?;
         let common = self.common(own)?;
         self.steady(&common)?;
         if common != own {
@@ -452,6 +466,16 @@ impl<F: Files> Judge<'_, F> {
         self.listed(&common, "reftable", "tables.list")?;
         self.tree(place, &settings)?;
         self.objects(join(&common, "objects"))
+    }
+
+    /// What a merge has set aside, or who writes there in its place, comes back with the commit that ends it, over any file.
+    fn nothing_put_back(&self, own: &str) -> Judged {
+        let aside = join(own, "MERGE_AUTOSTASH");
+        if !self.visit.is_commit || self.kind(&aside)? == Kind::Missing {
+            return Ok(());
+        }
+        let message = format!("`commit` would put back over the files what {} names; a person ends this merge", shown(&aside));
+        Err(Refusal::new("repository-merge", message))
     }
 
     /// Names in a list of files lead nowhere but into the directory of the list.

@@ -1,8 +1,8 @@
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use portcullis_sdk::{
-    Expansion, Word,
-    harness::{World, configure},
+    Expansion, NodeKind, Place, Role, Word,
+    harness::{self, Item, World, configure},
 };
 use tempfile::TempDir;
 
@@ -860,7 +860,19 @@ fn a_script_does_not_change_what_was_judged() {
         (&[add, status], judged),
         (&[add, "commit -a -m x"], judged),
         (&["switch -c x", "add .", "commit -m x"], judged),
-        (&["checkout -q -b x", "config a.b c"], judged),
+        (&["switch -q -c x", "config a.b c"], judged),
+        (&["checkout -b x", "add .", "commit -m x"], judged),
+        (&["checkout -b x", "grep x"], "git-after-git"),
+        (&["switch x", "commit -am x"], judged),
+        (&["switch x", "commit -m x file"], "git-after-git"),
+        (&["switch x", "commit -F x"], "git-after-git"),
+        (&["switch x", "add --pathspec-from-file=x"], "git-after-git"),
+        (&["switch x", "diff -Ox"], "git-after-git"),
+        (&["switch x", "mv a b"], "git-after-git"),
+        (&["switch x", "rm a"], "git-after-git"),
+        (&["shortlog", status], "git-after-wait"),
+        (&["add -p", status], "git-after-wait"),
+        (&[status, "shortlog"], judged),
         (&["switch x", status], judged),
         (&["stash", "switch x", "log -1"], judged),
         (&["rm x", "commit -m x"], judged),
@@ -898,6 +910,7 @@ fn a_script_does_not_change_what_was_judged() {
         around.args.clear();
         around.assignments.clear();
         request.nodes[1].parent = Some(0);
+        request.nodes[2].parent = (kind == portcullis_sdk::NodeKind::Pipeline).then_some(0);
         assert_eq!(code(&request), wanted, "{kind:?}");
     }
     let mut looped = script(&[&["git", "status"], &["git", "mv", "a", "b"]]);
@@ -918,14 +931,14 @@ fn a_script_does_not_change_what_was_judged() {
         assert_eq!(code(&script(&[&[&["git"], &words[..]].concat()])), wanted, "{words:?}");
     }
     for (target, wanted) in
-        [("out.txt", judged), ("/dev/null", judged), (".git/config", "git-after-write"), ("x/HEAD", "git-after-write")]
+        [("out.txt", "git-after-wait"), ("/dev/null", judged), (".git/config", "git-after-write"), ("x/HEAD", "git-after-write")]
     {
         let mut request = script(&[&["git", "log"]]);
         request.nodes[0].redirects.push(portcullis_sdk::Redirect {
             fd: 1,
             mode: portcullis_sdk::RedirectMode::Append,
             target: Word::Literal(target.to_owned()),
-            place: None,
+            place: Some(Place { start: 0, path: target.to_owned(), inside_roots: true, exists: true, via_link: false }),
         });
         assert_eq!(code(&request), wanted, "{target}");
     }
@@ -956,7 +969,8 @@ fn what_becomes_part_of_a_repository_is_looked_for() {
         let mut request = World::new().request(&["true"]);
         let nodes = commands.iter().map(|one| ["git"].into_iter().chain(one.split(' ')).collect::<Vec<_>>());
         request.nodes = nodes.flat_map(|words| hardened(&words).nodes).collect();
-        let visits = order::visits(&request, &request.nodes.iter().collect::<Vec<_>>()).unwrap();
+        let calls: Vec<usize> = (0..request.nodes.len()).collect();
+        let visits = order::visits(&request, &calls, &no_files()).unwrap();
         assert_eq!(visits["/work"].look, wanted, "{commands:?}");
     }
     let scene = Scene::new();
@@ -1068,4 +1082,57 @@ fn configuration_of_the_user_is_judged_where_jobs_can_write_it() {
     assert_eq!(repository::judge_own(&files, &scene.path("root/.gitconfig")), Ok(()));
     scene.write("root/.gitconfig", "[alias]x=!y");
     assert_eq!(repository::judge_own(&files, &scene.path("root/.gitconfig")).unwrap_err().code, "repository-config");
+}
+
+#[test]
+fn lists_of_the_user_are_no_links_where_jobs_can_write_them() {
+    let scene = Scene::new();
+    let files = Grants::new(vec![scene.path("root")]);
+    let code =
+        |path: &str| repository::judge_own_list(&files, &scene.path(path)).map_or_else(|refusal| refusal.code, |()| "fine");
+    scene.write("outside/ignore", "x\n");
+    scene.write("root/ignore", "x\n");
+    scene.link("root/link", "../outside/ignore");
+    scene.link("root/elsewhere", "../outside");
+    let wanted = [
+        ("outside/ignore", "fine"),
+        ("root/ignore", "fine"),
+        ("root/none", "fine"),
+        ("root/link", "repository-link"),
+        ("root/elsewhere/ignore", "repository-outside"),
+        ("root/.git", "repository-unreadable"),
+    ];
+    wanted.into_iter().for_each(|(path, wanted)| assert_eq!(code(path), wanted, "{path}"));
+}
+
+/// By the names of the commands: which may run before which, or beside it, itself included.
+#[test]
+fn the_order_of_a_script_is_that_of_what_runs() {
+    let one = |name: &str| Item::command(&[name]);
+    let both = || Item::sequence([one("a"), one("b")]);
+    let looped = |kind| Item::compound(kind, Role::Body, [both()]);
+    let of_words = Item::compound(NodeKind::ForLoop, Role::Body, []).substituted(harness::dynamic("", "\"$(a)\""), one("a"));
+    let of_words = of_words.part(Role::Body, one("b"));
+    for (item, wanted) in [
+        (both(), "ab"),
+        (one("a").and(one("b")), "ab"),
+        (Item::pipeline([one("a"), one("b")]), "ab ba"),
+        (Item::pipeline([both(), one("c")]), "ab ac bc ca cb"),
+        (Item::sequence([Item::pipeline([one("a"), one("b")]), one("c")]), "ab ac ba bc"),
+        (Item::sequence([one("a").inside(NodeKind::Background), one("b")]), "ab ba"),
+        (looped(NodeKind::Loop), "aa ab ba bb"),
+        (looped(NodeKind::ForLoop), "aa ab ba bb"),
+        (of_words, "ab bb"),
+        (one("b").substituted(harness::dynamic("", "\"$(a)\""), one("a")), "ab"),
+        (one("b").substituted(harness::dynamic("", "<(a)"), one("a").inside(NodeKind::ProcessSubstitution)), "ab ba"),
+    ] {
+        let request = World::new().script(item);
+        let script = script::Script(&request.nodes);
+        let at = |name: &str| request.nodes.iter().position(|node| command::name(node) == Some(name));
+        let pairs = ["a", "b", "c"].into_iter().flat_map(|one| ["a", "b", "c"].map(|other| (one, other)));
+        let precedes =
+            |(one, other): &(&str, &str)| at(one).zip(at(other)).is_some_and(|(one, other)| script.may_precede(one, other));
+        let found: Vec<String> = pairs.filter(precedes).map(|(one, other)| format!("{one}{other}")).collect();
+        assert_eq!(found.join(" "), wanted, "{}", request.source);
+    }
 }

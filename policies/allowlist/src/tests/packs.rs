@@ -171,6 +171,9 @@ fn coreutils_read() {
             ("rg --pre x y", "flag-not-allowed"),
             ("tree -o PWNED", "flag-not-allowed"),
             ("tree -R", "flag-not-allowed"),
+            ("tree -Io x PWNED", "flag-not-allowed"),
+            ("tree -Il x", "flag-not-allowed"),
+            ("tree -L2", "flag-not-allowed"),
             ("hostname evil", "operand-not-allowed"),
             ("xargs ls", "program-not-allowed"),
             ("tee x", "program-not-allowed"),
@@ -179,6 +182,8 @@ fn coreutils_read() {
             ("realpath --relative-to=/etc sub", "path-not-allowed"),
             ("test -f /etc/shadow", "path-not-allowed"),
             ("date -s now", "flag-not-allowed"),
+            ("date -Id 010100002030", "flag-not-allowed"),
+            ("date -uId 010100002030", "flag-not-allowed"),
         ],
     );
 }
