@@ -108,6 +108,23 @@ async fn every_sample_of_the_corpus_is_gone_wherever_the_stream_is_cut() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_colour_within_a_name_hides_nothing_wherever_the_stream_is_cut() {
+    let approved = redaction().await;
+    for (text, secret) in [
+        ("1:DB_\x1b[01;31m\x1b[KPASS\x1b[m\x1b[KWORD=hunter22hunter\nnext\n".to_owned(), "hunter22"),
+        (format!("t=gh\x1b[01;31m\x1b[Kp_x7\x1b[m\x1b[K{} and more\n", "x7".repeat(17)), "x7x7"),
+    ] {
+        let whole = filtered(approved.stdout_filter(), &[text.as_bytes()]).await;
+        let shown = String::from_utf8_lossy(&whole);
+        assert!(!shown.contains(secret) && shown.contains("[redacted: "), "{shown}");
+        for at in 0..=text.len() {
+            let (head, tail) = text.as_bytes().split_at(at);
+            assert_eq!(filtered(approved.stdout_filter(), &[head, tail]).await, whole, "cut at {at}");
+        }
+    }
+}
+
 /// Streams of ordinary lines, samples, parts of samples and long lines.
 fn streams() -> impl Strategy<Value = Vec<u8>> {
     let samples: Vec<Vec<u8>> = samples().into_iter().chain(families()).map(|(_, sample)| sample.into_bytes()).collect();
@@ -317,8 +334,8 @@ async fn reads_are_tidied_and_redacted_once_more() {
     let open = PolicyEntry { name: "allow".to_owned(), ..guest(json!({"command": "allow", "triggers": ["never in any test"]})) };
     let chain = load(&[open, tidy(json!({})), redact()], &limits()).await.unwrap();
     let approved = approved_by(&chain).await;
-    let hidden = format!("gh\x1b[0mp_{} 10%\rdone\x1b[K\n", "x7".repeat(18));
-    let parted = format!("ghp\x1b[0m_{}\n", "x7".repeat(18));
+    let hidden = format!("gh\x1b[6np_{} 10%\rdone\x1b[K\n", "x7".repeat(18));
+    let parted = format!("ghp\x1b[6n_{}\n", "x7".repeat(18));
     let kept = filtered(approved.stdout_filter(), &[hidden.as_bytes(), parted.as_bytes(), &b"same\n".repeat(9)]).await;
     assert!(kept.starts_with(hidden.as_bytes()), "the stream itself is not tidied");
     let tidied = chain.filter_again(Some(approved.job()), StreamKind::Stdout, &kept, true).await;

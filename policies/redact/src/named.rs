@@ -349,9 +349,8 @@ fn apart(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
 /// Whether this is how a line begins that gives a value to the name behind it.
 fn is_set(before: &[u8]) -> bool {
     const COMMANDS: [&[u8]; 5] = [b"set", b"setenv", b"set -x", b"set -gx", b"ENV"];
-    let ends =
-        |command: &&[u8]| before.strip_suffix(*command).is_some_and(|rest| rest.last().is_none_or(u8::is_ascii_whitespace));
-    COMMANDS.iter().any(|command| ends(&command))
+    let is_word = |rest: &[u8]| rest.last().is_none_or(u8::is_ascii_whitespace);
+    COMMANDS.iter().any(|command| before.strip_suffix(*command).is_some_and(is_word))
 }
 
 /// `Temporary password`, which a program tells once.

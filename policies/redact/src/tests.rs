@@ -637,7 +637,7 @@ fn of_values_that_begin_with_one_another_all_is_taken_out() {
         assert_eq!(shown(&variables, "{}", text), expected);
     }
     let cut = "a ".repeat(32 * 1024 - 20);
-    for shift in 0..60 {
+    for shift in (0..60).step_by(5) {
         let text = format!("token {cut}{} correct-horse-battery-staple=and+more y\n", "b".repeat(shift));
         assert!(shown(&variables, "{}", &text).ends_with(" [redacted: env-db-url] y\n"), "{shift}");
     }

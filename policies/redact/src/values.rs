@@ -204,7 +204,7 @@ impl Json {
 
     fn number(&self, sign: char) -> String {
         let unit = |unit: &u16| if self.capitals { format!(r"\u{unit:04X}") } else { format!(r"\u{unit:04x}") };
-        sign.encode_utf16(&mut [0; 2]).iter().map(|at| unit(at)).collect()
+        sign.encode_utf16(&mut [0; 2]).iter().map(unit).collect()
     }
 }
 
