@@ -4,6 +4,8 @@
 mod support;
 
 mod suites {
+    // The audit log: its chain, several writers, rotation, and the verbs that read it.
+    mod audit;
     // The command line: exit codes, streams, the audit log, signals, help.
     mod cli;
     // Commands that must not do what they would, executed for real, and commands that must just work.
@@ -32,6 +34,8 @@ mod suites {
     mod soak;
     // What a job starts with, and that nothing of it is left.
     mod start;
+    // Policies pinned, changed while the server runs, and tried without effect.
+    mod reload;
     // Hostile and ordinary repositories, with git itself.
     mod repositories;
 }

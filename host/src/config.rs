@@ -10,6 +10,7 @@
 //! [`load`] reports all mistakes at once and never hands out a [`Config`] beside a mistake. Nothing is read from the working
 //! directory, and nothing that steers the server may lie where a job could write it.
 
+mod audit;
 mod history;
 mod jobs;
 mod limits;
@@ -31,10 +32,12 @@ use std::time::Duration;
 
 use mistakes::Report;
 pub use mistakes::{Mistake, Mistakes};
-pub use raw::{Apply, DefaultVerdict, OnFault};
+pub use raw::{Apply, DefaultVerdict, Mode, OnFault};
 use serde::{Deserialize, Serialize};
 use source::Source;
 pub use surroundings::{Builtin, Surroundings};
+
+use crate::digest::Digest;
 
 /// The configuration that holds where no file is; also the documented example.
 pub const EMBEDDED: &str = include_str!("../../config.toml");
@@ -48,15 +51,19 @@ pub struct Config {
     pub limits: Limits,
     /// What holds when every policy abstains.
     pub default_verdict: DefaultVerdict,
-    /// The audit log: absolute, links followed, outside every root. It and its directory may not exist yet.
-    pub audit: PathBuf,
+    /// The record of decisions.
+    pub audit: Audit,
     /// What outlives the server of its jobs; none: nothing does.
     pub history: Option<History>,
     /// Directory for compiled policies: absolute, links followed, outside every root. It may not exist yet; whether others can
     /// write it is for its user to check.
     pub cache: PathBuf,
+    /// Whether changes of the files are taken over without being told to.
+    pub watch: bool,
     /// At least one, in the order in which their edits apply.
     pub policies: Vec<PolicyEntry>,
+    /// The files all this was read from, components among them, and the links on the way to each: absolute.
+    pub files: Vec<PathBuf>,
     /// Where all this comes from.
     pub origin: Origin,
     /// What was given but does not count because a file outranks it, such as `--config /x.toml` beside an administrator's file, or
@@ -65,7 +72,7 @@ pub struct Config {
 }
 
 /// How jobs run, and how many. `Debug` shows the names of variables, never their values.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Jobs {
     /// The directories jobs are confined to: at least one, canonical, each existed when it was read.
     pub roots: Vec<PathBuf>,
@@ -112,6 +119,17 @@ pub struct JobLimits {
     pub file_bytes: Option<u64>,
 }
 
+/// The record of decisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// The audit log: absolute, links followed, outside every root. It and its directory may not exist yet.
+    pub path: PathBuf,
+    /// Bytes of a file, up to 64 GiB, from which on another is begun; none: there is only the one.
+    pub max_bytes: Option<u64>,
+    /// How many files are kept besides the one that is written to, 1 to 100.
+    pub keep: u32,
+}
+
 /// What outlives the server of its jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
@@ -145,6 +163,10 @@ pub struct PolicyEntry {
     pub name: String,
     /// Where its code is.
     pub component: ComponentSource,
+    /// What its component must hash to; none: anything.
+    pub sha256: Option<Digest>,
+    /// Whether its verdicts have an effect.
+    pub mode: Mode,
     /// Whether it may change commands; else a rewrite is a denial.
     pub may_rewrite: bool,
     /// What its output filter is applied to.
@@ -198,19 +220,30 @@ pub enum Origin {
 pub fn load(explicit: Option<&Path>, surroundings: &Surroundings) -> Result<Config, Mistakes> {
     let mut report = Report::default();
     let config = source::choose(explicit, surroundings, &mut report).and_then(|source| mean(source, surroundings, &mut report));
-    report.conclude(config)
+    let files = std::mem::take(&mut report.depends_on);
+    report.conclude(config.map(|config| Config { files, ..config }))
+}
+
+/// [`load`] of the audit log alone, for who only reads it: mistakes elsewhere are no reason to hide what was recorded, and neither is
+/// a directory that is no root for jobs.
+///
+/// # Errors
+/// All mistakes about the file as a whole and `[audit]`.
+pub fn load_audit(explicit: Option<&Path>, surroundings: &Surroundings) -> Result<Audit, Mistakes> {
+    let mut report = Report::default();
+    let source = source::choose(explicit, surroundings, &mut report);
+    let audit = source.and_then(|source| {
+        let root = parsed(&source, &mut report)?;
+        let raw = report.section("", &root)?;
+        Some(audit::mean(&mut report, &raw.audit, &[], surroundings))
+    });
+    report.conclude(audit)
 }
 
 /// What the text of a source means; none if it is not TOML. Where a value is wrong something takes its place, so that the search for
 /// mistakes goes on; `Report::conclude` sees to it that such a result is never used.
 fn mean(source: Source, surroundings: &Surroundings, report: &mut Report) -> Option<Config> {
-    let root = match raw::parse(&source.text) {
-        Ok(root) => root,
-        Err(faults) => {
-            faults.into_iter().for_each(|fault| report.add("", fault));
-            return None;
-        }
-    };
+    let root = parsed(&source, report)?;
     let raw = report.section("", &root)?;
     let mut jobs = jobs::mean(report, &raw.jobs, &source.origin, surroundings);
     if source.origin == Origin::Embedded {
@@ -222,14 +255,21 @@ fn mean(source: Source, surroundings: &Surroundings, report: &mut Report) -> Opt
     Some(Config {
         limits: limits::mean(report, &raw.limits),
         default_verdict: default_verdict(report, raw),
-        audit: audit(report, raw, &jobs.roots, surroundings),
+        audit: audit::mean(report, &raw.audit, &jobs.roots, surroundings),
         history: history::mean(report, &raw.history, &jobs.roots, surroundings),
         cache: cache(report, raw, &jobs.roots, surroundings),
+        watch: watch(report, raw),
         policies: policies::Reader { surroundings, origin: &source.origin, roots: &jobs.roots }.mean(report, &raw.policies),
+        files: Vec::new(),
         jobs,
         origin: source.origin,
         overridden: source.overridden,
     })
+}
+
+fn parsed(source: &Source, report: &mut Report) -> Option<raw::Section<raw::RawConfig>> {
+    let faults = raw::parse(&source.text).map_err(|faults| faults.into_iter().for_each(|fault| report.add("", fault)));
+    faults.ok()
 }
 
 fn default_verdict(report: &mut Report, raw: &raw::RawConfig) -> DefaultVerdict {
@@ -243,11 +283,9 @@ fn default_verdict(report: &mut Report, raw: &raw::RawConfig) -> DefaultVerdict 
         .unwrap_or_default()
 }
 
-fn audit(report: &mut Report, raw: &raw::RawConfig, roots: &[PathBuf], surroundings: &Surroundings) -> PathBuf {
-    let written = report.section("audit", &raw.audit).map(|audit| &audit.path).unwrap_or(&raw::Checked::Absent);
-    let default = || surroundings.state_directory().map(|dir| dir.join("audit.jsonl"));
-    let place = places::Own { path: "audit.path", directory: false, roots };
-    place.mean(report, written, default, surroundings)
+fn watch(report: &mut Report, raw: &raw::RawConfig) -> bool {
+    let section = report.section("reload", &raw.reload);
+    section.and_then(|reload| report.leaf("reload.watch", &reload.watch, "must be true or false")).copied().unwrap_or_default()
 }
 
 fn cache(report: &mut Report, raw: &raw::RawConfig, roots: &[PathBuf], surroundings: &Surroundings) -> PathBuf {
@@ -302,6 +340,8 @@ impl fmt::Debug for PolicyEntry {
         f.debug_struct("PolicyEntry")
             .field("name", &self.name)
             .field("component", &self.component)
+            .field("sha256", &self.sha256)
+            .field("mode", &self.mode)
             .field("may_rewrite", &self.may_rewrite)
             .field("apply", &self.apply)
             .field("on_fault", &self.on_fault)

@@ -13,6 +13,8 @@
 pub mod audit;
 pub mod cli;
 pub mod config;
+pub mod digest;
+pub mod files;
 pub mod jobs;
 pub mod mcp;
 pub mod policy;

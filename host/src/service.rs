@@ -2,12 +2,12 @@
 
 use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
 
-use tokio::sync::SetOnce;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::{
-    audit::{Audit, AuditError, Decided, Outcome, Subject},
+    audit::{self, Altered, Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
     jobs::{
         ControlError, History, Job, JobId, Keeper, Met, Order, Reading, Record, Registry, Signal, SpawnError, Status, Stop,
@@ -15,8 +15,8 @@ use crate::{
         output::{Cursor, Part},
     },
     policy::{
-        Answer, Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, Judgement, MOST_INPUT_BYTES, Request,
-        StreamKind, types::Client,
+        Answer, Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, InputJudgement, Judgement,
+        MOST_INPUT_BYTES, Request, StreamKind, printable, types::Client,
     },
     script::{Directory, Refusal, Script, Site, check_text, source_of, tree_of_words},
 };
@@ -25,6 +25,18 @@ use crate::{
 const MOST_CLIENT_BYTES: usize = 256;
 /// Most bytes of a text in the record that is not a command's final form.
 const MOST_EXCERPT_BYTES: usize = 4096;
+/// What the record says of an approved command where nothing is executed.
+const REHEARSED: &str = "dry run: nothing is executed";
+
+/// What becomes of an approved command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Execution {
+    /// It is started.
+    Real,
+    /// It is judged and recorded, and that is all.
+    Dry,
+}
+
 /// A command as it comes in.
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -43,6 +55,17 @@ pub enum Refused {
     Asks(Denial),
     /// Approved, but the system did not start it; the text is filtered.
     NotStarted(String),
+    /// Approved, and this server executes nothing.
+    Rehearsed(Rehearsed),
+}
+
+/// What would have been started.
+#[derive(Clone, Debug)]
+pub struct Rehearsed {
+    /// The command in its final form, filtered.
+    pub runs: String,
+    /// How the decision came about.
+    pub trail: Vec<Answer>,
 }
 
 impl std::fmt::Display for Refused {
@@ -51,6 +74,7 @@ impl std::fmt::Display for Refused {
             Self::Denied(denial) => write!(f, "denied: {denial}"),
             Self::Asks(denial) => write!(f, "a person would have to approve: {denial}"),
             Self::NotStarted(text) => f.write_str(text),
+            Self::Rehearsed(_) => f.write_str(REHEARSED),
         }
     }
 }
@@ -141,8 +165,10 @@ pub enum StartError {
 
 /// The whole of portcullis behind its front ends.
 pub struct Service {
-    /// Set once the policies are ready; whatever needs them waits until then.
-    chain: Arc<SetOnce<Chain>>,
+    /// The policies in force; whatever needs them waits until there are some. A decision takes them once and keeps them to its end,
+    /// and a job keeps the filters that it was approved with.
+    chain: watch::Sender<Option<Arc<Chain>>>,
+    execution: Execution,
     registry: Arc<Registry>,
     audit: Arc<Audit>,
     site: Site,
@@ -151,10 +177,12 @@ pub struct Service {
     recorders: TaskTracker,
 }
 
-/// Makes all policies of a configuration ready.
+/// Makes all policies of a configuration ready, and tries each of them.
 pub async fn load_chain(config: &Config) -> Result<Chain, ChainError> {
     let engine = Engine::new(&config.limits)?;
-    Chain::load(&engine, &config.policies, &config.cache, config.default_verdict, site(config)).await
+    let chain = Chain::load(&engine, &config.policies, &config.cache, config.default_verdict, site(config)).await?;
+    chain.self_test().await?;
+    Ok(chain)
 }
 
 /// The history, and what is known of earlier jobs. Without it everything works but for what outlives the server.
@@ -171,54 +199,72 @@ fn site(config: &Config) -> Site {
 impl Service {
     /// Opens the record and loads the policies.
     pub async fn start(config: &Config) -> Result<Arc<Self>, StartError> {
-        let (service, loading) = Self::open(config)?;
-        loading.await?;
+        let service = Self::open(config, Execution::Real)?;
+        service.adopt(config).await?;
         Ok(service)
     }
 
-    /// Opens the record. The policies are loaded by the second of what this gives; until they are, everything that needs them waits.
-    pub fn open(config: &Config) -> Result<(Arc<Self>, impl Future<Output = Result<(), ChainError>> + use<>), StartError> {
+    /// Opens the record. Everything that needs policies waits until [`Self::adopt`] brings some.
+    pub fn open(config: &Config, execution: Execution) -> Result<Arc<Self>, StartError> {
         // First, since it begins while the policies are loaded.
         let keeper = Keeper::start(Path::new(THIS_PROGRAM)).map_err(StartError::Keeper)?;
-        let service = Arc::new(Self {
-            chain: Arc::default(),
+        Ok(Arc::new(Self {
+            chain: watch::Sender::default(),
+            execution,
             audit: Arc::new(Audit::open(&config.audit)?),
             registry: Registry::new(config.jobs.clone(), keeper, history(config)),
             site: site(config),
             jobs: config.jobs.clone(),
             recorders: TaskTracker::new(),
-        });
-        let (chain, config) = (service.chain.clone(), config.clone());
-        let loading = async move {
-            // It is set here only.
-            _ = chain.set(load_chain(&config).await?);
-            Ok(())
-        };
-        Ok((service, loading))
+        }))
     }
 
-    async fn chain(&self) -> &Chain {
-        self.chain.wait().await
+    /// Makes the policies of a configuration ready, beside those in force if there are any, and puts them in force in one step. Jobs
+    /// that were approved keep the filters they have. Of the configuration nothing else counts.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the policies; those in force stay.
+    pub async fn adopt(&self, config: &Config) -> Result<Arc<Chain>, ChainError> {
+        let chain = Arc::new(load_chain(config).await?);
+        self.chain.send_replace(Some(chain.clone()));
+        Ok(chain)
+    }
+
+    /// The policies in force, once there are some.
+    pub async fn chain(&self) -> Arc<Chain> {
+        let mut chain = self.chain.subscribe();
+        let chain = chain.wait_for(Option::is_some).await.expect("this service holds the sender");
+        chain.clone().expect("that was waited for")
+    }
+
+    /// What becomes of approved commands.
+    pub fn execution(&self) -> Execution {
+        self.execution
     }
 
     /// Runs a command: parse, judge, record, start. Where it has to wait for its turn, the first three again when that comes.
     pub async fn run(self: &Arc<Self>, command: Command, client: &Client, terms: Terms) -> Result<Started, Refused> {
         let asked = Asked { command, client: bounded(client), timeout: terms.timeout };
         let (approved, trail) = self.judge(&asked, None).await?;
+        if self.execution == Execution::Dry {
+            self.record_not_started(&approved.id().to_string(), REHEARSED);
+            return Err(Refused::Rehearsed(Rehearsed { runs: approved.shown().to_owned(), trail }));
+        }
         self.spawn(approved, asked, terms.order).await.map(|job| Started { job, trail })
     }
 
     /// Parses, judges and records; `earlier` is what was decided before the same command had to wait.
     async fn judge(&self, asked: &Asked, earlier: Option<&Approved>) -> Result<(Approved, Vec<Answer>), Refused> {
         let Asked { command, client, timeout } = asked;
-        let (script, cwd) = match self.parse(command).await {
-            Ok(parsed) => parsed,
-            Err(denial) => return Err(self.refuse_unparsed(command, client, denial).await),
-        };
         let chain = self.chain().await;
-        let sent = chain.scrub(script.source()).await;
+        let (script, cwd) = match parse(&chain, command, &self.site, &self.jobs.cwd).await {
+            Ok(parsed) => parsed,
+            Err(denial) => return Err(self.refuse_unparsed(&chain, command, client, *timeout, denial).await),
+        };
         let mut request = request(script, cwd, &self.jobs, client.clone());
         request.timeout = timeout.iter().copied().chain(request.timeout).min();
+        let Sent { shown: sent, request: recorded } = Sent::of(&chain, &request).await;
         let Judgement { decision, shown, trail } = chain.decide(request).await;
         let decision = match (decision, earlier) {
             (Decision::Approved(approved), Some(earlier)) => approved.instead_of(earlier),
@@ -232,11 +278,13 @@ impl Service {
         self.record(&Decided {
             subject: Subject::Command,
             job_id,
-            client: &self.scrub(&client.name).await,
+            client: &chain.scrub(&client.name).await,
             sent: &sent,
+            request: Some(recorded),
             runs: Some(&shown),
             outcome,
             denial,
+            set: chain.digest(),
             trail: &trail,
         })
         .map_err(Refused::Denied)?;
@@ -320,21 +368,33 @@ impl Service {
         self.chain().await.scrub(text).await
     }
 
-    async fn parse(&self, command: &Command) -> Result<(Script, Directory), Denial> {
-        parse(self.chain().await, command, &self.site, &self.jobs.cwd).await
-    }
-
-    async fn refuse_unparsed(&self, command: &Command, client: &Client, denial: Denial) -> Refused {
-        let denial = Denial { message: self.scrub(&denial.message).await, ..denial };
-        let sent = self.scrub(&excerpt(command)).await;
+    async fn refuse_unparsed(
+        &self,
+        chain: &Chain,
+        command: &Command,
+        client: &Client,
+        timeout: Option<Duration>,
+        denial: Denial,
+    ) -> Refused {
+        let denial = Denial { message: chain.scrub(&denial.message).await, ..denial };
+        let (excerpt, is_cut) = excerpt(command);
+        let env = names(&variables(&self.jobs));
+        let timeout = timeout.into_iter().chain(self.jobs.timeout).min();
+        let cwd = self.jobs.cwd.to_string_lossy();
+        let Sent { shown: sent, mut request } = Sent::new(chain, &excerpt, &cwd, env, timeout, client).await;
+        if is_cut {
+            request.altered = Some(Altered::Cut);
+        }
         let recorded = self.record(&Decided {
             subject: Subject::Command,
             job_id: None,
-            client: &self.scrub(&client.name).await,
+            client: &chain.scrub(&client.name).await,
             sent: &sent,
+            request: Some(request),
             runs: None,
             outcome: Outcome::Deny,
             denial: Some(&denial),
+            set: chain.digest(),
             trail: &[],
         });
         Refused::Denied(recorded.err().unwrap_or(denial))
@@ -389,17 +449,18 @@ impl Service {
         let Some(contract) = job.contract() else { return Err(InputRefused::NotWritten(WriteError::Closed)) };
         // With what was sent before on the same line, or a secret could be recorded in two halves.
         let pending = job.pending_input();
-        let sent = self.scrub(&String::from_utf8_lossy(&[pending.as_slice(), &data].concat())).await;
-        let decision = if data.len() > MOST_INPUT_BYTES {
+        let chain = self.chain().await;
+        let sent = chain.scrub(&String::from_utf8_lossy(&[pending.as_slice(), &data].concat())).await;
+        let InputJudgement { decision, trail } = if data.len() > MOST_INPUT_BYTES {
             let message = format!("the input has {} bytes; at most {MOST_INPUT_BYTES} can be sent at once", data.len());
-            InputDecision::Denied(Denial::by_host("too-long", message))
+            InputJudgement { decision: InputDecision::Denied(Denial::by_host("too-long", message)), trail: Vec::new() }
         } else {
-            self.chain().await.decide_input(contract, &pending, data).await
+            chain.decide_input(contract, &pending, data).await
         };
         let (outcome, denial, runs) = match &decision {
             InputDecision::Approved(input) => {
                 let written = [pending.as_slice(), input.bytes()].concat();
-                (Outcome::Allow, None, Some(self.scrub(&String::from_utf8_lossy(&written)).await))
+                (Outcome::Allow, None, Some(chain.scrub(&String::from_utf8_lossy(&written)).await))
             }
             InputDecision::Asks(denial) => (Outcome::Ask, Some(denial), None),
             InputDecision::Denied(denial) => (Outcome::Deny, Some(denial), None),
@@ -407,12 +468,14 @@ impl Service {
         self.record(&Decided {
             subject: Subject::Input,
             job_id: Some(job.id().to_string()),
-            client: &self.scrub(&client.name).await,
+            client: &chain.scrub(&client.name).await,
             sent: last_part(&sent),
+            request: None,
             runs: runs.as_deref().map(last_part),
             outcome,
             denial,
-            trail: &[],
+            set: chain.digest(),
+            trail: &trail,
         })
         .map_err(InputRefused::Denied)?;
         match decision {
@@ -420,6 +483,36 @@ impl Service {
             InputDecision::Asks(denial) => Err(InputRefused::Asks(denial)),
             InputDecision::Denied(denial) => Err(InputRefused::Denied(denial)),
         }
+    }
+}
+
+/// What is recorded of what came in.
+struct Sent {
+    /// The text as a person reads it.
+    shown: String,
+    /// All that is needed to judge it again.
+    request: audit::Request,
+}
+
+impl Sent {
+    async fn of(chain: &Chain, request: &Request) -> Self {
+        let cwd = request.cwd.to_string_lossy();
+        Self::new(chain, request.script.source(), &cwd, names(&request.env), request.timeout, &request.client).await
+    }
+
+    async fn new(chain: &Chain, text: &str, cwd: &str, env: Vec<String>, timeout: Option<Duration>, client: &Client) -> Self {
+        let (script, directory) = (chain.filter(text).await, chain.filter(cwd).await);
+        let is_masked = script != text || directory != cwd;
+        let shown = printable(&script);
+        let request = audit::Request {
+            script: (script != shown).then_some(script),
+            altered: is_masked.then_some(Altered::Masked),
+            cwd: directory,
+            env,
+            timeout_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+            client_version: chain.scrub(&client.version).await,
+        };
+        Self { shown, request }
     }
 }
 
@@ -470,14 +563,23 @@ fn last_part(text: &str) -> &str {
     &text[text.ceil_char_boundary(text.len().saturating_sub(MOST_EXCERPT_BYTES))..]
 }
 
-/// The beginning of a command that could not be parsed, for the record.
-fn excerpt(command: &Command) -> String {
-    let mut text = match command {
-        Command::Text(text) => text.clone(),
-        Command::Words(words) => words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "),
+fn names(variables: &[(String, String)]) -> Vec<String> {
+    variables.iter().map(|(name, _)| name.clone()).collect()
+}
+
+/// The beginning of a command that could not be parsed, for the record, and whether it is less than what came.
+fn excerpt(command: &Command) -> (String, bool) {
+    let (mut text, is_text) = match command {
+        Command::Text(text) => (text.clone(), true),
+        Command::Words(words) => {
+            let shown = words.iter().map(|word| portcullis_shell::quote(&word.to_string_lossy()));
+            (shown.collect::<Vec<_>>().join(" "), words.iter().all(|word| word.to_str().is_some()))
+        }
     };
+    let whole = text.len();
     text.truncate(text.floor_char_boundary(MOST_EXCERPT_BYTES));
-    text
+    let is_cut = !is_text || text.len() < whole;
+    (text, is_cut)
 }
 
 fn bounded(client: &Client) -> Client {

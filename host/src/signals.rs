@@ -1,4 +1,4 @@
-//! The signals that end this process, caught so that jobs are stopped first.
+//! The signals that end this process, caught so that jobs are stopped first; a server takes HUP as the wish to reload its policies.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

@@ -68,9 +68,9 @@ fn check_json_has_exactly_the_promised_keys() {
     let findings = json_lines(&done.stdout());
     assert_eq!(findings.len(), 3);
     for finding in &findings {
-        assert_eq!(keys(finding), ["code", "command", "decision", "message", "policies", "policy", "runs"], "{finding}");
+        assert_eq!(keys(finding), ["code", "command", "decision", "message", "policies", "policy", "runs", "set"], "{finding}");
         for answer in finding["policies"].as_array().unwrap() {
-            assert_eq!(keys(answer), ["code", "message", "micros", "policy", "round", "verdict"], "{answer}");
+            assert_eq!(keys(answer), ["code", "message", "micros", "mode", "policy", "round", "verdict"], "{answer}");
         }
     }
     let [allowed, denied, unparsed] = findings.as_slice() else { unreachable!() };
@@ -336,14 +336,18 @@ fn a_secret_in_a_command_reaches_no_stream_and_no_log(#[case] args: &[&str]) {
 
 // ── audit ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const DECISION_KEYS: [&str; 12] =
-    ["client", "code", "decision", "event", "job_id", "message", "policies", "policy", "runs", "sent", "subject", "time"];
-const END_KEYS: [&str; 13] = [
+const DECISION_KEYS: [&str; 16] = [
+    "client", "code", "decision", "event", "job_id", "message", "number", "policies", "policy", "previous", "request", "runs",
+    "sent", "set", "subject", "time",
+];
+const END_KEYS: [&str; 15] = [
     "command",
     "ended",
     "event",
     "exit_code",
     "job_id",
+    "number",
+    "previous",
     "redacted",
     "signal",
     "started",
@@ -504,6 +508,10 @@ fn a_result_that_can_not_be_written_is_a_failure_of_portcullis(#[case] args: &[&
 #[case::check("help/check.txt", &["check"])]
 #[case::config("help/config.txt", &["config"])]
 #[case::config_check("help/config-check.txt", &["config", "check"])]
+#[case::audit("help/audit.txt", &["audit"])]
+#[case::audit_show("help/audit-show.txt", &["audit", "show"])]
+#[case::audit_verify("help/audit-verify.txt", &["audit", "verify"])]
+#[case::audit_replay("help/audit-replay.txt", &["audit", "replay"])]
 #[case::policy("help/policy.txt", &["policy"])]
 #[case::policy_import("help/policy-import.txt", &["policy", "import"])]
 fn help_teaches(#[case] golden: &str, #[case] verb: &[&str]) {

@@ -58,7 +58,7 @@ impl Talk {
     async fn send(&self, input: &[u8]) -> Result<(), WriteError> {
         let decided =
             self.bench.chain.decide_input(self.job.contract().unwrap(), &self.job.pending_input(), input.to_vec()).await;
-        let InputDecision::Approved(approved) = decided else { panic!("nobody denies here") };
+        let InputDecision::Approved(approved) = decided.decision else { panic!("nobody denies here") };
         self.job.write(approved).await
     }
 

@@ -427,9 +427,9 @@ fn what_a_fault_does_to_the_job_is_configured(#[case] on_fault: &str, #[case] st
         name = \"guest\"
         component = {guest:?}
         on_fault = {on_fault:?}
-        settings = {{ output = \"trap\", triggers = [\"trapped\"] }}"
+        settings = {{ output = \"trap-here\", triggers = [\"trap\"] }}"
     ));
-    let script = "echo before; echo trapped; sleep 2";
+    let script = "echo before; echo trap here; sleep 2";
     let done = scene.portcullis(["run", "-c", script]);
     assert_eq!(scene.audit().last().unwrap()["state"], state, "{}", done.stderr);
     assert!(done.stdout().starts_with("before\n\n[portcullis: output withheld: policy \"guest\" trapped"), "{}", done.stdout());

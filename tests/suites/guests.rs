@@ -4,7 +4,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use portcullis::{
-    config::{Apply, ComponentSource, DefaultVerdict, Grants, Limits, OnFault, PolicyEntry},
+    config::{Apply, ComponentSource, DefaultVerdict, Grants, Limits, Mode, OnFault, PolicyEntry},
     policy::{Chain, ChainError, Decision, Engine, Fault, InputDecision, Judgement, LoadError, Request, types},
     script::{Script, Site, tree_of_words},
 };
@@ -16,6 +16,8 @@ pub fn guest(settings: Value) -> PolicyEntry {
     PolicyEntry {
         name: "guest".to_owned(),
         component: ComponentSource::File(written("misbehaving", portcullis_guests::MISBEHAVING)),
+        sha256: None,
+        mode: Mode::Enforce,
         may_rewrite: true,
         apply: Apply::Stream,
         on_fault: OnFault::Withhold,
@@ -279,7 +281,7 @@ async fn what_is_no_policy_is_refused(#[case] bytes: Vec<u8>, #[case] message: &
 async fn judged_input(settings: Value, pending: &[u8], data: &[u8]) -> (&'static str, String) {
     let chain = chain(settings).await;
     let Decision::Approved(approved) = chain.decide(request("cat")).await.decision else { panic!("not approved") };
-    match chain.decide_input(approved.job(), pending, data.to_vec()).await {
+    match chain.decide_input(approved.job(), pending, data.to_vec()).await.decision {
         InputDecision::Approved(input) => ("approved", String::from_utf8_lossy(input.bytes()).into_owned()),
         InputDecision::Asks(denial) => ("asks", denial.code),
         InputDecision::Denied(denial) => ("denied", denial.code),

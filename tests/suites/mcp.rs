@@ -261,7 +261,7 @@ async fn a_full_disk_for_the_audit_log() {
 #[case::allocates("allocate", "policy-memory")]
 #[tokio::test]
 async fn a_policy_that_misbehaves_denies_and_the_server_lives(#[case] deed: &str, #[case] code: &str) {
-    let scene = Scene::with_guest(&format!("{{ command = \"{deed}\" }}"));
+    let scene = Scene::with_guest(&format!("{{ command = \"{deed}\", only = \"ls\" }}"));
     let client = Client::connect(&scene, Era::Discover).await;
     for _ in 0..2 {
         let result = client.call("execute_command", json!({ "command": "ls" })).await;
@@ -320,7 +320,7 @@ async fn interaction_gives_exactly_the_answer(#[case] era: Era) {
 #[rstest]
 #[case::denied(r#"{ command = "allow", input = "deny" }"#, "something against this input")]
 #[case::asked(r#"{ command = "allow", input = "ask" }"#, "needs a person's approval")]
-#[case::traps(r#"{ command = "allow", input = "trap" }"#, "policy-trap")]
+#[case::traps(r#"{ command = "allow", input = "trap-hello" }"#, "policy-trap")]
 #[tokio::test]
 async fn input_goes_through_the_policies(#[case] settings: &str, #[case] said: &str) {
     let scene = Scene::with_guest(settings);

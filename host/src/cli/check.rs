@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{CliError, chain_error, exit, explain, this_client};
 use crate::{
     config::Config,
+    digest::Digest,
     policy::{Answer, Chain, Decision, Denial, Judgement, types::Launch},
     script::MOST_COMMAND_BYTES,
     service::{self, Command},
@@ -25,7 +26,7 @@ pub struct Check {
     /// Scripts to judge; `-` reads one per line from standard input.
     #[arg(required = true, value_name = "SCRIPT")]
     scripts: Vec<String>,
-    /// One JSON object per script and line: command, decision, runs, policy, code, message, policies.
+    /// One JSON object per script and line: command, decision, runs, policy, code, message, set, policies.
     #[arg(long, conflicts_with = "explain")]
     json: bool,
     /// Shows the tree that was judged, each policy's verdict and time in each round, and what would run.
@@ -43,6 +44,8 @@ struct Finding {
     runs: Option<String>,
     denial: Option<Denial>,
     trail: Vec<Answer>,
+    /// The set of policies that decided.
+    set: Digest,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +63,7 @@ struct JsonFinding<'a> {
     policy: Option<&'a str>,
     code: Option<&'a str>,
     message: Option<&'a str>,
+    set: String,
     policies: Vec<JsonAnswer<'a>>,
 }
 
@@ -67,6 +71,7 @@ struct JsonFinding<'a> {
 struct JsonAnswer<'a> {
     round: usize,
     policy: &'a str,
+    mode: &'static str,
     verdict: &'static str,
     code: Option<&'a str>,
     message: Option<&'a str>,
@@ -133,10 +138,20 @@ fn next_line(input: &mut impl BufRead) -> Result<Option<String>, CliError> {
 
 async fn judge(chain: &Chain, config: &Config, text: String) -> Finding {
     let command = chain.scrub(&text).await;
+    let set = chain.digest();
     match service::check(chain, config, &Command::Text(text), &this_client()).await {
         Err(denial) => {
             let (tree, trail) = (Vec::new(), Vec::new());
-            Finding { command, tree, launch: Launch::Direct, outcome: Outcome::Deny, runs: None, denial: Some(denial), trail }
+            Finding {
+                command,
+                tree,
+                launch: Launch::Direct,
+                outcome: Outcome::Deny,
+                runs: None,
+                denial: Some(denial),
+                trail,
+                set,
+            }
         }
         Ok((script, Judgement { decision, shown, trail })) => {
             let (outcome, denial, launch) = match decision {
@@ -146,7 +161,7 @@ async fn judge(chain: &Chain, config: &Config, text: String) -> Finding {
             };
             let runs = (outcome != Outcome::Deny).then_some(shown);
             let tree = explain::tree(chain, &script).await;
-            Finding { command, tree, launch, outcome, runs, denial, trail }
+            Finding { command, tree, launch, outcome, runs, denial, trail, set }
         }
     }
 }
@@ -156,6 +171,7 @@ impl<'a> JsonAnswer<'a> {
         Self {
             round: answer.round,
             policy: &answer.policy,
+            mode: answer.mode.name(),
             verdict: answer.verdict.name(),
             code: answer.reason.as_ref().map(|(code, _)| code.as_str()),
             message: answer.reason.as_ref().map(|(_, message)| message.as_str()),
@@ -193,6 +209,7 @@ impl Finding {
             policy: denial.and_then(|denial| denial.policy.as_deref()),
             code: denial.map(|denial| denial.code.as_str()),
             message: denial.map(|denial| denial.message.as_str()),
+            set: self.set.to_string(),
             policies: self.trail.iter().map(JsonAnswer::of).collect(),
         };
         serde_json::to_string(&finding).expect("strings and numbers always serialise")
@@ -208,6 +225,7 @@ impl Finding {
             (None, None) => String::new(),
         };
         lines.push(explain::outcome(self.outcome.name(), &what));
+        lines.push(explain::set(self.set));
         lines.join("\n")
     }
 }

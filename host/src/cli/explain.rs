@@ -3,6 +3,8 @@
 use anstyle::{AnsiColor, Style};
 
 use crate::{
+    config::Mode,
+    digest::Digest,
     policy::{
         Answer, Chain, VerdictKind,
         types::{Launch, Node, NodeKind, Redirect, RedirectMode, Role, Word},
@@ -10,11 +12,11 @@ use crate::{
     script::Script,
 };
 
-const FAINT: Style = Style::new().dimmed();
+pub(super) const FAINT: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default();
-const OTHER: Style = AnsiColor::Yellow.on_default();
+pub(super) const GOOD: Style = AnsiColor::Green.on_default();
+pub(super) const BAD: Style = AnsiColor::Red.on_default();
+pub(super) const OTHER: Style = AnsiColor::Yellow.on_default();
 
 /// One line of the drawing; only the text comes from the command.
 struct Line {
@@ -52,7 +54,16 @@ pub(super) fn answer(answer: &Answer) -> String {
     };
     let reason = answer.reason.as_ref().map_or(String::new(), |(code, message)| format!("  [{code}] {message}"));
     let (verdict, micros) = (answer.verdict.name(), answer.took.as_micros());
-    format!("  round {}  {:12} {style}{verdict:8}{style:#} {micros:>6} µs{reason}", answer.round, answer.policy)
+    let effect = match answer.mode {
+        Mode::Enforce => "",
+        Mode::Monitor => "  (monitored: without effect)",
+    };
+    format!("  round {}  {:12} {style}{verdict:8}{style:#} {micros:>6} µs{effect}{reason}", answer.round, answer.policy)
+}
+
+/// Which policies decided.
+pub(super) fn set(digest: Digest) -> String {
+    format!("  {FAINT}by the policies of set {}{FAINT:#}", digest.short())
 }
 
 /// The outcome, with what would run or why nothing would.

@@ -1,9 +1,12 @@
 //! The command line: one file per verb, and the exit codes they share.
 
+mod audit;
 mod check;
 mod config_check;
 mod explain;
+mod pin;
 mod policy;
+mod reload;
 mod run;
 mod serve;
 
@@ -26,6 +29,10 @@ pub mod exit {
     pub const OK: u8 = 0;
     /// `check`: denied.
     pub const DENIED: u8 = 1;
+    /// `audit verify`: the log is not as it was written.
+    pub const BROKEN: u8 = 1;
+    /// `audit replay`: something would be decided otherwise.
+    pub const DIFFERS: u8 = 1;
     /// Wrong usage or configuration.
     pub const USAGE: u8 = 3;
     /// `check`: a person would be asked.
@@ -73,6 +80,7 @@ enum Verb {
     /// Looks at the configuration.
     Config(ConfigVerbs),
     Policy(policy::PolicyVerbs),
+    Audit(audit::AuditVerbs),
 }
 
 #[derive(Debug, Args)]
@@ -119,11 +127,12 @@ impl Cli {
     /// Does what was asked and gives the exit code.
     pub async fn execute(self) -> Result<u8, CliError> {
         // Also where the configuration is what is yet to be written.
+        let explicit = self.config.as_deref();
         let verb = match self.verb {
             Verb::Policy(verb) => return verb.execute(),
+            Verb::Audit(verb) => return verb.execute(explicit).await,
             verb => verb,
         };
-        let explicit = self.config.as_deref();
         let config = config::load(explicit, &Surroundings::from_process(policies::builtins()))
             .map_err(|mistakes| CliError::Config(mistakes.to_string()))?;
         for what in &config.overridden {
@@ -136,11 +145,12 @@ impl Cli {
             );
         }
         match verb {
-            Verb::Serve(verb) => verb.execute(&config).await,
+            Verb::Serve(verb) => verb.execute(config, self.config).await,
             Verb::Run(verb) => verb.execute(&config).await,
             Verb::Check(verb) => verb.execute(&config).await,
-            Verb::Config(ConfigVerbs { verb: ConfigVerb::Check(verb) }) => verb.execute(&config).await,
+            Verb::Config(ConfigVerbs { verb: ConfigVerb::Check(verb) }) => verb.execute(config).await,
             Verb::Policy(verb) => verb.execute(),
+            Verb::Audit(verb) => verb.execute(explicit).await,
         }
     }
 }

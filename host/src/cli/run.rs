@@ -83,13 +83,17 @@ fn refusal(refused: &Refused) -> u8 {
             say(text);
             exit::NOT_RUN
         }
+        Refused::Rehearsed(rehearsed) => {
+            say(&format!("nothing is executed here; it would run {}", rehearsed.runs));
+            exit::NOT_RUN
+        }
     }
 }
 
 /// One line on what the policies did.
 fn summary(Started { job, trail }: &Started) -> String {
     let took: Duration = trail.iter().map(|answer| answer.took).sum();
-    let by = |kind: VerdictKind| names(trail.iter().filter(|answer| answer.verdict == kind));
+    let by = |kind: VerdictKind| names(trail.iter().filter(|answer| answer.counts_as(kind)));
     let (allowed, rewrote) = (by(VerdictKind::Allow), by(VerdictKind::Rewrite));
     let allowed = if allowed.is_empty() { "by default".to_owned() } else { format!("by {allowed}") };
     let took = format!("{} µs", took.as_micros());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 
+use super::places::Trail;
 use super::raw::{self, Checked, Section};
 
 /// One thing that is wrong with the configuration.
@@ -47,6 +48,8 @@ pub(super) struct Span {
 pub(super) struct Report {
     /// The file that is being read.
     pub file: Option<PathBuf>,
+    /// What the result depends on: files, and the links on the way to them.
+    pub depends_on: Vec<PathBuf>,
     mistakes: Vec<Mistake>,
 }
 
@@ -70,6 +73,12 @@ impl Span {
 impl Report {
     pub(super) fn add(&mut self, path: impl Into<String>, fault: Fault) {
         self.mistakes.push(Mistake { file: self.file.clone(), path: path.into(), wrong: fault.wrong, right: fault.right });
+    }
+
+    /// Remembers a file that is read, and the links on the way to it.
+    pub(super) fn depends_on(&mut self, trail: &Trail) {
+        let links = trail.steps.iter().filter(|step| step.meta.is_symlink()).map(|step| step.path.clone());
+        self.depends_on.extend(links.chain([trail.end.clone()]));
     }
 
     /// The value, or none and a mistake more.

@@ -11,6 +11,7 @@ use super::raw::{Checked, RawGrants, RawPolicy, Section};
 use super::surroundings::Surroundings;
 use super::variables::variable_name;
 use super::{ComponentSource, Grants, Origin, PolicyEntry};
+use crate::digest::Digest;
 
 /// Every decision asks every policy; more than this is a mistake in whatever wrote the file.
 const MAX_POLICIES: usize = 64;
@@ -67,6 +68,8 @@ impl Reader<'_> {
         let may_rewrite = format!("{at}.may_rewrite");
         PolicyEntry {
             name: name(report, &format!("{at}.name"), &raw.name),
+            sha256: pin(report, &format!("{at}.sha256"), &raw.sha256),
+            mode: report.leaf(&format!("{at}.mode"), &raw.mode, r#"must be "enforce" or "monitor""#).copied().unwrap_or_default(),
             may_rewrite: report.leaf(&may_rewrite, &raw.may_rewrite, "must be true or false").copied().unwrap_or_default(),
             apply: report.leaf(&format!("{at}.apply"), &raw.apply, r#"must be "stream" or "reads""#).copied().unwrap_or_default(),
             on_fault: report
@@ -85,6 +88,7 @@ impl Reader<'_> {
             Some(name) => report.keep(at, self.builtin(name)),
             None => {
                 let trail = report.keep(at, self.component_file(text))?;
+                report.depends_on(&trail);
                 let trust = Trust { owner: self.owner() };
                 for fault in trust.faults(&trail) {
                     report.add(at, fault);
@@ -214,6 +218,12 @@ fn name(report: &mut Report, at: &str, leaf: &Checked<String>) -> String {
         return String::new();
     }
     text.clone()
+}
+
+fn pin(report: &mut Report, at: &str, leaf: &Checked<String>) -> Option<Digest> {
+    let right = "must be 64 hexadecimal digits; `portcullis config check --pin` writes them";
+    let text = report.leaf(at, leaf, right)?;
+    report.keep(at, text.parse().map_err(|error| Fault::new(format!("{text:?} is {error}"), right)))
 }
 
 /// Takes a name for the entry `at`. An empty one stands for one that was reported.

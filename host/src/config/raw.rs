@@ -57,6 +57,8 @@ pub struct RawConfig {
     pub history: Section<RawHistory>,
     /// Compiled policies.
     pub cache: Section<RawCache>,
+    /// Changes while the server runs.
+    pub reload: Section<RawReload>,
     /// The policies, in the order in which their edits apply; at least one.
     pub policies: Checked<Vec<Section<RawPolicy>>>,
 }
@@ -190,6 +192,10 @@ pub enum DefaultVerdict {
 pub struct RawAudit {
     /// The log file; outside the roots.
     pub path: Checked<String>,
+    /// Bytes of a file from which on another is begun, 0 (never) to 68719476736.
+    pub max_bytes: Checked<i64>,
+    /// How many files are kept besides the one that is written to, 1 to 100.
+    pub keep: Checked<i64>,
 }
 
 /// `[cache]`: compiled policies.
@@ -200,6 +206,14 @@ pub struct RawCache {
     pub path: Checked<String>,
 }
 
+/// `[reload]`: changes while the server runs.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RawReload {
+    /// Whether changes of the files are taken over without being told to.
+    pub watch: Checked<bool>,
+}
+
 /// `[[policies]]`: one policy.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -208,6 +222,10 @@ pub struct RawPolicy {
     pub name: Checked<String>,
     /// `builtin:NAME`, or the path of a component, relative to the directory of this file if it is relative.
     pub component: Checked<String>,
+    /// SHA-256 of the component that may be loaded, 64 hexadecimal digits. Default: any.
+    pub sha256: Checked<String>,
+    /// Whether its verdicts have an effect.
+    pub mode: Checked<Mode>,
     /// Whether the policy may change commands.
     pub may_rewrite: Checked<bool>,
     /// What its output filter is applied to.
@@ -218,6 +236,27 @@ pub struct RawPolicy {
     pub grants: Section<RawGrants>,
     /// What the policy is told. Default: the built-in policy's own defaults, else nothing.
     pub settings: Checked<toml::Table>,
+}
+
+/// Whether a policy's verdicts on commands and input have an effect. Its output filter has one in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// They have.
+    #[default]
+    Enforce,
+    /// They are recorded and nothing else: no verdict, rewrite or fault of it counts.
+    Monitor,
+}
+
+impl Mode {
+    /// Its name in configuration, results and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Monitor => "monitor",
+        }
+    }
 }
 
 /// What an output filter is applied to.

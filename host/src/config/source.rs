@@ -1,16 +1,13 @@
 //! Which text is the configuration, and whether it can be trusted.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::OFlags;
 
 use super::mistakes::{Fault, Report};
 use super::places::{self, Trail, Trust};
 use super::surroundings::Surroundings;
 use super::{EMBEDDED, Origin, seed};
+use crate::files;
 
 /// Names the file where there is no `--config`.
 const VARIABLE: &str = "PORTCULLIS_CONFIG";
@@ -42,6 +39,7 @@ pub(super) fn choose(explicit: Option<&Path>, surroundings: &Surroundings, repor
     };
     report.file = Some(path.clone());
     let trail = report.keep("", places::trail(path))?;
+    report.depends_on(&trail);
     for fault in (Trust { owner }).faults(&trail) {
         report.add("", fault);
     }
@@ -131,29 +129,14 @@ fn overridden(origin: &Origin, explicit: Option<&Path>, surroundings: &Surroundi
 }
 
 fn read(path: &Path) -> Result<String, Fault> {
-    let bytes = read_bytes(path).map_err(|error| {
-        let right = "must be a regular file that the server's user can read";
-        Fault::new(format!("can not be read: {error}"), right)
+    let bytes = files::read(path, MAX_FILE_BYTES).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => {
+            Fault::new("is too long for a configuration", format!("must be at most {MAX_FILE_BYTES} bytes"))
+        }
+        _ => Fault::new(format!("can not be read: {error}"), "must be a regular file that the server's user can read"),
     })?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        let right = format!("must be at most {MAX_FILE_BYTES} bytes");
-        return Err(Fault::new("is too long for a configuration", right));
-    }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Fault::new(format!("is not UTF-8 at byte {at}"), "must be UTF-8")
     })
-}
-
-/// At most one byte more than is allowed.
-fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
-    // Without NONBLOCK the opening of a pipe with no writer would never return.
-    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

@@ -141,7 +141,7 @@ fn works_without_any_file() {
     assert_eq!(variable(&config, "PATH"), scene.path("bin").to_str());
     assert_eq!(variable(&config, "HOME"), scene.path("home").to_str());
     assert_eq!(variable(&config, "TERM"), Some("dumb"));
-    assert_eq!(config.audit, scene.path("home/.local/state/portcullis/audit.jsonl"));
+    assert_eq!(config.audit.path, scene.path("home/.local/state/portcullis/audit.jsonl"));
     assert_eq!(config.cache, scene.path("home/.cache/portcullis"));
     assert_eq!(config.default_verdict, DefaultVerdict::Deny);
     assert!(config.overridden.is_empty());
@@ -159,6 +159,8 @@ fn works_without_any_file() {
     let applied: Vec<_> = config.policies.iter().map(|entry| (entry.apply, entry.on_fault)).collect();
     let stream = (Apply::Stream, OnFault::Withhold);
     assert_eq!(applied, [stream, stream, stream, (Apply::Reads, OnFault::Withhold)]);
+    assert!(config.policies.iter().all(|entry| entry.mode == Mode::Enforce && entry.sha256.is_none()));
+    assert!(!config.watch && config.files.is_empty());
 }
 
 /// The example without the values it states means the same.
@@ -234,7 +236,8 @@ fn values_get_their_units() {
             "[jobs]\nmax_running = 3\ntimeout_s = 0\ngrace_ms = 250\noutput_bytes = 1024\nkeep_finished = 7\nkeep_finished_s = 9\n\
              [jobs.limits]\nopen_files = 64\nmemory_mib = 4096\ncpu_s = 10\n\
              [limits]\ndecision_ms = 5\nmemory_mib = 4096\ntable_elements = 8\nstack_kib = 64\nhostcall_mib = 2\nlog_bytes = 0\n\
-             [decision]\ndefault = 'ask'\n{POLICY}may_rewrite = true\ngrants = {{ env = ['CI'], read = ['~'] }}"
+             [decision]\ndefault = 'ask'\n[reload]\nwatch = true\n{POLICY}may_rewrite = true\nmode = 'monitor'\nsha256 = '{}'\ngrants = {{ env = ['CI'], read = ['~'] }}",
+            "Ab".repeat(32)
         ))
         .unwrap();
 
@@ -256,7 +259,9 @@ fn values_get_their_units() {
     };
     assert_eq!(config.limits, limits);
     assert_eq!(config.default_verdict, DefaultVerdict::Ask);
-    assert!(config.policies[0].may_rewrite);
+    assert!(config.policies[0].may_rewrite && config.watch);
+    assert_eq!(config.policies[0].mode, Mode::Monitor);
+    assert_eq!(config.policies[0].sha256.unwrap().to_string(), "ab".repeat(32));
     let grants = Grants { env: vec!["CI".to_owned()], read: vec![scene.path("home")] };
     assert_eq!(config.policies[0].grants, grants);
 }
@@ -356,7 +361,7 @@ fn numbers_out_of_range(#[case] key: &str, #[case] value: &str, #[case] max: &st
 #[case::unit_left_off("jobs.timeout = 3", "jobs.timeout: unknown key; did you mean `timeout_s`?")]
 #[case::mistyped("limits.memroy_mib = 3", "limits.memroy_mib: unknown key; did you mean `memory_mib`?")]
 #[case::top_level("job.max_running = 3", "job: unknown key; did you mean `jobs`?")]
-#[case::nothing_near("audit.zzzzzzzz = 1", "audit.zzzzzzzz: unknown key; known here: path")]
+#[case::nothing_near("audit.zzzzzzzz = 1", "audit.zzzzzzzz: unknown key; known here: path, max_bytes, keep")]
 #[case::odd_key("jobs.env.'a b' = 1", r#"jobs.env."a b": unknown key; known here: pass, pass_matching, set"#)]
 #[case::verdict("decision.default = 'maybe'", r#"decision.default: found a string; must be "deny", "ask" or "allow""#)]
 #[case::roots_no_list("jobs.roots = '/'", "jobs.roots: found a string; must be a list of strings")]
@@ -501,6 +506,14 @@ fn one_mistake(#[case] text: &str, #[case] expected: &str) {
 #[case::on_fault(
     "name = 'a'\ncomponent = 'builtin:redact'\non_fault = true",
     "policies[0].on_fault: found true or false; must be \"withhold\" or \"stop-job\""
+)]
+#[case::mode(
+    "name = 'a'\ncomponent = 'builtin:redact'\nmode = 'watch'",
+    "policies[0].mode: found a string; must be \"enforce\" or \"monitor\""
+)]
+#[case::pin(
+    "name = 'a'\ncomponent = 'builtin:redact'\nsha256 = 'abc'",
+    "policies[0].sha256: \"abc\" is not 64 hexadecimal digits; must be 64 hexadecimal digits; `portcullis config check --pin` writes them"
 )]
 #[case::unknown_key(
     "name = 'a'\ncomponent = 'builtin:redact'\nrewrite = true",
@@ -739,7 +752,7 @@ fn nothing_comes_from_the_working_directory() {
         scene.set("XDG_CACHE_HOME", relative);
         let config = scene.load().unwrap();
         assert_eq!(config.origin, Origin::Embedded);
-        assert!(config.audit.starts_with(scene.path("home")));
+        assert!(config.audit.path.starts_with(scene.path("home")));
         assert!(config.cache.starts_with(scene.path("home")));
     }
     scene.set("PORTCULLIS_CONFIG", "config.toml");

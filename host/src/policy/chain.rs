@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 use wasmtime::{Store, component::Instance};
@@ -19,15 +21,19 @@ use super::{
         types,
     },
     cache::{Cache, CacheError},
-    decision::{Answer, Approved, ApprovedInput, Decision, Denial, InputDecision, Judgement, Request, VerdictKind, valid_code},
+    decision::{
+        Answer, Approved, ApprovedInput, Decision, Denial, InputDecision, InputJudgement, Judgement, Request, VerdictKind,
+        valid_code,
+    },
     engine::{Engine, EngineError},
     limits::{Fault, Guest},
     load::{LoadError, Policy},
     parser::Parser,
-    stream::{Filters, Note, printable},
+    stream::{Filters, Note, printable, try_filter},
 };
 use crate::{
-    config::{Apply, DefaultVerdict, PolicyEntry},
+    config::{Apply, DefaultVerdict, Limits, Mode, PolicyEntry},
+    digest::Digest,
     script::{Edit, Edited, MOST_SHELL_BYTES, Site},
 };
 
@@ -44,8 +50,14 @@ const MOST_EDITS: usize = 256;
 /// Most bytes of one input, before and after rewriting.
 pub const MOST_INPUT_BYTES: usize = 256 * 1024;
 
+/// The command that a new set of policies is tried with: it does nothing, and every shell has it.
+const PROBE: &str = ":";
+/// The line of input and of output that it is tried with.
+const PROBE_LINE: &[u8] = b"a line to try the policies with\n";
+
 /// The policies of a configuration, ready to decide.
 pub struct Chain {
+    digest: Digest,
     parser: Parser,
     policies: Vec<Arc<Policy>>,
     filters: Filters,
@@ -90,15 +102,14 @@ impl Chain {
         site: Site,
     ) -> Result<Self, ChainError> {
         let cache = Arc::new(Cache::open(cache)?);
-        let loading: Vec<_> = entries
-            .iter()
-            .cloned()
-            .map(|entry| {
-                let (engine, cache) = (engine.clone(), cache.clone());
-                tokio::spawn(async move { Policy::load(&engine, &entry, &cache).await })
-            })
-            .collect();
-        let parser = Parser::load(engine, &cache)?;
+        let turns = Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
+        let loading: Vec<_> =
+            entries.iter().map(|entry| tokio::spawn(load(engine.clone(), entry.clone(), cache.clone(), turns.clone()))).collect();
+        let parser = {
+            let (engine, cache) = (engine.clone(), cache.clone());
+            let loaded = tokio::task::spawn_blocking(move || Parser::load(&engine, &cache)).await;
+            loaded.expect("loading neither panics nor is cancelled")?
+        };
         let (mut policies, mut errors) = (Vec::new(), Vec::new());
         for (index, (loading, entry)) in loading.into_iter().zip(entries).enumerate() {
             match loading.await.expect("loading neither panics nor is cancelled") {
@@ -109,9 +120,47 @@ impl Chain {
         if !errors.is_empty() {
             return Err(ChainError::Policies(errors));
         }
+        let digest = digest(entries, &policies, default, engine.limits());
         let filters = Filters::of(&policies, Apply::Stream);
         let readers = Filters::of(&policies, Apply::Reads);
-        Ok(Self { parser, policies, filters, readers, default, site })
+        Ok(Self { digest, parser, policies, filters, readers, default, site })
+    }
+
+    /// Names the set: the hash of all that its decisions depend on but for the machine. That is, of each policy in their order, its
+    /// name, component, powers, mode and settings; the limits; the default.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Each policy's name, and the digest of its component.
+    pub fn components(&self) -> impl Iterator<Item = (&str, Digest)> {
+        self.policies.iter().map(|policy| (policy.name.as_str(), policy.sha256))
+    }
+
+    /// Has every policy decide about a command and a line of input, and filter a line of output. What it says does not matter, but
+    /// that it answers within the limits does.
+    ///
+    /// # Errors
+    ///
+    /// All policies that do not.
+    pub async fn self_test(&self) -> Result<(), ChainError> {
+        let form = probe(&self.site);
+        let (id, cwd) = (Uuid::nil().to_string(), form.cwd.clone());
+        let job = Arc::new(types::Job { id, launch: form.launch, nodes: form.nodes.clone(), cwd });
+        let mut errors = Vec::new();
+        for (index, policy) in self.policies.iter().enumerate() {
+            if let Err(error) = self.try_out(policy, &form, &job).await {
+                errors.push(EntryError { index, name: policy.name.clone(), error });
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(ChainError::Policies(errors)) }
+    }
+
+    async fn try_out(&self, policy: &Arc<Policy>, form: &types::Request, job: &Arc<types::Job>) -> Result<(), LoadError> {
+        let failed = |during| move |fault| LoadError::Fault { during, fault };
+        evaluate(policy, &self.filters, form).await.map_err(failed("when it was tried with a command"))?;
+        evaluate_input(policy, &self.filters, job, &[], PROBE_LINE).await.map_err(failed("when it was tried with input"))?;
+        try_filter(policy, job, PROBE_LINE).await.map_err(failed("when it was tried with output"))
     }
 
     /// The sandboxed parser of shell text.
@@ -146,6 +195,11 @@ impl Chain {
         scrubbed(&self.filters, text).await
     }
 
+    /// [`Self::scrub`], with hidden characters as they are. For what is written with escapes of its own.
+    pub async fn filter(&self, text: &str) -> String {
+        self.filters.scrub(text).await
+    }
+
     /// Passes bytes of a job's output that were kept, and so filtered, through the filters of the stream once more; if they are to be
     /// `tidy`, through the policies that apply to reads before that: what those take out may join what it parted. The result has at
     /// most as many bytes as filters may make of what they are given; one that fails withholds the rest behind a marker.
@@ -155,11 +209,13 @@ impl Chain {
     }
 
     /// Judges input to a job. `pending` is what was sent to it since its last newline.
-    pub async fn decide_input(&self, job: &types::Job, pending: &[u8], data: Vec<u8>) -> InputDecision {
-        match self.settle_input(job, pending, data).await {
+    pub async fn decide_input(&self, job: &types::Job, pending: &[u8], data: Vec<u8>) -> InputJudgement {
+        let mut trail = Vec::new();
+        let decision = match self.settle_input(job, pending, data, &mut trail).await {
             Ok(decision) => decision,
             Err(denial) => InputDecision::Denied(self.clean(denial).await),
-        }
+        };
+        InputJudgement { decision, trail }
     }
 
     fn approve(&self, request: Request, shown: String) -> Approved {
@@ -210,6 +266,9 @@ impl Chain {
         let mut refusal = None;
         for (policy, (answer, verdict)) in answers {
             trail.push(answer);
+            if policy.mode == Mode::Monitor {
+                continue;
+            }
             match verdict {
                 Ok(Verdict::Abstain) => {}
                 Ok(Verdict::Allow) => outcome.is_allowed = true,
@@ -276,27 +335,23 @@ impl Chain {
         Ok(())
     }
 
-    async fn settle_input(&self, job: &types::Job, pending: &[u8], data: Vec<u8>) -> Result<InputDecision, Denial> {
+    async fn settle_input(
+        &self,
+        job: &types::Job,
+        pending: &[u8],
+        data: Vec<u8>,
+        trail: &mut Vec<Answer>,
+    ) -> Result<InputDecision, Denial> {
         let mut data = data;
         let mut asked = None;
-        for _ in 0..MOST_ROUNDS {
-            let (mut is_allowed, mut rewritten) = (false, None);
-            for policy in &self.policies {
-                match self.evaluate_input(policy, job, pending, &data).await {
-                    Ok(InputVerdict::Abstain) => {}
-                    Ok(InputVerdict::Allow) => is_allowed = true,
-                    Ok(InputVerdict::Ask(reason)) => asked = asked.or(Some(denial_of(policy, reason))),
-                    Ok(InputVerdict::Deny(reason)) => return Err(denial_of(policy, reason)),
-                    Ok(InputVerdict::Rewrite(bytes)) if bytes == data => {}
-                    Ok(InputVerdict::Rewrite(bytes)) => join_input(policy, bytes, &mut rewritten)?,
-                    Err(fault) => return Err(denial_by_fault(policy, &fault)),
-                }
-            }
-            if let Some(bytes) = rewritten {
+        for round in 1..=MOST_ROUNDS {
+            let outcome = self.input_round(job, pending, &data, round, trail).await?;
+            asked = asked.or(outcome.asked);
+            if let Some(bytes) = outcome.rewritten {
                 data = bytes;
                 continue;
             }
-            return match (asked, is_allowed, self.default) {
+            return match (asked, outcome.is_allowed, self.default) {
                 (Some(denial), ..) => Ok(InputDecision::Asks(self.clean(denial).await)),
                 (None, true, _) | (None, false, DefaultVerdict::Allow) => Ok(InputDecision::Approved(ApprovedInput(data))),
                 (None, false, DefaultVerdict::Ask) => Ok(InputDecision::Asks(nobody_spoke())),
@@ -306,19 +361,89 @@ impl Chain {
         Err(Denial::by_host("does-not-converge", format!("the policies still rewrote the input after {MOST_ROUNDS} rounds")))
     }
 
-    async fn evaluate_input(
+    /// Asks every policy about the same input. Any refusal ends it.
+    async fn input_round(
         &self,
-        policy: &Policy,
         job: &types::Job,
         pending: &[u8],
         data: &[u8],
-    ) -> Result<InputVerdict, Fault> {
-        let Some(hook) = &policy.hooks.input else { return Ok(InputVerdict::Abstain) };
-        with_fresh(policy, &self.filters, async |store, instance| {
-            hook.load(&mut *store, instance)?.call_evaluate(store, job, pending, data).await
-        })
-        .await
+        round: usize,
+        trail: &mut Vec<Answer>,
+    ) -> Result<InputRound, Denial> {
+        let mut outcome = InputRound::default();
+        let mut refusal = None;
+        for policy in self.policies.iter().filter(|policy| policy.hooks.input.is_some()) {
+            let began = Instant::now();
+            let verdict = evaluate_input(policy, &self.filters, job, pending, data).await;
+            trail.push(answer(policy, &self.filters, round, began, input_verdict(&verdict)).await);
+            if policy.mode == Mode::Monitor {
+                continue;
+            }
+            match verdict {
+                Ok(InputVerdict::Abstain) => {}
+                Ok(InputVerdict::Allow) => outcome.is_allowed = true,
+                Ok(InputVerdict::Ask(reason)) => outcome.asked = outcome.asked.or(Some(denial_of(policy, reason))),
+                Ok(InputVerdict::Deny(reason)) => refusal = refusal.or(Some(denial_of(policy, reason))),
+                Ok(InputVerdict::Rewrite(bytes)) if bytes == data => {}
+                Ok(InputVerdict::Rewrite(bytes)) => {
+                    refusal = refusal.or(join_input(policy, bytes, &mut outcome.rewritten).err());
+                }
+                Err(fault) => refusal = refusal.or(Some(denial_by_fault(policy, &fault))),
+            }
+        }
+        match refusal {
+            Some(denial) => Err(denial),
+            None => Ok(outcome),
+        }
     }
+}
+
+/// [`PROBE`] in the first root, as it would be judged. Made by hand, since the root may be gone just now.
+fn probe(site: &Site) -> types::Request {
+    let cwd = site.roots.first().map_or("/".to_owned(), |root| root.to_string_lossy().into_owned());
+    let node = types::Node {
+        parent: None,
+        role: types::Role::Root,
+        kind: types::NodeKind::Command,
+        directory: cwd.clone(),
+        program: Some(types::Word::Literal(PROBE.to_owned())),
+        resolved: None,
+        builtin: true,
+        args: Vec::new(),
+        assignments: Vec::new(),
+        redirects: Vec::new(),
+    };
+    types::Request {
+        source: PROBE.to_owned(),
+        launch: types::Launch::Shell,
+        constructs: types::Constructs::empty(),
+        nodes: vec![node],
+        cwd,
+        env: Vec::new(),
+        timeout_ms: None,
+        client: types::Client { name: "portcullis".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+    }
+}
+
+/// Makes a policy ready when its turn comes, on a thread of its own: compiling takes seconds, in which others must be served.
+async fn load(engine: Engine, entry: PolicyEntry, cache: Arc<Cache>, turns: Arc<Semaphore>) -> Result<Policy, LoadError> {
+    let _turn = turns.acquire().await.expect("nobody closes it");
+    let runtime = tokio::runtime::Handle::current();
+    let loading = move || runtime.block_on(Policy::load(&engine, &entry, &cache));
+    tokio::task::spawn_blocking(loading).await.expect("loading neither panics nor is cancelled")
+}
+
+fn digest(entries: &[PolicyEntry], policies: &[Arc<Policy>], default: DefaultVerdict, limits: &Limits) -> Digest {
+    let policy = |(entry, policy): (&PolicyEntry, &Arc<Policy>)| {
+        json!({
+            "name": entry.name, "sha256": policy.sha256.to_string(), "mode": entry.mode.name(), "may_rewrite": entry.may_rewrite,
+            "apply": format!("{:?}", entry.apply), "on_fault": format!("{:?}", entry.on_fault),
+            "env": entry.grants.env, "read": format!("{:?}", entry.grants.read), "settings": entry.settings,
+        })
+    };
+    let policies: Vec<_> = entries.iter().zip(policies).map(policy).collect();
+    let all = json!({ "policies": policies, "default": format!("{default:?}"), "limits": format!("{limits:?}") });
+    Digest::of(all.to_string().as_bytes())
 }
 
 /// What a policy said, and the same for the record.
@@ -328,27 +453,68 @@ type Answered = (Answer, Result<Verdict, Fault>);
 async fn ask(policy: &Policy, filters: &Filters, form: &types::Request, round: usize) -> Answered {
     let began = Instant::now();
     let verdict = evaluate(policy, filters, form).await.and_then(|verdict| valid_verdict(policy, verdict));
-    let took = began.elapsed();
-    let (kind, reason) = match &verdict {
+    let said = match &verdict {
         Ok(Verdict::Abstain) => (VerdictKind::Abstain, None),
         Ok(Verdict::Allow) => (VerdictKind::Allow, None),
-        Ok(Verdict::Ask(reason)) => (VerdictKind::Ask, Some((reason.code.clone(), reason.message.clone()))),
-        Ok(Verdict::Deny(reason)) => (VerdictKind::Deny, Some((reason.code.clone(), reason.message.clone()))),
-        Ok(Verdict::Rewrite(rewrite)) => {
-            (VerdictKind::Rewrite, Some((rewrite.reason.code.clone(), rewrite.reason.message.clone())))
-        }
-        Err(fault) => (VerdictKind::Fault, Some((fault.code().to_owned(), fault.to_string()))),
+        Ok(Verdict::Ask(reason)) => (VerdictKind::Ask, Some(reason.clone())),
+        Ok(Verdict::Deny(reason)) => (VerdictKind::Deny, Some(reason.clone())),
+        Ok(Verdict::Rewrite(rewrite)) => (VerdictKind::Rewrite, Some(rewrite.reason.clone())),
+        Err(fault) => (VerdictKind::Fault, Some(reason_of(fault))),
     };
+    (answer(policy, filters, round, began, said).await, verdict)
+}
+
+fn input_verdict(verdict: &Result<InputVerdict, Fault>) -> (VerdictKind, Option<types::Reason>) {
+    match verdict {
+        Ok(InputVerdict::Abstain) => (VerdictKind::Abstain, None),
+        Ok(InputVerdict::Allow) => (VerdictKind::Allow, None),
+        Ok(InputVerdict::Ask(reason)) => (VerdictKind::Ask, Some(reason.clone())),
+        Ok(InputVerdict::Deny(reason)) => (VerdictKind::Deny, Some(reason.clone())),
+        Ok(InputVerdict::Rewrite(_)) => (VerdictKind::Rewrite, None),
+        Err(fault) => (VerdictKind::Fault, Some(reason_of(fault))),
+    }
+}
+
+fn reason_of(fault: &Fault) -> types::Reason {
+    types::Reason { code: fault.code().to_owned(), message: fault.to_string() }
+}
+
+/// What a policy said, for the record.
+async fn answer(
+    policy: &Policy,
+    filters: &Filters,
+    round: usize,
+    began: Instant,
+    (verdict, reason): (VerdictKind, Option<types::Reason>),
+) -> Answer {
+    let took = began.elapsed();
     let reason = match reason {
-        Some((code, message)) => Some((code, scrubbed(filters, &message).await)),
+        Some(reason) => {
+            let Denial { code, message, .. } = denial_of(policy, reason);
+            Some((code, scrubbed(filters, &message).await))
+        }
         None => None,
     };
-    (Answer { round, policy: policy.name.clone(), verdict: kind, reason, took }, verdict)
+    Answer { round, policy: policy.name.clone(), mode: policy.mode, verdict, reason, took }
 }
 
 async fn evaluate(policy: &Policy, filters: &Filters, form: &types::Request) -> Result<Verdict, Fault> {
     let Some(hook) = &policy.hooks.command else { return Ok(Verdict::Abstain) };
     with_fresh(policy, filters, async |store, instance| hook.load(&mut *store, instance)?.call_evaluate(store, form).await).await
+}
+
+async fn evaluate_input(
+    policy: &Policy,
+    filters: &Filters,
+    job: &types::Job,
+    pending: &[u8],
+    data: &[u8],
+) -> Result<InputVerdict, Fault> {
+    let Some(hook) = &policy.hooks.input else { return Ok(InputVerdict::Abstain) };
+    with_fresh(policy, filters, async |store, instance| {
+        hook.load(&mut *store, instance)?.call_evaluate(store, job, pending, data).await
+    })
+    .await
 }
 
 /// Makes one call into a fresh instance, and lets its log lines out.
@@ -382,6 +548,14 @@ struct Round {
     is_allowed: bool,
     asked: Option<Denial>,
     rewrites: Vec<(String, command::Rewrite)>,
+}
+
+/// The same of input.
+#[derive(Default)]
+struct InputRound {
+    is_allowed: bool,
+    asked: Option<Denial>,
+    rewritten: Option<Vec<u8>>,
 }
 
 /// Who changes what in one round: two policies must not change the same thing differently.

@@ -9,7 +9,10 @@ use super::{
     findings::Findings,
     stream::{Filters, OutputFilter},
 };
-use crate::script::{Directory, Script};
+use crate::{
+    config::Mode,
+    script::{Directory, Script},
+};
 
 /// A command to judge: the script, and what it would start with.
 #[derive(Clone)]
@@ -78,12 +81,21 @@ pub struct Answer {
     pub round: usize,
     /// Who answered.
     pub policy: String,
+    /// Whether what it said has an effect.
+    pub mode: Mode,
     /// What it said.
     pub verdict: VerdictKind,
     /// Code and message, filtered, where the verdict has a reason.
     pub reason: Option<(String, String)>,
     /// How long it took, instantiation included.
     pub took: Duration,
+}
+
+impl Answer {
+    /// Whether it said this and it has an effect.
+    pub fn counts_as(&self, verdict: VerdictKind) -> bool {
+        self.mode == Mode::Enforce && self.verdict == verdict
+    }
 }
 
 /// The kinds of verdict.
@@ -176,6 +188,14 @@ impl Approved {
     pub fn stderr_filter(&self) -> OutputFilter {
         self.filters.open(&self.job, StreamKind::Stderr, &self.findings)
     }
+}
+
+/// A decision about input, and how it came about.
+pub struct InputJudgement {
+    /// The outcome.
+    pub decision: InputDecision,
+    /// Every answer of every policy, in order.
+    pub trail: Vec<Answer>,
 }
 
 /// What was decided about input.

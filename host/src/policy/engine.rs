@@ -47,6 +47,10 @@ impl Engine {
         &self.inner
     }
 
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     pub(super) fn linker(&self) -> &Linker<Guest> {
         &self.linker
     }

@@ -15,10 +15,16 @@ use super::{
     limits::{Fault, Guest},
     triggers::{Trigger, TriggerError, Triggers},
 };
-use crate::config::{Apply, Builtin, ComponentSource, Grants, OnFault, PolicyEntry};
+use crate::{
+    config::{Apply, Builtin, ComponentSource, Grants, Mode, OnFault, PolicyEntry},
+    digest::Digest,
+    files,
+};
 
 /// Largest component file, in bytes: policies made from interpreted languages have about 20 MB.
 const MOST_COMPONENT_BYTES: u64 = 64 << 20;
+/// The contract, as its package is named in components.
+const CONTRACT: &str = "portcullis:policy@0.1.0";
 /// Most errors of one policy's settings that are shown.
 const MOST_SETTINGS_ERRORS: usize = 64;
 
@@ -57,6 +63,9 @@ pub fn builtins() -> Vec<Builtin> {
 /// A policy, ready to be instantiated.
 pub(super) struct Policy {
     pub(super) name: String,
+    /// Of its component.
+    pub(super) sha256: Digest,
+    pub(super) mode: Mode,
     pub(super) may_rewrite: bool,
     pub(super) apply: Apply,
     pub(super) on_fault: OnFault,
@@ -99,12 +108,28 @@ pub enum LoadError {
         /// The file.
         path: PathBuf,
     },
+    /// It is not the component that was meant.
+    #[error(
+        "the component has the sha256 {found}, and `sha256` pins {pinned}; bring back the pinned one, or, if the new one is meant, pin it: `portcullis config check --pin`"
+    )]
+    Pinned {
+        /// What the entry says.
+        pinned: Digest,
+        /// What the component has.
+        found: Digest,
+    },
     /// The bytes are no component.
     #[error("not a WebAssembly component ({0}); build the policy for wasm32-wasip2")]
     NotAComponent(String),
     /// It imports what nobody granted.
     #[error("imports {}, which portcullis does not offer; a policy may import portcullis:policy/log and WASI 0.2", .0.join(", "))]
     SurplusImports(Vec<String>),
+    /// It was made for another version of the contract.
+    #[error("is made for {found}, and this portcullis speaks {CONTRACT}; build the policy with the SDK of this version")]
+    OtherVersion {
+        /// The package and version that it names.
+        found: String,
+    },
     /// It lacks the exports of the contract.
     #[error("does not implement the contract: {0}")]
     Contract(String),
@@ -145,18 +170,21 @@ impl Policy {
     pub(super) async fn load(engine: &Engine, entry: &PolicyEntry, cache: &Cache) -> Result<Self, LoadError> {
         check_variables(entry)?;
         let bytes = component_bytes(&entry.component)?;
+        let sha256 = Digest::of(&bytes);
+        check_pin(entry, sha256)?;
         let settings = entry.settings.to_string();
         let key = cache_key(engine, entry, &bytes, &settings);
         let (component, form) = match cache.find(engine, &key)? {
             Some(found) => found,
             None => prepare(engine, entry, &bytes, &settings, cache, &key).await?,
         };
-        Self::ready(engine, entry, &component, form, settings).await
+        Self::ready(engine, entry, sha256, &component, form, settings).await
     }
 
     async fn ready(
         engine: &Engine,
         entry: &PolicyEntry,
+        sha256: Digest,
         component: &Component,
         form: Form,
         settings: String,
@@ -165,6 +193,8 @@ impl Policy {
         let configurable = settings::GuestIndices::new(&pre).map_err(contract)?;
         let mut policy = Self {
             name: entry.name.clone(),
+            sha256,
+            mode: entry.mode,
             may_rewrite: entry.may_rewrite,
             apply: entry.apply,
             on_fault: entry.on_fault,
@@ -238,7 +268,11 @@ impl Policy {
         ];
         let hooks: Vec<_> = hooks.into_iter().flatten().collect();
         let frozen = if self.unfrozen.is_some() { "configured anew for each decision" } else { "frozen" };
-        format!("{}: judges {}; {frozen}", self.name, hooks.join(", "))
+        let mode = match self.mode {
+            Mode::Enforce => "",
+            Mode::Monitor => "; in monitor mode, so that its verdicts have no effect",
+        };
+        format!("{}: judges {}; {frozen}{mode}", self.name, hooks.join(", "))
     }
 }
 
@@ -278,15 +312,18 @@ fn component_bytes(source: &ComponentSource) -> Result<Vec<u8>, LoadError> {
 }
 
 fn read_component(path: &Path) -> Result<Vec<u8>, LoadError> {
-    use std::io::Read;
-    let failed = |source| LoadError::Read { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(MOST_COMPONENT_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MOST_COMPONENT_BYTES {
-        return Err(LoadError::TooLarge { path: path.to_owned() });
+    files::read(path, MOST_COMPONENT_BYTES).map_err(|source| match source.kind() {
+        std::io::ErrorKind::FileTooLarge => LoadError::TooLarge { path: path.to_owned() },
+        _ => LoadError::Read { path: path.to_owned(), source },
+    })
+}
+
+/// Holds an entry's pin against the digest of the very bytes that will be compiled.
+fn check_pin(entry: &PolicyEntry, found: Digest) -> Result<(), LoadError> {
+    match entry.sha256 {
+        Some(pinned) if pinned != found => Err(LoadError::Pinned { pinned, found }),
+        _ => Ok(()),
     }
-    Ok(bytes)
 }
 
 /// All that what is kept depends on. Not files, and not variables: of a policy that is granted any no image is kept.
@@ -357,6 +394,7 @@ async fn freeze(engine: &Engine, grants: &Grants, bytes: &[u8], settings: &str) 
     let wizer = Wizer::new();
     let instrumented = wizer.instrument_component(bytes);
     let checked = compile(engine, instrumented.as_ref().map_or(bytes, |(_, bytes)| bytes))?;
+    refuse_other_versions(engine, &checked)?;
     refuse_surplus_imports(engine, &checked)?;
     let pre = engine.linker().instantiate_pre(&checked).map_err(contract)?;
     let configurable = settings::GuestIndices::new(&pre).map_err(contract)?;
@@ -382,6 +420,21 @@ async fn freeze(engine: &Engine, grants: &Grants, bytes: &[u8], settings: &str) 
         })
         .await;
     Ok(image.map_or(Frozen::Not("its memory can not be written as an image"), Frozen::Image))
+}
+
+/// What is made for another version is told as that, not as what it seems to lack or to want.
+fn refuse_other_versions(engine: &Engine, component: &Component) -> Result<(), LoadError> {
+    let types = component.component_type();
+    let imports = types.imports(engine.wasmtime()).map(|(name, _)| name);
+    let exports = types.exports(engine.wasmtime()).map(|(name, _)| name);
+    let package = |name: &str| {
+        let (path, version) = name.strip_prefix("portcullis:policy/")?.split_once('@')?;
+        (!path.is_empty()).then(|| format!("portcullis:policy@{version}"))
+    };
+    match imports.chain(exports).filter_map(package).find(|package| package != CONTRACT) {
+        Some(found) => Err(LoadError::OtherVersion { found }),
+        None => Ok(()),
+    }
 }
 
 fn refuse_surplus_imports(engine: &Engine, component: &Component) -> Result<(), LoadError> {

@@ -20,12 +20,14 @@ mod triggers;
 pub use bindings::{output::StreamKind, settings::SettingsError, types};
 pub use cache::{Cache, CacheError};
 pub use chain::{Chain, ChainError, EntryError, MOST_INPUT_BYTES};
-pub use decision::{Answer, Approved, ApprovedInput, Decision, Denial, InputDecision, Judgement, Request, VerdictKind};
+pub use decision::{
+    Answer, Approved, ApprovedInput, Decision, Denial, InputDecision, InputJudgement, Judgement, Request, VerdictKind,
+};
 pub use engine::{Engine, EngineError};
 pub use findings::Findings;
 pub use limits::Fault;
 pub use load::{LoadError, builtins};
 pub use parser::Parser;
 pub use piece::Piece;
-pub use stream::{Chunk, OutputFilter, printable};
+pub use stream::{Chunk, OutputFilter, is_hidden, printable};
 pub use triggers::{Trigger, TriggerError, Triggers};

@@ -20,6 +20,7 @@ use super::{
     load::Policy,
     log_sink::Line,
     piece::{PIECE_BYTES, Piece},
+    triggers::Triggers,
 };
 use crate::config::{Apply, OnFault};
 
@@ -110,15 +111,17 @@ impl Filters {
 
 /// A text with its control characters and those that change the direction or the width of text shown as escapes.
 pub fn printable(text: &str) -> String {
-    let is_hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-    };
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if is_hidden(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     shown
+}
+
+/// Whether a character is one of those.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A line that a policy logged.
@@ -187,6 +190,20 @@ impl Stages {
     }
 }
 
+/// Whether a policy's filter takes a line within the limits, which is so for a policy that has none. One with triggers is shown the
+/// first of them in front of the line, since it may count on there being one.
+pub(super) async fn try_filter(policy: &Arc<Policy>, job: &Arc<types::Job>, line: &[u8]) -> Result<(), Fault> {
+    if policy.hooks.output.is_none() {
+        return Ok(());
+    }
+    let mut stage = Stage::new(policy.clone(), Some(job.clone()), StreamKind::Stdout);
+    let trigger = policy.triggers.as_ref().and_then(Triggers::first).map_or(&[][..], |trigger| &trigger.text);
+    stage.piece = [trigger, line].concat();
+    stage.given = stage.piece.len() as u64;
+    let action = Box::pin(stage.ask(Boundary::Line)).await?;
+    stage.check(action, Boundary::Line).map(drop)
+}
+
 /// Where a stage is in its stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -250,7 +267,7 @@ impl Stage {
     }
 
     fn sees_everything(&self) -> bool {
-        self.policy.triggers.as_ref().is_none_or(super::triggers::Triggers::is_empty)
+        self.policy.triggers.as_ref().is_none_or(Triggers::is_empty)
     }
 
     fn between_lines(&self) -> State {

@@ -2,14 +2,16 @@
 
 use crate::text::Text;
 
+/// How far behind its beginning what is opened must be closed to be code or a reference, in bytes.
+pub const CLOSED_WITHIN: usize = 1024;
+
 /// A call, a type, a path of names: `env.TOKEN`, `read_token(`, `quote!(`, `Option<`, `a::b`. `line` begins with the value;
 /// what is opened must be closed in it, or be the last sign.
 pub fn is_code(value: &[u8], line: &[u8]) -> bool {
     let text = Text(value);
     let identifier = text.run(0, |byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));
     let behind = text.run_within(identifier, 1, |byte| byte == b'!');
-    let line = Text(line).between(0, Text(line).run(0, |byte| byte != b'\n')).trim_ascii_end();
-    let closes = |sign: u8| line.contains(&sign) || text.is_end(behind + 1);
+    let closes = |sign: u8| closes(line, sign) || text.is_end(behind + 1);
     let opens = match text.from(behind) {
         [b'(', ..] => closes(b')'),
         [b'<', ..] => closes(b'>'),
@@ -21,6 +23,12 @@ pub fn is_code(value: &[u8], line: &[u8]) -> bool {
     let path = identifier == value.len() && value.contains(&b'.') && !value.iter().any(u8::is_ascii_digit);
     let sign = value.first().is_some_and(|byte| b"&({[|".contains(byte)) || value.starts_with(b"/^");
     (identifier > 0 && opens) || path || sign
+}
+
+/// Whether a sign stands in this part of a line, not too far from where that begins.
+pub fn closes(line: &[u8], sign: u8) -> bool {
+    let line = Text(line);
+    line.byte(line.run_within(0, CLOSED_WITHIN, |byte| byte != sign && byte != b'\n')) == Some(sign)
 }
 
 /// Splits at `_`, `-`, `.` and where a capital follows a small letter; lower case.

@@ -4,12 +4,25 @@ use portcullis_sdk::{Action, Boundary, Emission, Filter, Finding};
 
 use crate::keys::{self, Key, Step};
 use crate::named::Below;
-use crate::text::{Found, Text};
+use crate::text::{Found, Plain, Run, Text};
+use crate::tokens::Parts;
+use crate::values::Stand;
 use crate::{Beginning, Redact, Rule, named, places, tokens};
 
 /// How far behind its beginning a secret may be recognised, in bytes: as much is held back where a line is cut. A value
 /// that is longer takes the rest of its line with it.
 pub const REACH: usize = 8 * 1024;
+
+/// How much of a line is held back of which nothing is shown, in bytes: the first line of a private key may be cut.
+const FIRST_LINE: usize = 160;
+
+/// Most first lines of private keys in one line that no key follows. Each costs a look at the rest of the line; behind so many nothing
+/// more of it is shown.
+const MAX_HOLLOW: u8 = 32;
+
+/// Most bytes that are put in the place of a piece before the rest of its line is left out: the host takes no more than 256 KiB, and a
+/// line that is all secrets grows.
+const MAX_OUT: usize = 128 * 1024;
 
 /// How much of what was passed on is remembered inside a line, in bytes.
 const CONTEXT: usize = 64;
@@ -38,6 +51,17 @@ pub struct Redaction {
     netrc: bool,
     /// In lines that hold what the name above them says.
     listed: Option<Listed>,
+    /// First lines of private keys in this line that no key followed.
+    hollow: u8,
+    looked: Looked,
+}
+
+/// What was looked through in this piece without a find, so that no second trigger looks through it again.
+#[derive(Default)]
+struct Looked {
+    parts: Parts,
+    /// Up to where there are no cookies.
+    cookies: usize,
 }
 
 /// Most lines below a name that hold its secrets; a list of hundreds is none of passwords.
@@ -52,12 +76,20 @@ struct Listed {
     indent: Option<usize>,
 }
 
+/// What the values of variables are to a secret.
+struct Values {
+    /// Where the last one that begins in it ends; at least its own end.
+    end: usize,
+    /// One is in it, which no exception excuses.
+    within: bool,
+    /// One may go on behind a cut.
+    cut: bool,
+}
+
 /// What the rules say of one position.
 enum Look<'r> {
     Nothing,
     Secret(Found<'r>),
-    /// The value of a variable, which no exception excuses.
-    Value(Found<'r>),
     /// A private key whose first line ends here.
     Key {
         end: usize,
@@ -67,23 +99,27 @@ enum Look<'r> {
 /// A piece on its way: what is left of it and what has come out.
 struct Piece<'a> {
     text: Text<'a>,
+    plain: Option<Plain>,
     at: usize,
     /// Whether the line goes on in the next piece.
     goes_on: bool,
     out: Vec<u8>,
     findings: Vec<Finding>,
+    logical: Run,
 }
 
 impl Redaction {
     /// A filter at the beginning of a stream.
     pub fn new(policy: &'static Redact) -> Self {
         let (state, context) = (State::Text, Vec::new());
-        Self { policy, state, paused: None, mid_line: false, context, curl: false, netrc: false, listed: None }
+        let (paused, listed, looked) = (None, None, Looked::default());
+        Self { policy, state, paused, mid_line: false, context, curl: false, netrc: false, listed, hollow: 0, looked }
     }
 
     fn begin_line(&mut self, before: &[u8], bytes: &[u8]) {
         self.context = before.to_vec();
         self.curl = false;
+        self.hollow = 0;
         if let Some(key) = self.paused.take() {
             self.state = State::Key(key);
         }
@@ -104,14 +140,16 @@ impl Redaction {
             return;
         }
         let Some(mut listed) = self.listed.take() else { return };
-        let indent = piece.text.blanks(piece.at) - piece.at;
+        let begins = named::behind_listing(piece.text, piece.at);
+        let indent = piece.text.blanks(begins) - begins;
         let is_outside = listed.indent.is_some_and(|first| listed.below == Below::Block && indent < first);
-        let found = named::below_item(piece.text, piece.at, listed.below);
+        let found = named::below_item(piece.text, begins, listed.below);
         if let Some(found) = found.filter(|_| !is_outside && listed.left > 0) {
             listed.left -= 1;
             listed.indent = listed.indent.or(Some(indent));
-            self.listed = Some(listed);
-            self.replace(found, piece);
+            self.listed = Some(listed).filter(|listed| listed.below != Below::Value);
+            let values = self.values(piece.at, &found, piece.text);
+            self.replace(found, values, piece);
         }
     }
 
@@ -126,37 +164,76 @@ impl Redaction {
             if !went_on {
                 return;
             }
+            let is_enough = self.hollow >= MAX_HOLLOW || piece.out.len() > MAX_OUT;
+            if is_enough && self.state == State::Text && piece.at < piece.text.0.len() {
+                self.state = State::Swallowing;
+            }
         }
     }
 
     fn look(&mut self, piece: &mut Piece) -> bool {
         let (text, at) = (piece.text, piece.at);
-        let (look, begun) = self.at(text, at);
+        let (look, begun) = self.with_colours(piece);
         let near_cut = piece.goes_on && text.0.len() - at <= REACH;
         match look {
-            Look::Secret(found) | Look::Value(found) if near_cut && may_go_on(text, found.end) => return false,
             Look::Nothing | Look::Key { .. } if near_cut && begun => return false,
             Look::Nothing => piece.pass(at + 1),
-            Look::Secret(found) => self.replace(self.with_values(found, text), piece),
-            Look::Value(found) => piece.mark(found.rule, found.end),
+            Look::Secret(found) => {
+                let mut values = self.values(at, &found, text);
+                if near_cut && (values.cut || may_go_on(text, values.end)) {
+                    return false;
+                }
+                if values.cut && piece.goes_on {
+                    values.end = text.0.len();
+                }
+                self.replace(found, values, piece);
+            }
             Look::Key { end } => self.open_key(end, piece),
         }
         true
     }
 
-    /// A secret with the values of variables that begin in it: one that goes on behind its end must not be shown in part.
-    fn with_values(&self, found: Found<'static>, text: Text) -> Found<'static> {
-        let policy = self.policy;
-        let rules =
-            |at: usize| policy.by_byte[usize::from(text.0[at])].iter().map(|index| &policy.beginnings[usize::from(*index)].rule);
-        let ends = (found.start..found.end).flat_map(|at| {
-            rules(at).filter_map(move |rule| match rule {
-                Rule::Value(form) => policy.values[*form].find(text, at).map(|value| value.end),
-                _ => None,
-            })
-        });
-        let end = ends.max().unwrap_or(0).max(found.end);
-        Found { end, ..found }
+    /// The values of variables that begin behind `from` and before the end of a secret: one that goes on there must not be shown in part.
+    fn values(&self, from: usize, found: &Found, text: Text) -> Values {
+        let mut values = Values { end: found.end, within: false, cut: false };
+        let mut at = if self.policy.values.is_empty() { found.end } else { from };
+        while at < values.end.min(text.0.len()) {
+            for form in self.policy.values_at(text, at) {
+                match form.stand(text, at) {
+                    Stand::All(end) => (values.end, values.within) = (values.end.max(end), values.within || end > found.start),
+                    Stand::Beginning => values.cut = true,
+                    Stand::Nothing => {}
+                }
+            }
+            at += 1;
+        }
+        values
+    }
+
+    /// What stands here as it is, or else without what sets colours in it.
+    fn with_colours(&mut self, piece: &Piece) -> (Look<'static>, bool) {
+        let (look, begun) = self.at(piece.text, piece.at);
+        let Some(plain) = piece.plain.as_ref().filter(|plain| matches!(look, Look::Nothing) && plain.has(piece.at)) else {
+            return (look, begun);
+        };
+        let (look, begun_plain) = self.at(plain.text(), plain.place(piece.at));
+        (in_colours(look, plain), begun || begun_plain)
+    }
+
+    /// Takes out what began before the line was given: no trigger was seen, since something sets a colour within.
+    fn complete(&mut self, piece: &mut Piece) {
+        let Some(plain) = piece.plain.as_ref().filter(|_| self.state == State::Text) else { return };
+        let begins = plain.place(piece.at);
+        for at in 0..begins {
+            if let Look::Secret(found) = self.at(plain.text(), at).0
+                && found.end > begins
+            {
+                let found = plain.original(&found);
+                let found = Found { start: found.start.max(piece.at), ..found };
+                let values = self.values(piece.at, &found, piece.text);
+                return self.replace(found, values, piece);
+            }
+        }
     }
 
     /// What stands at this position, and whether a trigger or the beginning of one does.
@@ -167,18 +244,24 @@ impl Redaction {
         if begun && let Some(found) = self.curl_option(text, at) {
             return (Look::Secret(found), true);
         }
+        let mut longest = policy.value_at(text, at);
+        begun |= longest.is_some();
         for index in &policy.by_byte[usize::from(rest[0])] {
             let beginning = &policy.beginnings[usize::from(*index)];
             if beginning.is_prefix_of(rest) {
                 begun = true;
                 match self.apply(beginning, text, at) {
                     Look::Nothing => {}
-                    look => return (look, true),
+                    Look::Secret(found) if longest.is_none_or(|known| found.start <= known.start && found.end > known.end) => {
+                        longest = Some(found);
+                    }
+                    Look::Secret(_) => {}
+                    key @ Look::Key { .. } => return (key, true),
                 }
             }
             begun |= rest.len() < beginning.text.len() && beginning.may_begin(rest);
         }
-        (Look::Nothing, begun)
+        (longest.map_or(Look::Nothing, Look::Secret), begun)
     }
 
     fn curl_option(&self, text: Text, at: usize) -> Option<Found<'static>> {
@@ -189,7 +272,7 @@ impl Redaction {
     fn apply(&mut self, beginning: &'static Beginning, text: Text, at: usize) -> Look<'static> {
         let found = match beginning.rule {
             Rule::Token(token) => token.find(text, at),
-            Rule::JsonWebToken => crate::tokens::json_web_token(text, at),
+            Rule::JsonWebToken => tokens::json_web_token(text, at, &mut self.looked.parts),
             Rule::Keyword => named::assignment(text, at, self.netrc).or_else(|| {
                 let below = named::below(text, at);
                 self.listed = below.map(|below| Listed { below, left: MAX_LISTED, indent: None }).or(self.listed);
@@ -197,7 +280,7 @@ impl Redaction {
             }),
             Rule::Bearer => named::bearer(text, at),
             Rule::Address => named::address(text, at + beginning.text.len()),
-            Rule::Cookie => places::cookie(text, at + beginning.text.len()),
+            Rule::Cookie => self.cookie(text, at + beginning.text.len()),
             Rule::Statement => places::statement(text, at + beginning.text.len()),
             Rule::Argument(program) => places::argument(text, at + beginning.text.len(), program),
             Rule::Own(pattern) => self.policy.own(pattern, text, at),
@@ -220,7 +303,8 @@ impl Redaction {
                 self.netrc |= named::is_netrc_login(text, at);
                 text.before(at).ends_with(b"docker ").then(|| places::argument(text, at, &places::DOCKER)).flatten()
             }
-            Rule::Value(form) => return self.policy.values[form].find(text, at).map_or(Look::Nothing, Look::Value),
+            // Looked for before all others, and beside all others.
+            Rule::Value(_) | Rule::Colour => None,
             Rule::EncodedKey => {
                 let found = tokens::encoded_key(text, at);
                 if let Some((_, true)) = found {
@@ -232,22 +316,54 @@ impl Redaction {
         found.map_or(Look::Nothing, Look::Secret)
     }
 
-    fn replace(&mut self, found: Found, piece: &mut Piece) {
+    fn cookie(&mut self, text: Text, at: usize) -> Option<Found<'static>> {
+        if at < self.looked.cookies {
+            return None;
+        }
+        places::cookie(text, at).map_err(|end| self.looked.cookies = end).ok()
+    }
+
+    fn replace(&mut self, found: Found, values: Values, piece: &mut Piece) {
+        let overlong = piece.goes_on && values.end == piece.text.0.len();
+        self.pass_to(found.start, piece);
         let value = piece.text.between(found.start, found.end);
-        let overlong = piece.goes_on && found.end == piece.text.0.len();
-        if !overlong && self.policy.is_allowed(value) {
+        if !overlong && !values.within && self.policy.is_allowed(value) {
             return piece.pass(found.end);
         }
-        piece.pass(found.start);
-        piece.mark(found.rule, found.end);
+        self.hide(found.rule, values.end, piece);
         if overlong {
             self.state = State::Swallowing;
         }
     }
 
+    /// Passes on what stands before `end`, but for values of variables.
+    fn pass_to(&mut self, end: usize, piece: &mut Piece) {
+        while piece.at < end {
+            match self.policy.value_at(piece.text, piece.at) {
+                Some(value) => self.hide(value.rule, value.end, piece),
+                None => piece.pass(piece.at + 1),
+            }
+        }
+    }
+
+    /// Puts a marker in the place of what stands before `end`. A private key that begins in it may go on in the next line.
+    fn hide(&mut self, rule: &str, end: usize, piece: &mut Piece) {
+        if end > piece.at {
+            self.leave_open(piece.text.until(end), piece.at);
+            piece.mark(rule, end);
+        }
+    }
+
+    fn leave_open(&mut self, hidden: Text, from: usize) {
+        if keys::is_left_open(hidden, from) {
+            self.paused = Some(Key::in_next_line());
+        }
+    }
+
     fn open_key(&mut self, end: usize, piece: &mut Piece) {
         piece.mark("private-key", end);
-        match Key::open(piece.text, end) {
+        let next = piece.logical_end();
+        match Key::open(piece.text, end, next) {
             Ok((body, key)) => {
                 piece.at = body;
                 if key.passes_newline() {
@@ -256,13 +372,17 @@ impl Redaction {
                 self.paused = None;
                 self.state = State::Key(key);
             }
-            Err(key) => self.paused = Some(key),
+            Err(key) => {
+                self.paused = Some(key);
+                self.hollow = self.hollow.saturating_add(1);
+            }
         }
     }
 
     fn step(&mut self, key: Key, piece: &mut Piece) -> bool {
         let rest = piece.text.0.len() - piece.at;
-        match key.step(piece.text, piece.at) {
+        let next = piece.logical_end();
+        match key.step(piece.text, piece.at, next) {
             Step::Within(end, _) if piece.goes_on && end == piece.text.0.len() && rest <= REACH => {
                 return false;
             }
@@ -294,22 +414,32 @@ impl Redaction {
         }
         self.goes_on_as_netrc(piece.text.from(piece.at));
         self.paused = paused;
+        self.hollow = self.hollow.saturating_add(1);
         self.state = State::Text;
     }
 
     fn swallow(&mut self, piece: &mut Piece) -> bool {
+        self.leave_open(piece.text, piece.at);
+        if piece.goes_on {
+            piece.at = piece.at.max(piece.text.0.len().saturating_sub(FIRST_LINE));
+            return false;
+        }
         piece.at = piece.text.0.len();
-        if !piece.goes_on {
-            self.state = State::Text;
-            if piece.text.0.ends_with(b"\n") {
-                piece.out.push(b'\n');
-            }
+        self.state = State::Text;
+        if piece.text.0.ends_with(b"\n") {
+            piece.out.push(b'\n');
         }
         true
     }
 }
 
 impl Piece<'_> {
+    /// Where the logical line ends.
+    fn logical_end(&mut self) -> usize {
+        let (text, at) = (self.text, self.at);
+        self.logical.end(at, || keys::logical_end(text, at))
+    }
+
     /// Passes on what stands before `end`.
     fn pass(&mut self, end: usize) {
         self.out.extend_from_slice(self.text.between(self.at, end));
@@ -349,9 +479,14 @@ impl Filter for Redaction {
         let all = [context.as_slice(), bytes].concat();
         let goes_on = matches!(boundary, Boundary::Cut | Boundary::Silence);
         let (at, out) = (context.len(), Vec::with_capacity(bytes.len()));
-        let mut piece = Piece { text: Text(&all), at, goes_on, out, findings: Vec::new() };
+        let plain = Plain::of(Text(&all), goes_on);
+        let mut piece = Piece { text: Text(&all), plain, at, goes_on, out, findings: Vec::new(), logical: Run::default() };
+        self.looked = Looked::default();
         if begins && before.is_empty() {
             self.list(&mut piece);
+        }
+        if begins {
+            self.complete(&mut piece);
         }
         self.run(&mut piece);
         let (kept, out, findings) = (piece.at - context.len(), piece.out, piece.findings);
@@ -367,9 +502,23 @@ impl Redaction {
     }
 }
 
+fn in_colours<'r>(look: Look<'r>, plain: &Plain) -> Look<'r> {
+    match look {
+        Look::Nothing => Look::Nothing,
+        Look::Secret(found) => Look::Secret(plain.original(&found)),
+        Look::Key { end } => Look::Key { end: plain.end(end) },
+    }
+}
+
 /// Whether nothing stands behind `end` but what would be left out at the end of a value, and may be in the midst of it.
 fn may_go_on(text: Text, end: usize) -> bool {
-    text.from(end).iter().all(|byte| b" \t,;:)]}\\".contains(byte))
+    let is_around = |byte: &u8| b" \t,;:)]}\\".contains(byte);
+    let rest = text.from(end);
+    match rest.iter().find(|byte| !is_around(byte)) {
+        None => true,
+        Some(0x1b | 0x9b) => Plain::of(Text(rest), true).is_some_and(|plain| plain.text().0.iter().all(is_around)),
+        Some(_) => false,
+    }
 }
 
 fn emission(out: Vec<u8>, given: &[u8]) -> Emission {

@@ -1,7 +1,7 @@
 //! Private keys over many lines. What follows the first line is judged in logical lines, which end at a newline or at an
 //! escaped one (`\n` in a string), so that a key inside one JSON string and a key in a file are the same thing.
 
-use crate::text::Text;
+use crate::text::{Plain, Text};
 
 /// Most logical lines of a key; a key of 16384 bits has 200.
 const MAX_LINES: u8 = 240;
@@ -46,7 +46,9 @@ pub fn may_begin(value: &[u8]) -> bool {
 pub fn begins(text: Text, at: usize) -> Option<usize> {
     let label = at + b"BEGIN ".len();
     let end = text.run_within(label, 65, is_label);
-    let is_private = contains(text.between(label, end), b"PRIVATE KEY");
+    // Between its words `column` puts more blanks than one.
+    let words: Vec<_> = text.between(label, end).split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect();
+    let is_private = words.windows(2).any(|pair| pair == [&b"PRIVATE"[..], b"KEY"]);
     let dashes = text.run(end, |byte| byte == b'-');
     let before = text.before(at).trim_ascii_end();
     (is_private && end - label <= 64 && before.ends_with(b"----") && dashes >= end + 4).then_some(dashes)
@@ -55,10 +57,9 @@ pub fn begins(text: Text, at: usize) -> Option<usize> {
 impl Key {
     const BEGUN: Self = Self { newline_passed: false, newline_owed: false, in_body: false, lines: 0, foreign: 0 };
 
-    /// After a first line that ends at `at`: where the body begins and the key; none if the rest of the line is no part of a
-    /// key, which may then begin in the next line.
-    pub fn open(text: Text, at: usize) -> Result<(usize, Self), Self> {
-        let next = logical_end(text, at);
+    /// After a first line that ends at `at`, of which the logical line ends at `next`: where the body begins and the key; none if the
+    /// rest of the line is no part of a key, which may then begin in the next line.
+    pub fn open(text: Text, at: usize, next: usize) -> Result<(usize, Self), Self> {
         let rest = text.between(at, next);
         let newline_passed = rest.ends_with(b"\n");
         match classify(rest, false) {
@@ -66,8 +67,13 @@ impl Key {
             Line::Blank => Ok((next, Self::BEGUN)),
             Line::Body | Line::Header | Line::End(_) => Ok((at, Self::BEGUN)),
             Line::Foreign if end_in_line(text, at).is_some() => Ok((at, Self::BEGUN)),
-            Line::Foreign | Line::Begin => Err(Self { newline_passed: true, ..Self::BEGUN }),
+            Line::Foreign | Line::Begin => Err(Self::in_next_line()),
         }
+    }
+
+    /// A key whose first line stands in a line of which nothing more is shown.
+    pub fn in_next_line() -> Self {
+        Self { newline_passed: true, ..Self::BEGUN }
     }
 
     /// A key in base64 whose first line was replaced: what comes in the next lines belongs to it as long as it looks so.
@@ -85,9 +91,8 @@ impl Key {
         self.newline_owed
     }
 
-    /// Judges the logical line at `at`.
-    pub fn step(self, text: Text, at: usize) -> Step {
-        let next = logical_end(text, at);
+    /// Judges the logical line from `at` to `next`.
+    pub fn step(self, text: Text, at: usize, next: usize) -> Step {
         let line = text.between(at, next);
         if self.lines == MAX_LINES {
             return Step::Foreign(None);
@@ -145,7 +150,8 @@ fn classify(line: &[u8], in_body: bool) -> Line {
     if contains(line, b"-BEGIN ") || contains(line, b"- BEGIN ") {
         return Line::Begin;
     }
-    let bare = trim(line);
+    let plain = Plain::of(Text(line), false);
+    let bare = trim(plain.as_ref().map_or(line, |plain| plain.text().0));
     match bare {
         b"" => Line::Blank,
         _ if !in_body && is_header(bare) => Line::Header,
@@ -156,17 +162,37 @@ fn classify(line: &[u8], in_body: bool) -> Line {
 
 fn end_of_key(line: &[u8]) -> Option<usize> {
     let text = Text(line);
-    let at = find(line, b"-END ").map(|at| at + 5).or_else(|| find(line, b"- END ").map(|at| at + 6))?;
-    let label = text.run(at, is_label);
+    let at = dashes(text, 0).find(|at| is_last_line(text.from(*at)))?;
+    let label = text.run(at + 2, is_label);
     Some(text.run(label, |byte| byte == b'-'))
+}
+
+/// Where dashes stand from `at` on.
+fn dashes(text: Text, at: usize) -> impl Iterator<Item = usize> {
+    let next = move |at: usize| Some(text.run(at, |byte| byte != b'-')).filter(|at| *at < text.0.len());
+    std::iter::successors(next(at), move |at| next(at + 1))
+}
+
+fn is_last_line(text: &[u8]) -> bool {
+    text.starts_with(b"-END ") || text.starts_with(b"- END ")
 }
 
 /// Where a key in the line at `at` ends, whatever stands before its last line.
 fn end_in_line(text: Text, at: usize) -> Option<usize> {
-    let end = text.run(at, |byte| byte != b'\n');
-    let first = text.between(at, end);
-    let begins = find(first, b"BEGIN ").unwrap_or(first.len());
-    end_of_key(&first[..begins]).map(|end| at + end)
+    let mut end = at;
+    while text.byte(end).is_some_and(|byte| byte != b'\n') && !text.from(end).starts_with(b"BEGIN ") {
+        if is_last_line(text.from(end)) {
+            return end_of_key(text.from(end)).map(|length| end + length);
+        }
+        end = text.run(end + 1, |byte| !b"-B\n".contains(&byte));
+    }
+    None
+}
+
+/// Whether a private key begins in this text behind `from` and does not end in it.
+pub fn is_left_open(text: Text, from: usize) -> bool {
+    let first = (from..text.0.len()).rfind(|at| text.from(*at).starts_with(b"BEGIN ") && begins(text, *at).is_some());
+    first.is_some_and(|first| end_of_key(text.from(first)).is_none())
 }
 
 fn is_label(byte: u8) -> bool {
@@ -231,19 +257,17 @@ fn is_listed(before: &[u8], run: usize) -> bool {
 }
 
 /// Where the logical line at `at` ends: behind the newline or the escaped one.
-fn logical_end(text: Text, at: usize) -> usize {
+pub fn logical_end(text: Text, at: usize) -> usize {
     let mut end = at;
-    while let Some(byte) = text.byte(end) {
-        end += 1;
-        let escaped = byte == b'\\' && matches!(text.byte(end), Some(b'n' | b'r'));
-        if escaped {
-            return end + 1;
-        }
-        if byte == b'\n' {
-            break;
+    loop {
+        end = text.run(end, |byte| byte != b'\\' && byte != b'\n');
+        match text.from(end) {
+            [] => return end,
+            [b'\n', ..] => return end + 1,
+            [_, b'n' | b'r', ..] => return end + 2,
+            [..] => end += 1,
         }
     }
-    end
 }
 
 fn newline_width(line: &[u8]) -> usize {

@@ -11,21 +11,26 @@ mod text;
 mod tokens;
 mod values;
 
+use std::cmp::Reverse;
+
 use portcullis_sdk::{Job, OutputPolicy, Policy, SettingsError, SettingsErrors, StreamKind, Trigger, export, variables};
 use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
-use crate::filter::Redaction;
+use crate::filter::{REACH, Redaction};
 use crate::places::Program;
 use crate::text::{Found, Text};
 use crate::tokens::{TOKENS, Token};
-use crate::values::Form;
+use crate::values::{Form, Stand};
 
 /// Most bytes of an exception; longer values are never held whole.
 const MAX_ALLOWED: usize = 4096;
 
 /// Most patterns of an operator, and most beginnings of one.
 const MAX_PATTERNS: usize = 32;
+
+/// How what sets a colour begins.
+const COLOURS: &[&str] = &["\x1b[m", "\x1b[K", "\x1b[0", "\x1b[1", "\x1b[2", "\x1b[3", "\x1b[4", "\x1b[5", "\x1b[7", "\x1b[9"];
 
 /// Most memory of one compiled pattern, in bytes.
 const MAX_PATTERN_SIZE: usize = 256 * 1024;
@@ -72,6 +77,8 @@ enum Rule {
     Putty,
     /// A private key in base64.
     EncodedKey,
+    /// What sets a colour: it may stand within any of the others.
+    Colour,
     /// Index of a form of a variable's value.
     Value(usize),
     /// Index of an operator's pattern.
@@ -242,6 +249,7 @@ fn built_in() -> Vec<Beginning> {
     all.push(beginning("LS0tLS1CRUdJTi", false, Rule::EncodedKey));
     all.push(beginning("BEGIN ", false, Rule::PrivateKey));
     all.push(beginning("Private-Lines: ", false, Rule::Putty));
+    all.extend(COLOURS.iter().map(|text| beginning(text, false, Rule::Colour)));
     all
 }
 
@@ -261,8 +269,29 @@ impl Redact {
     /// What the operator's pattern finds at `at`.
     fn own(&self, pattern: usize, text: Text, at: usize) -> Option<Found<'_>> {
         let (name, regex) = self.own.get(pattern)?;
-        let end = at + regex.find(text.from(at))?.end();
+        // Only what is one is followed to its end.
+        let near = regex.find(text.until(at + REACH).from(at))?.end();
+        let end = at + if near < REACH { near } else { regex.find(text.from(at))?.end() };
         (end > at).then_some(Found { start: at, end, rule: name })
+    }
+
+    /// The longest value of a variable that stands at `at`: another may begin it.
+    fn value_at(&self, text: Text, at: usize) -> Option<Found<'_>> {
+        let all = self.values_at(text, at).filter_map(|form| match form.stand(text, at) {
+            Stand::All(end) => Some(Found { start: at, end, rule: form.kind() }),
+            Stand::Beginning | Stand::Nothing => None,
+        });
+        all.min_by_key(|found| Reverse(found.end))
+    }
+
+    /// The forms of values that may stand at `at`.
+    fn values_at(&self, text: Text, at: usize) -> impl Iterator<Item = &Form> {
+        let byte = text.byte(at).unwrap_or_default();
+        // They are in front of all others.
+        self.by_byte[usize::from(byte)].iter().map_while(|index| match self.beginnings[usize::from(*index)].rule {
+            Rule::Value(form) => self.values.get(form),
+            _ => None,
+        })
     }
 
     fn is_allowed(&self, value: &[u8]) -> bool {

@@ -37,6 +37,10 @@ pub const SHORT_KEYWORDS: &[&str] = &[
 /// The longest part of a name that is looked at, to each side of the keyword.
 const NAME: usize = 64;
 
+/// How much of a value without quotes tells whether it is a secret, in bytes. Only one that is one is followed to its end, so that each
+/// byte of a line is gone through a few times at most.
+const JUDGED: usize = 256;
+
 /// What the rules for values are called in replacements.
 const ASSIGNMENT: &str = "assignment";
 
@@ -84,8 +88,9 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
     if written == b"password" && !is_code && (netrc || is_netrc_line(text, start, end)) {
         return netrc_password(text, end);
     }
-    let (name, end) = judge(written).map(|name| (name, end)).or_else(|| numbered_key(text, start, end))?;
-    let (joint, at) = joint(text, start, end)?;
+    let numbered = numbered_key(text, start, end);
+    let (joint, at) = joint(text, start, numbered.unwrap_or(end))?;
+    let name = numbered.map_or_else(|| judge(written), |_| Some(Name::Secret))?;
     if name == Name::Authorization {
         return authorization(text, at);
     }
@@ -101,19 +106,20 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
     if !is_literal(bytes, text.from(value.start)) || !shape.fits(&value, bytes) {
         return None;
     }
-    value.end = list_end(text, at, value.end);
+    let end = if value.quoted { value.end } else { unquoted(text, value.start).end };
+    value.end = list_end(text, at, end);
     if shape.takes_the_line(&value) {
         value.end = text.run(value.end, |byte| !b"\r\n".contains(&byte));
     }
     Some(Found { start: value.start, end: value.end, rule: ASSIGNMENT })
 }
 
-/// `Unseal Key 1`, as the vault prints its keys, and where the number ends.
-fn numbered_key(text: Text, start: usize, end: usize) -> Option<(Name, usize)> {
+/// Where the number of `Unseal Key 1` ends, as the vault prints its keys.
+fn numbered_key(text: Text, start: usize, end: usize) -> Option<usize> {
     let number = text.blanks(end);
     let behind = text.run(number, |byte| byte.is_ascii_digit());
     let is_key = [&b"Unseal "[..], b"Recovery "].iter().any(|kind| text.before(start).ends_with(kind));
-    (is_key && behind > number).then_some((Name::Secret, behind))
+    (is_key && behind > number).then_some(behind)
 }
 
 /// From where to where the name reaches that `at` is in.
@@ -217,12 +223,9 @@ const NO_SECRET: &[&str] = &[
 
 fn judge(name: &[u8]) -> Option<Name> {
     let segments = segments(name);
-    let judged = |(at, segment): (usize, &String)| {
-        let behind = &segments[at + 1..];
-        let about = behind.iter().any(|segment| ABOUT.contains(&segment.as_str()));
-        if about { None } else { judge_segment(segment, &segments[..at], behind) }
-    };
-    segments.iter().enumerate().find_map(judged)
+    let about = segments.iter().rposition(|segment| ABOUT.contains(&segment.as_str())).unwrap_or(0);
+    let judged = |at: usize| judge_segment(&segments[at], &segments[..at], &segments[at + 1..]);
+    (about..segments.len()).find_map(judged)
 }
 
 fn judge_segment(segment: &str, before: &[String], after: &[String]) -> Option<Name> {
@@ -276,7 +279,7 @@ fn judge_segment(segment: &str, before: &[String], after: &[String]) -> Option<N
         "authorization" => Some(Name::Authorization),
         _ if is_id && segment != "secret" => None,
         "pass" | "pwd" | "passw" => Some(Name::Secret),
-        "sig" if before_it.is_none() => Some(Name::Maybe),
+        "sig" if before_it.is_none() => Some(Name::Token),
         _ if known(SECRET) => Some(Name::Secret),
         "key" if is_paired => None,
         _ if is_counted => None,
@@ -299,6 +302,7 @@ fn joint(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
         [b'=', b'=' | b'~', ..] | [b':', b':', ..] => return None,
         [b'=', b'>', ..] | [b':', b'=', ..] => sign + 2,
         [b'=' | b':', ..] => sign + 1,
+        [b'%', b'3', b'D' | b'd', ..] => return Some((Joint::Tight, sign + b"%3D".len())),
         _ => return option(text, start, end, sign).or_else(|| apart(text, start, end)),
     };
     let value = text.blanks(behind);
@@ -309,7 +313,7 @@ fn joint(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
 
 fn option(text: Text, start: usize, end: usize, value: usize) -> Option<(Joint, usize)> {
     let named = text.between(start, end).starts_with(b"-") && text.byte(start) == Some(b'-');
-    (named && value > end && text.byte(value) != Some(b'-')).then_some((Joint::Option, value))
+    (named && value > end && !matches!(text.byte(value), Some(b'-' | b','))).then_some((Joint::Option, value))
 }
 
 /// Where a value begins that no sign joins to its name: the attribute of the next name, the second argument of a call, the next cell
@@ -321,9 +325,14 @@ fn apart(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
     let is_name = closed > end && text.before(start).last() == text.byte(end).as_ref();
     let before = text.before(start).trim_ascii_end();
     let written = text.between(start, end);
-    let is_set = before.ends_with(b" set");
+    let is_set = is_set(before);
     let at = match text.from(next) {
         [b'v', b'a', b'l', b'u', b'e', b'=', ..] if is_name => quoted(next + b"value=".len()),
+        [b',', ..] if is_name && written.starts_with(b"--") => quoted(text.blanks(next + 1)),
+        [b',', ..] if is_name && text.from(text.blanks(next + 1)).starts_with(b"\"value\":") => {
+            let value = quoted(text.blanks(text.blanks(next + 1) + b"\"value\":".len()))?;
+            return Some((Joint::Loose, value));
+        }
         [b',', ..] if is_name && !written.iter().any(u8::is_ascii_lowercase) => quoted(text.blanks(next + 1)),
         [b'|', ..] if before.ends_with(b"|") => Some(text.blanks(next + 1)).filter(|at| ends_cell(text, *at)),
         [b'B', b'Y', b' ', ..] | [b'b', b'y', b' ', ..] if written.ends_with(b"password") => quoted(text.blanks(next + 2)),
@@ -335,6 +344,14 @@ fn apart(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
         _ => None,
     };
     at.map(|at| (Joint::Apart, at))
+}
+
+/// Whether this is how a line begins that gives a value to the name behind it.
+fn is_set(before: &[u8]) -> bool {
+    const COMMANDS: [&[u8]; 5] = [b"set", b"setenv", b"set -x", b"set -gx", b"ENV"];
+    let ends =
+        |command: &&[u8]| before.strip_suffix(*command).is_some_and(|rest| rest.last().is_none_or(u8::is_ascii_whitespace));
+    COMMANDS.iter().any(|command| ends(&command))
 }
 
 /// `Temporary password`, which a program tells once.
@@ -352,7 +369,8 @@ fn told(text: Text, at: usize) -> Option<usize> {
 
 /// Whether one word stands there, and then the cell of a table ends.
 fn ends_cell(text: Text, at: usize) -> bool {
-    let end = word_end(text, at);
+    let given = at + replacement(text.from(at));
+    let end = text.run(given, |byte| !byte.is_ascii_whitespace() && byte != b'|');
     end > at && text.byte(text.blanks(end)) == Some(b'|')
 }
 
@@ -373,7 +391,7 @@ fn value(text: Text, joint: Joint, at: usize) -> Value {
     match text.byte(opened) {
         _ if joint == Joint::Element => element(text, at),
         Some(quote @ (b'"' | b'\'' | b'`')) => quoted(text, opened + 1, quote, opened > at),
-        _ => unquoted(text, at),
+        _ => unquoted(text.until(at + JUDGED), at),
     }
 }
 
@@ -508,7 +526,7 @@ pub fn is_literal(value: &[u8], line: &[u8]) -> bool {
 
 /// `${NAME}`, `$NAME`, `$(...)`, `{{ name }}`, `<name>`, `%NAME%`.
 fn is_reference(value: &[u8], line: &[u8]) -> bool {
-    let closes = |sign: u8| line.iter().take_while(|byte| **byte != b'\n').any(|byte| *byte == sign);
+    let closes = |sign: u8| code::closes(line, sign);
     let upper = |bytes: &[u8]| {
         !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
     };
@@ -575,7 +593,7 @@ impl Shape<'_> {
             _ if value.quoted && self.is_defined() => bytes.len() >= 3,
             _ if value.quoted && is_statement && self.text.byte(value.start - 1) == Some(b'\'') && is_word => bytes.len() >= 3,
             _ if value.quoted => is_mixed(bytes, 6) && (is_word || bytes.len() >= 32),
-            Name::Secret => {
+            Name::Secret | Name::Token if self.name == Name::Secret || bytes.len() >= 16 => {
                 looks_random(bytes) && bytes.iter().any(u8::is_ascii_digit) && !bytes.iter().any(|byte| b".:".contains(byte))
             }
             _ => false,
@@ -602,7 +620,7 @@ impl Shape<'_> {
     /// In `NAME=value` of a list of variables, a value without quotes may hold blanks and quotes.
     fn takes_the_line(&self, value: &Value) -> bool {
         let environment = self.joint == Joint::Tight && !self.written.iter().any(u8::is_ascii_lowercase);
-        let before = self.text.before(self.start).trim_ascii();
+        let before = self.text.opening(self.start);
         let alone = [&b""[..], b"export", b"declare -x"].contains(&before);
         environment && alone && self.name == Name::Secret && !value.quoted
     }
@@ -633,7 +651,7 @@ impl Shape<'_> {
 
     /// Whether the line begins with the name, as in a file of settings.
     fn is_setting(&self) -> bool {
-        let before = self.text.before(self.start).trim_ascii();
+        let before = self.text.opening(self.start);
         [&b""[..], b"-", b"export", b"set", b"{", b"+", b"\"", b"'"].contains(&before)
     }
 }
@@ -666,11 +684,10 @@ fn is_encoded_pair(value: &[u8]) -> bool {
 }
 
 fn netrc_password(text: Text, name_end: usize) -> Option<Found<'static>> {
-    let start = text.blanks(name_end);
+    let start = Some(text.blanks(name_end)).filter(|start| *start > name_end)?;
     let given = start + replacement(text.from(start));
     let end = text.run(given, |byte| !byte.is_ascii_whitespace());
-    let found = start > name_end && is_literal(text.between(start, end), text.from(start));
-    found.then_some(Found { start, end, rule: "netrc" })
+    is_literal(text.between(start, end), text.from(start)).then_some(Found { start, end, rule: "netrc" })
 }
 
 /// The value of an `Authorization` header that begins at `at`: a scheme and what proves it.
@@ -678,25 +695,29 @@ fn authorization(text: Text, at: usize) -> Option<Found<'static>> {
     let at = text.run(at, |byte| b"\\\"' ".contains(&byte));
     let scheme = text.run(at, |byte| byte.is_ascii_alphanumeric() || byte == b'-');
     let proof = text.blanks(scheme);
-    let word = unquoted(text, proof);
-    let (start, end) = match text.between(at, scheme).to_ascii_lowercase().as_slice() {
-        b"digest" | b"aws4-hmac-sha256" | b"hawk" | b"oauth" => (proof, text.run(proof, |byte| !b"'\r\n".contains(&byte))),
+    let (start, is_line) = match text.between(at, scheme).to_ascii_lowercase().as_slice() {
+        b"digest" | b"aws4-hmac-sha256" | b"hawk" | b"oauth" => (proof, true),
         b"bearer" | b"basic" | b"token" | b"negotiate" | b"ntlm" | b"apikey" | b"key" | b"bot" if proof > scheme => {
-            (proof, word.end)
+            (proof, false)
         }
-        _ => (at, unquoted(text, at).end),
+        _ => (at, false),
     };
-    let bytes = text.between(start, end);
+    let end = |text: Text| match is_line {
+        true => text.run(start, |byte| !b"'\r\n".contains(&byte)),
+        false => unquoted(text, start).end,
+    };
+    let bytes = text.between(start, end(text.until(start + JUDGED)));
     let proven = start > at && bytes.len() >= 6 || is_mixed(bytes, 8) || bytes.len() >= 20;
-    (proven && is_literal(bytes, text.from(start))).then_some(Found { start, end, rule: "authorization" })
+    (proven && is_literal(bytes, text.from(start))).then(|| Found { start, end: end(text), rule: "authorization" })
 }
 
 /// What follows `Bearer` at `at`, wherever it stands.
 pub fn bearer(text: Text, at: usize) -> Option<Found<'static>> {
     let word = at + b"bearer".len();
-    let value = unquoted(text, text.blanks(word));
+    let start = Some(text.blanks(word)).filter(|start| *start > word)?;
+    let value = unquoted(text, start);
     let bytes = text.between(value.start, value.end);
-    let found = value.start > word && (is_mixed(bytes, 12) || bytes.len() >= 20);
+    let found = is_mixed(bytes, 12) || bytes.len() >= 20;
     (found && is_literal(bytes, text.from(value.start))).then_some(Found {
         start: value.start,
         end: value.end,
@@ -796,7 +817,7 @@ pub fn is_netrc(text: Text, at: usize) -> bool {
 
 /// Whether `login` at `at` is one of a netrc file: behind `default` or at the beginning of its line, with a name and no more prose.
 pub fn is_netrc_login(text: Text, at: usize) -> bool {
-    let before = text.before(at).trim_ascii();
+    let before = text.opening(at);
     let is_default =
         before.strip_suffix(b"default").is_some_and(|rest| rest.last().is_none_or(|byte| !byte.is_ascii_alphanumeric()));
     let begins = before.is_empty() || before == b"+" || is_default;
@@ -806,11 +827,12 @@ pub fn is_netrc_login(text: Text, at: usize) -> bool {
 
 /// Whether a line is `password` and one word that is more than a word.
 fn is_netrc_line(text: Text, start: usize, end: usize) -> bool {
-    let before = text.before(start).trim_ascii();
     let word = text.blanks(end);
+    if word == end || ![&b""[..], b"+"].contains(&text.opening(start)) {
+        return false;
+    }
     let behind = text.run(word, |byte| !byte.is_ascii_whitespace());
-    let alone = (before.is_empty() || before == b"+") && text.is_end(text.blanks(behind));
-    alone && word > end && is_mixed(text.between(word, behind), 6)
+    text.is_end(text.blanks(behind)) && is_mixed(text.between(word, behind), 6)
 }
 
 /// What stands in lines of its own behind a name that says secret.
@@ -820,6 +842,8 @@ pub enum Below {
     Items,
     /// Text that is indented.
     Block,
+    /// The value of a variable whose name stood alone: `value: v`.
+    Value,
 }
 
 /// What is in the lines below, if the line ends behind the name that has one of [`KEYWORDS`] at `at`, and the sign that joins.
@@ -828,12 +852,39 @@ pub fn below(text: Text, at: usize) -> Option<Below> {
     let closed = text.run(end, |byte| b"\\\"'`]".contains(&byte));
     let sign = text.blanks(closed);
     let joined = text.run_within(sign, 1, |byte| b":=".contains(&byte));
-    let opened = text.blanks(text.run(text.blanks(joined), |byte| b"[(|>-".contains(&byte)));
-    if joined == sign || !text.is_end(opened) || !matches!(judge(text.between(start, end)), Some(Name::Secret | Name::Token)) {
+    let value = text.blanks(joined);
+    let some = if text.from(value).starts_with(b"Some(") { value + b"Some".len() } else { value };
+    let opened = text.blanks(text.run(some, |byte| b"[(|>-".contains(&byte)));
+    let is_named = is_name_of_variable(text, start) && text.is_end(text.blanks(text.run_within(closed, 1, |byte| byte == b',')));
+    let is_opened = joined > sign && text.is_end(opened);
+    if !(is_named || is_opened) || !matches!(judge(text.between(start, end)), Some(Name::Secret | Name::Token)) {
         return None;
+    }
+    if is_named {
+        return Some(Below::Value);
     }
     let is_block = text.between(joined, opened).iter().any(|byte| b"|>".contains(byte));
     Some(if is_block { Below::Block } else { Below::Items })
+}
+
+/// `- name: `, `"name": "`.
+fn is_name_of_variable(text: Text, start: usize) -> bool {
+    let before = text.opening(start);
+    let before = before.strip_suffix(b"\"").unwrap_or(before).trim_ascii_end();
+    [&b"name:"[..], b"\"name\":"].iter().any(|name| before.ends_with(name))
+}
+
+/// Behind what listings put in front of each line: a number, the sign of a difference or a comment.
+pub fn behind_listing(text: Text, at: usize) -> usize {
+    let number = text.blanks(at);
+    let behind = text.run(number, |byte| byte.is_ascii_digit());
+    match text.byte(behind) {
+        Some(b'\t' | b':' | b'-') if behind > number => behind + 1,
+        Some(b' ') if behind > number && number > at => behind + 1,
+        Some(b'+' | b'#') if behind == at => at + 1,
+        Some(b'-') if behind == at && text.from(at).starts_with(b"-  ") => at + 1,
+        _ => at,
+    }
 }
 
 /// What the line at `at` holds of it, if it does.
@@ -847,6 +898,16 @@ pub fn below_item(text: Text, at: usize, below: Below) -> Option<Found<'static>>
     let line = text.run(indented, |byte| !b"\r\n".contains(&byte));
     if below == Below::Block {
         return found(indented, line);
+    }
+    if below == Below::Value {
+        let name = text.run_within(indented, 1, |byte| byte == b'"');
+        let value = text.from(name).starts_with(b"value").then_some(name + b"value".len())?;
+        let sign = text.run_within(value, name - indented, |byte| byte == b'"');
+        let start = (text.byte(sign) == Some(b':')).then(|| text.blanks(sign + 1))?;
+        return match text.byte(start) {
+            Some(quote @ (b'"' | b'\'')) => found(start + 1, quoted(text, start + 1, quote, false).end),
+            _ => found(start, line),
+        };
     }
     let item = if text.from(indented).starts_with(b"- ") { text.blanks(indented + 2) } else { indented };
     match text.byte(item) {

@@ -24,9 +24,10 @@ pub const PROGRAMS: &[Program] = &[
 pub const DOCKER: Program = Program { begins: "login ", option: "-p", is_apart: true };
 
 /// The values of a `Cookie` header, which begin at `at`: from the first to the last that looks like the proof of a session, or all
-/// there is if the line is cut. Of a `Set-Cookie` header only the first value is a cookie.
-pub fn cookie(text: Text, at: usize) -> Option<Found<'static>> {
-    let is_set = text.before(at).to_ascii_lowercase().ends_with(b"set-cookie: ");
+/// there is if the line is cut. Of a `Set-Cookie` header only the first value is a cookie. If there is none, how far it was looked for.
+pub fn cookie(text: Text, at: usize) -> Result<Found<'static>, usize> {
+    const SET: &[u8] = b"set-cookie: ";
+    let is_set = text.between(at.saturating_sub(SET.len()), at).eq_ignore_ascii_case(SET);
     let (mut pair, mut found) = (at, None);
     loop {
         let name = text.run(pair, |byte| byte.is_ascii_graphic() && !b"=;\"'".contains(&byte));
@@ -39,7 +40,7 @@ pub fn cookie(text: Text, at: usize) -> Option<Found<'static>> {
         let next = text.blanks(text.run_within(end, 1, |byte| byte == b';'));
         if is_set || start == name || next == end {
             let is_cut = !is_set && text.is_end(next) && text.byte(next).is_none();
-            return found.map(|found| Found { end: if is_cut { next } else { found.end }, ..found });
+            return found.map(|found| Found { end: if is_cut { next } else { found.end }, ..found }).ok_or(pair);
         }
         pair = next;
     }

@@ -1,5 +1,11 @@
 //! Looking at the bytes of a line.
 
+#[cfg(test)]
+thread_local! {
+    /// How many bytes were looked at in runs.
+    pub static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// A piece of a line with what stands before it.
 #[derive(Clone, Copy)]
 pub struct Text<'a>(pub &'a [u8]);
@@ -31,6 +37,18 @@ impl<'a> Text<'a> {
         self.0.get(start..end).unwrap_or_default()
     }
 
+    /// The same without what stands from `end` on.
+    pub fn until(self, end: usize) -> Self {
+        Self(self.before(end))
+    }
+
+    /// What stands before `at` in its line, without blanks around it; of a long line the last part of that.
+    pub fn opening(self, at: usize) -> &'a [u8] {
+        const LONGEST: usize = 128;
+        let before = self.before(at);
+        before[before.len().saturating_sub(LONGEST)..].trim_ascii()
+    }
+
     /// The byte at `at`.
     pub fn byte(self, at: usize) -> Option<u8> {
         self.0.get(at).copied()
@@ -38,12 +56,15 @@ impl<'a> Text<'a> {
 
     /// Where the run of such bytes that begins at `at` ends; at least `at`.
     pub fn run(self, at: usize, is: impl Fn(u8) -> bool) -> usize {
-        at + self.from(at).iter().take_while(|byte| is(**byte)).count()
+        self.run_within(at, usize::MAX, is)
     }
 
     /// Like [`Text::run`], but looks no further than `limit` bytes.
     pub fn run_within(self, at: usize, limit: usize, is: impl Fn(u8) -> bool) -> usize {
-        at + self.from(at).iter().take(limit).take_while(|byte| is(**byte)).count()
+        let length = self.from(at).iter().take(limit).take_while(|byte| is(**byte)).count();
+        #[cfg(test)]
+        LOOKED_AT.set(LOOKED_AT.get() + length);
+        at + length
     }
 
     /// Like [`Text::run_back`], but looks no further than `limit` bytes.
@@ -58,9 +79,14 @@ impl<'a> Text<'a> {
 
     /// Behind the blanks at `at`, and what sets colours between them.
     pub fn blanks(self, at: usize) -> usize {
-        let end = self.run(at, |byte| byte == b' ' || byte == b'\t');
-        let coloured = self.sequence(end);
-        if coloured > end { self.blanks(coloured) } else { end }
+        let mut end = at;
+        loop {
+            let blank = self.run(end, |byte| byte == b' ' || byte == b'\t');
+            end = self.sequences(blank);
+            if end == blank {
+                return end;
+            }
+        }
     }
 
     /// Behind the sequence at `at` that sets a colour, a set of characters or a title, or erases the rest of the line, as programs put
@@ -91,8 +117,14 @@ impl<'a> Text<'a> {
 
     /// Behind all such sequences at `at`.
     pub fn sequences(self, at: usize) -> usize {
-        let end = self.sequence(at);
-        if end > at { self.sequences(end) } else { end }
+        let mut end = at;
+        loop {
+            let next = self.sequence(end);
+            if next == end {
+                return end;
+            }
+            end = next;
+        }
     }
 
     /// Whether `at` is a line's end.
@@ -100,6 +132,82 @@ impl<'a> Text<'a> {
         matches!(self.byte(at), None | Some(b'\n' | b'\r'))
     }
 }
+
+/// The last run of certain bytes that was looked for, so that each is gone through once: what begins within it ends with it.
+#[derive(Default)]
+pub struct Run {
+    from: usize,
+    end: usize,
+}
+
+impl Run {
+    /// Where the run that begins at `at` ends, which `find` says if it is not known.
+    pub fn end(&mut self, at: usize, find: impl FnOnce() -> usize) -> usize {
+        if !(self.from..self.end).contains(&at) {
+            *self = Self { from: at, end: find() };
+        }
+        self.end
+    }
+}
+
+/// A text without what sets colours in it, as `grep` does in the midst of a name.
+pub struct Plain {
+    bytes: Vec<u8>,
+    /// Where each byte stands in the text.
+    origin: Vec<usize>,
+}
+
+impl Plain {
+    /// None if nothing sets colours. `goes_on`: at its end a sequence may be cut.
+    pub fn of(text: Text, goes_on: bool) -> Option<Self> {
+        if !text.0.iter().any(|byte| STARTS.contains(byte)) {
+            return None;
+        }
+        let (mut plain, mut at) = (Self { bytes: Vec::new(), origin: Vec::new() }, 0);
+        while let Some(byte) = text.byte(at) {
+            let behind = text.sequences(at);
+            let is_begun = |rest: &[u8]| rest.iter().all(|byte| byte.is_ascii_digit() || b"[;:".contains(byte));
+            if goes_on && STARTS.contains(&byte) && is_begun(text.from(at + 1)) {
+                break;
+            }
+            if behind == at {
+                plain.bytes.push(byte);
+                plain.origin.push(at);
+            }
+            at = behind.max(at + 1);
+        }
+        (plain.bytes.len() < text.0.len()).then_some(plain)
+    }
+
+    /// What is left.
+    pub fn text(&self) -> Text<'_> {
+        Text(&self.bytes)
+    }
+
+    /// Where the byte at `at` of the text stands; of what sets colours, where what follows it does.
+    pub fn place(&self, at: usize) -> usize {
+        self.origin.partition_point(|origin| *origin < at)
+    }
+
+    /// Whether the byte at `at` of the text is one of these.
+    pub fn has(&self, at: usize) -> bool {
+        self.origin.binary_search(&at).is_ok()
+    }
+
+    /// The place in the text of what was found.
+    pub fn original<'r>(&self, found: &Found<'r>) -> Found<'r> {
+        let start = self.origin.get(found.start).copied();
+        Found { start: start.unwrap_or_else(|| self.end(found.start)), end: self.end(found.end), rule: found.rule }
+    }
+
+    /// Where in the text the part ends that ends before `end`.
+    pub fn end(&self, end: usize) -> usize {
+        end.checked_sub(1).and_then(|last| self.origin.get(last)).map_or(0, |last| last + 1)
+    }
+}
+
+/// What a sequence that sets colours begins with.
+const STARTS: [u8; 2] = [0x1b, 0x9b];
 
 /// Whether all of these bytes are one replacement of this filter.
 pub fn is_replacement(bytes: &[u8]) -> bool {

@@ -1,6 +1,6 @@
 //! Secrets that show what they are: a fixed beginning and a run of certain characters.
 
-use crate::text::{Found, Text};
+use crate::text::{Found, Run, Text};
 
 /// The characters a token is made of, behind its beginning.
 #[derive(Clone, Copy)]
@@ -301,6 +301,9 @@ impl Token {
                 return (end, length);
             }
             (end, length) = (run, length + run - next);
+            if length > self.max {
+                return (end, length);
+            }
         }
     }
 
@@ -327,7 +330,9 @@ fn is_escape(before: &[u8]) -> bool {
     let hex = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
     match before {
         [.., b'\\', b'n' | b'r' | b't'] | [.., 0x1b, b'(' | b')', b'0' | b'A' | b'B'] => true,
-        [.., b'%', a, b] | [.., b'\\', b'x', a, b] if hex(&[*a, *b]) => true,
+        // A tab as `cat -A` shows it.
+        [.., b'^', b'@'..=b'_'] => true,
+        [.., b'%' | b'=', a, b] | [.., b'\\', b'x', a, b] if hex(&[*a, *b]) => true,
         [.., b'\\', b'u', a, b, c, d] if hex(&[*a, *b, *c, *d]) => true,
         [start @ .., letter] if letter.is_ascii_alphabetic() => is_open_sequence(start),
         _ => false,
@@ -336,36 +341,40 @@ fn is_escape(before: &[u8]) -> bool {
 
 /// Ends in a terminal's control sequence that lacks its letter, written as it is or escaped.
 pub fn is_open_sequence(before: &[u8]) -> bool {
-    const LONGEST: usize = 12;
+    const LONGEST: usize = 24;
     const OPENINGS: [&[u8]; 5] = [b"\x1b[", b"\\x1b[", b"u001b[", b"\\033[", b"\\e["];
-    let start = Text(before).run_back_within(before.len(), LONGEST, |byte| byte.is_ascii_digit() || byte == b';');
+    let start = Text(before).run_back_within(before.len(), LONGEST, |byte| byte.is_ascii_digit() || b";:".contains(&byte));
     OPENINGS.iter().any(|opening| before[..start].ends_with(opening))
 }
 
+/// What was looked through for JSON Web Tokens: the first and the second part of the last.
+pub type Parts = [Run; 2];
+
 /// A JSON Web Token, signed or encrypted, whose `eyJ` stands at `at`: two parts with a dot between them, and what follows.
-pub fn json_web_token(text: Text, at: usize) -> Option<Found<'static>> {
+pub fn json_web_token(text: Text, at: usize, [first, second]: &mut Parts) -> Option<Found<'static>> {
     // Longer first parts are data, such as a source map in one line of base64.
     const LONGEST_HEADER: usize = 2048;
-    let first = text.run_within(at, LONGEST_HEADER, |byte| Word.has(byte));
-    let has_header = first - at >= 10 && text.byte(first) == Some(b'.');
+    let first = first.end(at, || text.run(at, |byte| Word.has(byte)));
+    let has_header = (10..=LONGEST_HEADER).contains(&(first - at)) && text.byte(first) == Some(b'.');
     if !has_header || (!is_boundary(text.before(at)) && !text.before(at).ends_with(b"_")) {
         return None;
     }
-    let second = text.run(first + 1, |byte| Word.has(byte));
-    let end = text.run(at, |byte| Dotted.has(byte) || byte == b'=');
+    let second = second.end(first + 1, || text.run(first + 1, |byte| Word.has(byte)));
+    let is_part = |byte: u8| Dotted.has(byte) || byte == b'=';
     // Of an encrypted one the second of five parts may be empty.
-    let is_encrypted = text.between(first, end).iter().filter(|byte| **byte == b'.').count() == 4;
-    (second - first > 10 || is_encrypted).then_some(Found { start: at, end, rule: "jwt" })
+    let is_encrypted =
+        || text.from(first).iter().take_while(|byte| is_part(**byte)).filter(|byte| **byte == b'.').take(5).count() == 4;
+    (second - first > 10 || is_encrypted()).then(|| Found { start: at, end: text.run(at, is_part), rule: "jwt" })
 }
 
 /// A private key in one run of base64, as kubeconfig files and secrets hold it, whose `-----BEGIN` is encoded at `at`; and whether the
 /// run is one line of many.
 pub fn encoded_key(text: Text, at: usize) -> Option<(usize, bool)> {
     const WRAPPED: [usize; 2] = [76, 64];
-    let end = text.run(at, |byte| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte));
-    let begins = decoded(text.between(at, end.min(at + 64)));
+    let begins = decoded(text.until(at + 64).from(at));
     let is_key = begins.windows(11).any(|part| part == b"PRIVATE KEY");
-    is_key.then_some((end, WRAPPED.contains(&(end - at)) && text.is_end(end)))
+    let end = || text.run(at, |byte| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte));
+    is_key.then(end).map(|end| (end, WRAPPED.contains(&(end - at)) && text.is_end(end)))
 }
 
 /// The bytes that are written in base64; as many as there are before the first sign that is none of it.

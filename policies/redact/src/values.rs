@@ -2,7 +2,8 @@
 
 use portcullis_sdk::{SettingsError, SettingsErrors};
 
-use crate::text::{Found, Text};
+use crate::filter::REACH;
+use crate::text::Text;
 
 /// The shortest value that is looked for, in bytes: a shorter one would be found in ordinary text.
 const MIN: usize = 8;
@@ -40,20 +41,40 @@ impl Form {
         &self.text[..self.text.len().min(TRIGGER)]
     }
 
-    /// The form that begins at `at`, if all of it stands there.
-    pub fn find(&self, text: Text, at: usize) -> Option<Found<'_>> {
+    /// What is called so in replacements.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// How much of the form stands at `at`.
+    pub fn stand(&self, text: Text, at: usize) -> Stand {
         let mut end = at;
         for byte in &self.text {
             let is_next = |at: &usize| text.byte(*at) == Some(*byte);
             // What sets colours in the midst of it is no part of it.
-            end = 1 + Some(end).filter(is_next).or_else(|| Some(text.sequences(end)).filter(is_next))?;
+            let next = Some(end).filter(is_next).or_else(|| Some(text.sequences(end)).filter(is_next));
+            match next {
+                Some(next) => end = next + 1,
+                None if text.sequences(end) >= text.0.len() => return Stand::Beginning,
+                None => return Stand::Nothing,
+            }
         }
         if self.is_base64 {
             end = text.run_within(end, 1, |byte| STANDARD.contains(&byte) || b"-_".contains(&byte));
             end = text.run_within(end, 2, |byte| byte == b'=');
         }
-        Some(Found { start: at, end, rule: &self.kind })
+        Stand::All(end)
     }
+}
+
+/// How much of a form stands somewhere.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Stand {
+    Nothing,
+    /// As much as there is text.
+    Beginning,
+    /// All, up to here.
+    All(usize),
 }
 
 /// All forms of the values of these variables. One that is empty counts as not set.
@@ -61,16 +82,18 @@ pub fn forms(variables: Vec<(String, String)>, errors: &mut SettingsErrors) -> V
     let mut forms: Vec<Form> = Vec::new();
     for (name, value) in variables.into_iter().filter(|(_, value)| !value.is_empty()) {
         let lines = value.lines().map(str::trim_end).filter(|line| line.len() >= MIN);
-        let of_lines = lines.clone().filter(|line| line.len() <= MAX).flat_map(|line| forms_of(&name, line.as_bytes()));
+        let of_lines = lines.clone().filter(|line| line.len() <= MAX).flat_map(|line| forms_of(&name, line));
         forms.extend(of_lines);
+        let is_long = |form: &Form| form.text.len() > REACH;
         let message = match () {
             () if lines.clone().next().is_none() => format!(
                 "the variable {name} is granted, so that its value is redacted, but that has fewer than {MIN} bytes (in each of its lines), which \
                  would be found in ordinary text; do not grant it, or give it a longer value"
             ),
-            () if lines.clone().any(|line| line.len() > MAX) => {
+            () if lines.clone().any(|line| line.len() > MAX) || forms.iter().any(is_long) => {
                 format!(
-                    "a line of the variable {name} has more than {MAX} bytes, too many to be found where output is cut; do not grant it"
+                    "a line of the variable {name} has more than {MAX} bytes, or more than {REACH} as JSON may write it, too many to be found \
+                     where output is cut; do not grant it"
                 )
             }
             () => continue,
@@ -83,8 +106,8 @@ pub fn forms(variables: Vec<(String, String)>, errors: &mut SettingsErrors) -> V
     forms
 }
 
-fn forms_of(name: &str, value: &[u8]) -> Vec<Form> {
-    let kind = kind(name);
+fn forms_of(name: &str, line: &str) -> Vec<Form> {
+    let (kind, value) = (kind(name), line.as_bytes());
     let mut forms: Vec<Form> = Vec::new();
     let mut add = |text: Vec<u8>, is_base64| {
         if text.len() >= MIN && !forms.iter().any(|form| form.text == text) {
@@ -105,8 +128,9 @@ fn forms_of(name: &str, value: &[u8]) -> Vec<Form> {
             }
         }
     }
-    add(json(value, false), false);
-    add(json(value, true), false);
+    for json in JSON {
+        add(json.write(line), false);
+    }
     forms
 }
 
@@ -135,9 +159,53 @@ fn percent(value: &[u8], left: &[u8], digits: &[u8; 16], blank: &[u8]) -> Vec<u8
     value.iter().flat_map(written).collect()
 }
 
-fn json(value: &[u8], slashes: bool) -> Vec<u8> {
-    let is_escaped = |byte: &u8| b"\"\\".contains(byte) || (slashes && *byte == b'/');
-    value.iter().flat_map(|byte| is_escaped(byte).then_some(b'\\').into_iter().chain([*byte])).collect()
+/// What programs write as `\u….` in JSON beyond what they must.
+struct Json {
+    signs: &'static str,
+    /// All that is no ASCII.
+    foreign: bool,
+    /// `/` as `\/`.
+    slashes: bool,
+    /// The digits as `0123456789ABCDEF`.
+    capitals: bool,
+}
+
+/// What must be, PHP and Python with their options, Go and Ruby, Gson, Jackson, and .NET.
+const JSON: &[Json] = &[
+    Json { signs: "", foreign: false, slashes: false, capitals: false },
+    Json { signs: "", foreign: false, slashes: true, capitals: false },
+    Json { signs: "", foreign: true, slashes: false, capitals: false },
+    Json { signs: "\x7f", foreign: true, slashes: false, capitals: false },
+    Json { signs: "", foreign: true, slashes: true, capitals: false },
+    Json { signs: "<>&\u{2028}\u{2029}", foreign: false, slashes: false, capitals: false },
+    Json { signs: "<>&='\u{2028}\u{2029}", foreign: false, slashes: false, capitals: false },
+    Json { signs: "", foreign: true, slashes: false, capitals: true },
+    Json { signs: "\"<>&'+`\x7f", foreign: true, slashes: false, capitals: true },
+];
+
+impl Json {
+    fn write(&self, value: &str) -> Vec<u8> {
+        value.chars().flat_map(|sign| self.sign(sign).into_bytes()).collect()
+    }
+
+    fn sign(&self, sign: char) -> String {
+        match sign {
+            _ if self.signs.contains(sign) || (self.foreign && !sign.is_ascii()) => self.number(sign),
+            '"' | '\\' => format!("\\{sign}"),
+            '/' if self.slashes => r"\/".to_owned(),
+            '\t' => r"\t".to_owned(),
+            '\x08' => r"\b".to_owned(),
+            '\x0c' => r"\f".to_owned(),
+            '\r' => r"\r".to_owned(),
+            '\0'..='\x1f' => self.number(sign),
+            _ => sign.to_string(),
+        }
+    }
+
+    fn number(&self, sign: char) -> String {
+        let unit = |unit: &u16| if self.capitals { format!(r"\u{unit:04X}") } else { format!(r"\u{unit:04x}") };
+        sign.encode_utf16(&mut [0; 2]).iter().map(|at| unit(at)).collect()
+    }
 }
 
 #[cfg(test)]
@@ -154,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_plain_value_has_few_forms() {
-        assert_eq!(forms_of("A", b"hunter2hunter2").len(), 4);
+        assert_eq!(forms_of("A", "hunter2hunter2").len(), 4);
         assert_eq!(percent(b"a/b c", b"", b"0123456789abcdef", b"+"), b"a%2fb+c");
         assert_eq!(kind("DEPLOY_TOKEN"), "env-deploy-token");
     }

@@ -16,8 +16,14 @@ use crate::{
 
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ExecuteResult {
-    /// Names the job in all other tools.
-    pub(super) job_id: String,
+    /// Names the job in all other tools; absent if nothing was executed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub(super) job_id: Option<String>,
+    /// Why nothing was executed; absent if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub(super) not_executed: Option<&'static str>,
     /// What was started: the command in the form the policies approved.
     pub(super) runs: String,
     /// Whether a policy changed the command.

@@ -20,12 +20,15 @@ use super::{
 use crate::{
     jobs::{Beginning, Order, State, Stdin, Streams, Until, output::View},
     mcp::server::Server,
-    policy::{VerdictKind, types::Client},
-    service::{Command, Input, InputRefused, Refused, Started, Terms, Then},
+    policy::{Answer, VerdictKind, types::Client},
+    service::{Command, Input, InputRefused, Refused, Rehearsed, Started, Terms, Then},
 };
 
 /// How long output must be silent for an answer to input to count as complete.
 const ANSWER_SILENCE: Duration = Duration::from_millis(150);
+/// What is said where an approved command is not executed.
+const DRY: &str = "this server is on a dry run: the policies allow the command, and it would run as `runs` shows; nothing was executed, so \
+there is neither a job nor output";
 
 #[tool_router(router = running_tools, vis = "pub(super)")]
 impl Server {
@@ -76,16 +79,17 @@ impl Server {
     async fn execute(&self, asked: ExecuteArguments, client: Client) -> Result<CallToolResult, CallToolResult> {
         let (longest, most) = (arguments::wait(asked.wait_ms)?, arguments::page(asked.max_bytes)?);
         let terms = self.terms(&asked)?;
-        let Started { job, trail } = self.service.run(Command::Text(asked.command), &client, terms).await.map_err(refusal)?;
+        let Started { job, trail } = self.service.run(Command::Text(asked.command), &client, terms).await.map_err(not_started)?;
         let mut output = None;
         if !longest.is_zero() {
             _ = tokio::time::timeout(longest, job.ended()).await;
             output = Some(self.output(&job, View::Both, Beginning::First, most, asked.tidy).await?);
         }
         Ok(ok(&ExecuteResult {
-            job_id: job.id().to_string(),
+            job_id: Some(job.id().to_string()),
+            not_executed: None,
             runs: job.shown().to_owned(),
-            rewritten: trail.iter().any(|answer| answer.verdict == VerdictKind::Rewrite),
+            rewritten: is_rewritten(&trail),
             queued_behind: queued_behind(&job, || self.service.queued_before(&job)),
             output,
         }))
@@ -164,14 +168,24 @@ impl Server {
     }
 }
 
+fn would_run(Rehearsed { runs, trail }: Rehearsed) -> CallToolResult {
+    let rewritten = is_rewritten(&trail);
+    ok(&ExecuteResult { job_id: None, not_executed: Some(DRY), runs, rewritten, queued_behind: None, output: None })
+}
+
+fn is_rewritten(trail: &[Answer]) -> bool {
+    trail.iter().any(|answer| answer.counts_as(VerdictKind::Rewrite))
+}
+
 fn killed(status: &str) -> CallToolResult {
     ok(&KillResult { status: status.to_owned() })
 }
 
-fn refusal(refused: Refused) -> CallToolResult {
+fn not_started(refused: Refused) -> CallToolResult {
     match refused {
         Refused::Denied(denial) => denied("denied", &denial),
         Refused::Asks(denial) => denied("needs a person's approval, which can not be asked for here yet: denied", &denial),
         Refused::NotStarted(text) => error(text),
+        Refused::Rehearsed(rehearsed) => would_run(rehearsed),
     }
 }

@@ -56,6 +56,11 @@ impl Triggers {
         self.triggers.is_empty()
     }
 
+    /// The first of the list.
+    pub(super) fn first(&self) -> Option<&Trigger> {
+        self.triggers.first()
+    }
+
     /// Where the first trigger begins.
     pub(super) fn find(&self, haystack: &[u8]) -> Option<usize> {
         let begin = |at| self.begin(haystack, at);

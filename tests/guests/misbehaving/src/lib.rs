@@ -118,6 +118,8 @@ enum InputDeed {
     HugeRewrite,
     /// Denies if `pending` with `data` contains `secret`.
     DenySecret,
+    /// Panics if it begins with `hello`; allows all else.
+    TrapHello,
 }
 
 /// What `push` does with a piece of output.
@@ -126,6 +128,8 @@ enum InputDeed {
 enum OutputDeed {
     Loop,
     Trap,
+    /// Panics at a piece that says `trap here`.
+    TrapHere,
     Allocate,
     Sleep,
     FloodLog,
@@ -216,9 +220,8 @@ impl CommandPolicy for Misbehaving {
     fn evaluate(&self, request: &Request) -> Verdict {
         let before = DECISIONS.fetch_add(1, Ordering::Relaxed);
         let Some(deed) = &self.0.command else { return Verdict::Abstain };
-        if let (Some(only), Some(command)) = (&self.0.only, request.command())
-            && command.program != only
-        {
+        let is_for = |only: &String| request.command().is_some_and(|command| command.program == only);
+        if !self.0.only.as_ref().is_none_or(is_for) {
             return Verdict::Allow;
         }
         match deed {
@@ -295,7 +298,8 @@ impl InputPolicy for Misbehaving {
             Some(InputDeed::DenySecret) if [pending, data].concat().windows(6).any(|part| part == b"secret") => {
                 InputVerdict::Deny(reason())
             }
-            Some(InputDeed::DenySecret) => InputVerdict::Allow,
+            Some(InputDeed::TrapHello) if data.starts_with(b"hello") => after_input(Deed::Trap),
+            Some(InputDeed::DenySecret | InputDeed::TrapHello) => InputVerdict::Allow,
         }
     }
 }
@@ -326,6 +330,7 @@ impl Filter for Misfilter {
         match self.0 {
             Some(OutputDeed::Loop) => after_output(Deed::Loop),
             Some(OutputDeed::Trap) => after_output(Deed::Trap),
+            Some(OutputDeed::TrapHere) if bytes.windows(9).any(|part| part == b"trap here") => after_output(Deed::Trap),
             Some(OutputDeed::Allocate) => after_output(Deed::Allocate),
             Some(OutputDeed::Sleep) => after_output(Deed::Sleep),
             Some(OutputDeed::FloodLog) => after_output(Deed::FloodLog),
@@ -346,7 +351,7 @@ impl Filter for Misfilter {
                 Action { findings: (0..65).map(|at| finding(&format!("kind-{at}"), 1)).collect(), ..emit(Emission::Pass) }
             }
             Some(OutputDeed::Show) => emit(Emission::Replace(shown(before, bytes, boundary))),
-            None | Some(OutputDeed::HoldForever) => emit(Emission::Pass),
+            None | Some(OutputDeed::HoldForever | OutputDeed::TrapHere) => emit(Emission::Pass),
         }
     }
 }

@@ -1,0 +1,119 @@
+//! The record: a JSON line for every decision, written before its effect, and for every job's end; each line holds the hash of the one
+//! before.
+//!
+//! ```text
+//! Audit ─▶ record: the fields ─▶ log: lock, link, rotate, write      cli ◀─ verify ◀─ files: lines, the oldest first
+//! ```
+//!
+//! All texts that reach it were filtered by the output policies. If a line can not be written, what it records does not happen.
+
+mod files;
+mod link;
+mod log;
+mod record;
+mod verify;
+
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+pub use files::{Files, Line, Lines, Place, Position, Text};
+pub use link::{Head, Link, NoHead};
+use log::Log;
+pub use record::{Altered, Decided, Outcome, Request, Subject, plain, stamp};
+use record::{DecisionLine, EndLine, NotStartedLine};
+pub use verify::{Fault, Findings, Named, Verifier};
+
+use crate::{
+    config,
+    jobs::{Job, Status, StreamName},
+};
+
+/// Longest line, in bytes without its newline: several times what the longest command makes of one. Nothing longer is written, and nothing longer
+/// is read into memory.
+pub const MOST_LINE_BYTES: usize = 4 << 20;
+
+/// The open log.
+pub struct Audit {
+    path: PathBuf,
+    log: Log,
+}
+
+/// Why the record could not be kept, or not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// It could not be kept.
+    #[error("could not write the audit log {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It could not be read.
+    #[error("could not read the audit log {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Audit {
+    /// Opens the log for appending, readable by its owner alone; makes file and folder if there are none.
+    pub fn open(config: &config::Audit) -> Result<Self, AuditError> {
+        let path = config.path.clone();
+        let made = path.parent().map_or(Ok(()), make_folder);
+        match made.and_then(|()| Log::open(config)) {
+            Ok(log) => Ok(Self { path, log }),
+            Err(source) => Err(AuditError::Write { path, source }),
+        }
+    }
+
+    /// Records a decision.
+    pub fn decided(&self, decided: &Decided<'_>) -> Result<(), AuditError> {
+        self.append(&DecisionLine::of(decided))
+    }
+
+    /// Records a job's end.
+    pub fn ended(&self, job: &Job, status: &Status) -> Result<(), AuditError> {
+        let bytes = |name| job.output().track(name).total();
+        self.append(&EndLine {
+            time: stamp(chrono::Utc::now()),
+            event: "job_end",
+            job_id: job.id().to_string(),
+            command: job.shown(),
+            state: status.state.name(),
+            exit_code: status.exit_code,
+            signal: status.signal,
+            submitted: stamp(status.submitted),
+            started: status.started.map(stamp),
+            ended: status.ended.map(stamp),
+            stdout_bytes: bytes(StreamName::Stdout),
+            stderr_bytes: bytes(StreamName::Stderr),
+            redacted: job.findings().counts(),
+        })
+    }
+
+    /// Records that an approved command was not started, and why; the text is filtered.
+    pub fn not_started(&self, job_id: &str, message: &str) -> Result<(), AuditError> {
+        self.append(&NotStartedLine::of(job_id, message))
+    }
+
+    fn append(&self, line: &impl Serialize) -> Result<(), AuditError> {
+        let json = serde_json::to_string(line).map_err(io::Error::from);
+        json.and_then(|json| self.log.append(&plain(&json)))
+            .map_err(|source| AuditError::Write { path: self.path.clone(), source })
+    }
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}

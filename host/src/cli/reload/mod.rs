@@ -1,0 +1,126 @@
+//! Policies changed while the server runs: the configuration is read again, its policies are made ready and tried beside those in
+//! force, and put in their place whole. With anything wrong, all stays as it is and the log says why.
+
+mod watch;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
+
+use super::{CliError, chain_error};
+use crate::{
+    config::{self, Config, Surroundings},
+    policy::builtins,
+    service::Service,
+};
+use watch::Watch;
+
+/// How long changes are let come together: whoever writes one file often writes another, and who writes or signals without end, which
+/// a job may do, must not keep the server busy.
+const SETTLING: Duration = Duration::from_millis(200);
+
+/// Reads the configuration again when it is told to, or sees that it changed. One at a time: what comes meanwhile is one more turn.
+pub(super) struct Reloader {
+    service: Arc<Service>,
+    /// What is in force.
+    config: Config,
+    /// The file that `--config` named.
+    explicit: Option<PathBuf>,
+}
+
+impl Reloader {
+    pub(super) fn new(service: Arc<Service>, config: Config, explicit: Option<PathBuf>) -> Self {
+        Self { service, config, explicit }
+    }
+
+    /// Waits and reloads, for ever.
+    pub(super) async fn run(mut self, asked: Arc<Notify>) {
+        self.service.chain().await;
+        // What changed between the reading and the watching is looked for once.
+        let mut watch = self.watch(Watch::default(), &self.config);
+        if self.config.watch {
+            asked.notify_one();
+        }
+        loop {
+            tokio::select! {
+                () = asked.notified() => {}
+                () = watch.changed() => {}
+            }
+            tokio::time::sleep(SETTLING).await;
+            watch = self.reload(watch).await;
+        }
+    }
+
+    /// Gives what to watch from now on. The old watch ends when the files that the new one watches were read.
+    async fn reload(&mut self, old: Watch) -> Watch {
+        let surroundings = Surroundings::from_process(builtins());
+        let new = match config::load(self.explicit.as_deref(), &surroundings) {
+            Ok(new) => new,
+            Err(mistakes) => {
+                stays(&mistakes.to_string());
+                return old;
+            }
+        };
+        let watch = self.watch(old, &new);
+        if let Err(error) = self.adopt(new).await {
+            stays(&error.to_string());
+        }
+        watch
+    }
+
+    /// Takes over the policies, limits and default of a configuration.
+    async fn adopt(&mut self, new: Config) -> Result<(), CliError> {
+        // What lies in a root an agent could write, and it is the old roots that jobs are in.
+        if new.jobs.roots != self.config.jobs.roots {
+            return Err(CliError::Config("jobs.roots has changed, and the policies with it; that needs a restart".to_owned()));
+        }
+        for table in needs_restart(&self.config, &new) {
+            tracing::warn!("[{table}] has changed, which counts from the next start on");
+        }
+        let config = Config {
+            limits: new.limits,
+            default_verdict: new.default_verdict,
+            watch: new.watch,
+            policies: new.policies,
+            files: new.files,
+            origin: new.origin,
+            ..self.config.clone()
+        };
+        let before = self.service.chain().await.digest();
+        let now = self.service.adopt(&config).await.map_err(|error| chain_error(&error))?.digest();
+        self.config = config;
+        if now == before {
+            tracing::info!(set = now.short(), "the policies were read again and are the same");
+        } else {
+            tracing::info!(set = now.short(), before = before.short(), "other policies are in force");
+        }
+        Ok(())
+    }
+
+    /// A watch of the files of `new`, if they are to be watched. Where there can be none, the old one stays.
+    fn watch(&self, old: Watch, new: &Config) -> Watch {
+        if !new.watch {
+            return Watch::default();
+        }
+        Watch::of(&new.files).unwrap_or_else(|error| {
+            tracing::error!(%error, "changes of the configuration can not be watched for: send SIGHUP");
+            old
+        })
+    }
+}
+
+fn stays(why: &str) {
+    why.lines().for_each(|line| tracing::error!("{line}"));
+    tracing::error!("the policies in force stay");
+}
+
+/// The tables that are read at the start only and have changed.
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let tables = [
+        ("jobs", old.jobs == new.jobs),
+        ("audit", old.audit == new.audit),
+        ("history", old.history == new.history),
+        ("cache", old.cache == new.cache),
+    ];
+    tables.into_iter().filter(|(_, is_same)| !is_same).map(|(table, _)| table).collect()
+}
