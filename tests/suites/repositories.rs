@@ -634,7 +634,7 @@ fn links_of_a_branch(repository: &Repository) {
 #[case("git switch -q evil && x='d/*' && echo $x", "read-after-git")]
 #[case("git switch -q evil && sort -o d/written payload", "read-after-git")]
 #[case("git switch -q evil && cp payload d/written", "read-after-git")]
-#[case("git switch -q evil && git commit -q --allow-empty -F notes.txt && git log -1 --format=%s", "git-after-git")]
+#[case("git switch -q evil && git commit -q --allow-empty -F notes.txt && git log -1 --format=%s", "git-after-wait")]
 #[case("git reset -q other && git commit -q -m x d/hidden && git show HEAD:d/hidden", "git-after-git")]
 #[case("git switch -q evil && git mv payload d/written", "git-after-git")]
 #[case("git switch -q evil && git reset -q other && git mv d/hidden stolen && cat stolen", "git-after-git")]
