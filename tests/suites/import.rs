@@ -100,7 +100,7 @@ fn what_is_imported_loads_and_its_cases_hold(#[case] name: &str, #[case] text: &
 #[case::asked(CLAUDE, "git commit -m 'a b'", "deny")]
 #[case::handed_on(CLAUDE, "npm run test -- --watch=false", "allow")]
 #[case::exact_with_more(CLAUDE, "npm run build --silent", "deny")]
-#[case::list_and_pipe(CLAUDE, "npm run build && git status | ls; ls", "allow")]
+#[case::list_and_pipe(CLAUDE, "git status; npm run build && ls | ls", "allow")]
 #[case::part_of_a_list(CLAUDE, "npm run build && rm x", "deny")]
 #[case::variable_in_front(CLAUDE, "NODE_OPTIONS=x npm run build", "deny")]
 #[case::rewritten_variable(CLAUDE, "CI=1 npm run build", "deny")]

@@ -164,7 +164,7 @@ fn pipe(path: &Path) {
 #[case::nothing(|_: &Path| (), "{}", "new.wasm does not exist")]
 #[case::directory(|path: &Path| fs::create_dir(path).unwrap(), "{}", "is no regular file")]
 #[case::pipe(pipe, "{}", "is no regular file")]
-#[case::settings(file(guest("s")), "{ no-such-key = 1 }", "policies[0] (new).settings.no-such-key: ")]
+#[case::settings(file(guest("s")), "{ no-such-key = 1 }", "policies[0].settings.no-such-key: ")]
 #[case::configure(file(guest("s")), r#"{ configure = "trap" }"#, "while it took its settings")]
 #[case::command(file(guest("s")), r#"{ command = "trap" }"#, "when it was tried with a command: trapped")]
 #[case::input(file(guest("s")), r#"{ input = "trap" }"#, "when it was tried with input: trapped")]
