@@ -38,12 +38,20 @@ fn records_survive_a_restart() {
     assert!(refused.contains("takes no more input"), "{refused}");
 }
 
+/// Whether the database, or what is yet to be moved into it, holds the id of a job.
+fn is_recorded(scene: &Scene, job: &str) -> bool {
+    let files = ["history.db", "history.db-wal"].map(|name| scene.audit_file().with_file_name(name));
+    files.iter().filter_map(|file| fs::read(file).ok()).any(|bytes| memchr::memmem::find(&bytes, job.as_bytes()).is_some())
+}
+
 #[test]
 fn row_09_what_ran_when_the_server_was_killed_is_lost_and_gone() {
     let scene = Scene::open("[history]\nspill_bytes = 1048576");
     let mut wire = Wire::open(&scene);
     let job = wire.sh("echo $$; exec sleep 1000");
     let pid = wire.printed_pid(&job);
+    // Nobody waits for the disk when a job is started.
+    eventually("a record that it runs", || is_recorded(&scene, &job).then_some(()));
     crate::support::signal(wire.pid(), Signal::KILL);
     gone(pid);
     let mut wire = Wire::open(&scene);

@@ -9,7 +9,7 @@ use chrono::Utc;
 use tokio::sync::oneshot;
 
 use super::{
-    History, Job, JobId, Keeper, Outlet, Record, SpawnError, State, Stop, Streams,
+    History, Job, JobId, Keeper, Outlet, Record, SpawnError, State, Status, Stop, Streams,
     job::Reins,
     lanes::{Entry, Lanes, Permit},
     output::{Budget, Output},
@@ -162,12 +162,14 @@ impl Registry {
             permit = turn => permit.ok(),
         };
         let Some(permit) = permit else {
-            return reins.status.send_modify(|status| {
-                status.state = State::Killed;
-                status.ended = Some(Utc::now());
-            });
+            return reins.status.send_modify(Status::killed_in_queue);
         };
-        let started = async { self.start(&job, &approve().await?, order, &reins, permit).await };
+        let approved = tokio::select! {
+            biased;
+            () = reins.wishes.stopped() => return reins.status.send_modify(Status::killed_in_queue),
+            approved = approve() => approved,
+        };
+        let started = async { self.start(&job, &approved?, order, &reins, permit).await };
         match started.await {
             Ok(pump) => pump.run(reins).await,
             Err(error) => reins.status.send_modify(|status| {
@@ -221,6 +223,14 @@ impl Registry {
         if let Some(history) = &self.shelf.history {
             history.close();
         }
+    }
+}
+
+impl Status {
+    /// It was stopped before its turn came.
+    fn killed_in_queue(&mut self) {
+        self.state = State::Killed;
+        self.ended = Some(Utc::now());
     }
 }
 

@@ -28,7 +28,7 @@ const PLAIN: &[&str] = &[
     "readonly", "set", "shift", "true", "umask", "unset",
 ];
 /// What does not wait besides, whatever it is told.
-const PROMPT: &[&str] = &["[", "ls", "test", "which"];
+const PROMPT: &[&str] = &["[", "id", "ls", "test", "uname", "which", "whoami"];
 /// What opens nothing besides, whatever it is told.
 const PATHLESS: &[&str] = &["read", "wait"];
 /// What reads the files that it is told, or else its input, and the letters of its flags that take no value and change nothing of that.
@@ -111,6 +111,8 @@ pub fn asks(git: &Node) -> bool {
     match (command, rest.first().and_then(Argument::text)) {
         // Without a revision it reads a log from its input.
         (Some("shortlog"), _) => true,
+        // Outside of a repository it compares files, and `-` is its input.
+        (Some("diff"), _) if words().any(|word| word == "-") => true,
         (Some("stash"), Some("list" | "show")) => false,
         (Some(command), _) if ASKING.contains(&command) => {
             let is_cluster = |word: &str| word.starts_with('-') && !word.starts_with("--") && word.contains(['e', 'i', 'F', 'p']);
@@ -136,7 +138,7 @@ fn is_prompt(script: &Script, at: usize, node: &Node, files: &impl Files) -> boo
         (None, _) => node.resolved.is_none(),
         (Some("printf"), _) => node.args.first().and_then(Argument::text).is_some_and(is_short),
         (Some(name), _) if PLAIN.contains(&name) || PROMPT.contains(&name) => true,
-        (_, Some(operands)) if operands.is_empty() => script.is_fed(at),
+        (_, Some(operands)) if operands.is_empty() => script.is_fed(at) || reads_small(node, files),
         (_, Some(operands)) => are_small(&operands, files),
         _ => false,
     }
@@ -197,6 +199,13 @@ fn streams(script: &Script, at: usize, node: &Node, files: &impl Files) -> bool 
 fn is_short(format: &str) -> bool {
     let widths = format.split('%').skip(1).map(|rest| rest.split(char::is_alphabetic).next().unwrap_or_default());
     widths.into_iter().all(|width| width.len() <= MOST_WIDTH && !width.contains('*'))
+}
+
+/// Whether the node's input is a regular file that is not large.
+fn reads_small(node: &Node, files: &impl Files) -> bool {
+    let input = node.redirects.iter().rev().find(|redirect| redirect.fd == 0);
+    let place = input.filter(|redirect| redirect.mode == RedirectMode::Read).and_then(|redirect| redirect.place.as_ref());
+    place.is_some_and(|place| matches!(files.kind(&place.path), Ok(Kind::File(bytes)) if bytes <= MOST_BYTES))
 }
 
 /// Whether these are regular files, and not large.

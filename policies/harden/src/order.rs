@@ -136,8 +136,15 @@ fn follows(git: &Node) -> bool {
     match parts(git) {
         _ if asks(git) => false,
         (Some("commit"), rest) => commit_of(rest).is_some(),
+        // What lies elsewhere it compares by its path, without the repository.
+        (Some("diff"), rest) => !rest.iter().any(leads_elsewhere),
         (command, _) => command.is_some_and(|command| FOLLOWING.contains(&command)),
     }
+}
+
+/// Whether an operand may be a path that leads out of the repository.
+fn leads_elsewhere(arg: &Argument) -> bool {
+    arg.text().is_none_or(|word| word.starts_with('/') || word.split('/').any(|part| part == ".."))
 }
 
 fn refused(message: &str) -> Refusal {

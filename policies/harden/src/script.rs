@@ -1,6 +1,6 @@
 //! Which commands of a script may run before others, or beside them.
 
-use portcullis_sdk::{Argument, Node, NodeKind, Role, Word};
+use portcullis_sdk::{Argument, Node, NodeKind, RedirectMode, Role, Word};
 
 use crate::command::name;
 
@@ -23,10 +23,22 @@ impl<'a> Script<'a> {
         is_later && !self.is_repeated(one, other) && !self.is_apart(one) && !self.is_apart(other)
     }
 
-    /// Whether what the node reads is what an earlier stage of a pipeline prints.
+    /// Whether what the node reads is what an earlier stage of a pipeline prints, or a text of the script.
     pub fn is_fed(&self, at: usize) -> bool {
         let first = |pipeline: usize| (0..self.0.len()).find(|child| self.parent(*child) == Some(pipeline));
-        self.around(at).any(|(child, above)| self.0[above].kind == NodeKind::Pipeline && first(above) != Some(child))
+        let input = |node: usize| self.0[node].redirects.iter().rev().find(|redirect| redirect.fd == 0);
+        if let Some(redirect) = input(at) {
+            return redirect.mode == RedirectMode::Text;
+        }
+        for (child, above) in self.around(at) {
+            match input(child) {
+                // Another descriptor may be the job's own input, or its terminal.
+                Some(redirect) => return redirect.mode == RedirectMode::Text,
+                None if self.0[above].kind == NodeKind::Pipeline && first(above) != Some(child) => return true,
+                None => {}
+            }
+        }
+        false
     }
 
     /// How often the node runs; none where only the shell can tell.
