@@ -1,4 +1,4 @@
-//! Files that say what this program does: read whole and bounded, replaced in one step.
+//! Files, and nothing that only looks like one: opened without waiting, read whole and bounded, replaced in one step.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -9,22 +9,27 @@ use std::{
 
 use rustix::fs::OFlags;
 
+/// Opens a regular file, and nothing else: the opening of a pipe could wait for ever, and a device have no end. `also` are further flags.
+///
+/// # Errors
+///
+/// It can not be opened so, or is no regular file.
+pub fn open(options: &mut OpenOptions, also: OFlags, path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | also;
+    let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+}
+
 /// The bytes of a regular file, read once: what is checked is what is used.
 ///
 /// # Errors
 ///
-/// It can not be read, is a link or no regular file (a pipe would block, a device never end), or has more than `most` bytes
+/// It can not be read, is a link or no regular file, or has more than `most` bytes
 /// ([`io::ErrorKind::FileTooLarge`]).
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    // Without NONBLOCK the opening of a pipe with no writer would never return.
-    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
-    let found = file.metadata()?;
-    if !found.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
+    let file = open(OpenOptions::new().read(true), OFlags::NOFOLLOW, path)?;
     let too_large = || io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes"));
-    if found.len() > most {
+    if file.metadata()?.len() > most {
         return Err(too_large());
     }
     let mut bytes = Vec::new();

@@ -4,7 +4,7 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Take},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     vec,
@@ -237,11 +237,9 @@ fn failed(path: &Path, source: io::Error) -> AuditError {
     AuditError::Read { path: path.to_owned(), source }
 }
 
-/// Opens a regular file for reading, and nothing else: a pipe or a device could go on for ever.
+/// Opens a regular file for reading.
 pub(super) fn open(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+    crate::files::open(OpenOptions::new().read(true), OFlags::empty(), path)
 }
 
 /// The files that were moved away from a log, the oldest first.

@@ -48,42 +48,30 @@ fn rename(schema: &mut Value, name: &str) {
 }
 
 /// As what it is when it is right.
-impl<T: JsonSchema> JsonSchema for Checked<T> {
-    fn inline_schema() -> bool {
-        T::inline_schema()
-    }
+macro_rules! as_what_it_holds {
+    ($holder:ident) => {
+        impl<T: JsonSchema> JsonSchema for $holder<T> {
+            fn inline_schema() -> bool {
+                T::inline_schema()
+            }
 
-    fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
-    }
+            fn schema_name() -> Cow<'static, str> {
+                T::schema_name()
+            }
 
-    fn schema_id() -> Cow<'static, str> {
-        T::schema_id()
-    }
+            fn schema_id() -> Cow<'static, str> {
+                T::schema_id()
+            }
 
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
-    }
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                T::json_schema(generator)
+            }
+        }
+    };
 }
 
-/// As what it is when it is right.
-impl<T: JsonSchema> JsonSchema for Section<T> {
-    fn inline_schema() -> bool {
-        T::inline_schema()
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
-    }
-
-    fn schema_id() -> Cow<'static, str> {
-        T::schema_id()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
-    }
-}
+as_what_it_holds!(Checked);
+as_what_it_holds!(Section);
 
 /// Stands for settings in a schema: a table that only the policy knows.
 pub(super) type AnyTable = Map<String, Value>;

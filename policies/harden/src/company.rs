@@ -4,7 +4,7 @@
 //! that change files: what opens none, since a link may lie by then where a path was judged. Both are positive lists: nobody can
 //! name all that waits, or all that reads.
 
-use portcullis_sdk::{Argument, Node, NodeKind, Redirect, RedirectMode, Request, Word, literal};
+use portcullis_sdk::{Argument, Node, NodeKind, Place, Redirect, RedirectMode, Request, Word, literal};
 
 use crate::{
     command::name,
@@ -205,17 +205,22 @@ fn is_short(format: &str) -> bool {
 fn reads_small(node: &Node, files: &impl Files) -> bool {
     let input = node.redirects.iter().rev().find(|redirect| redirect.fd == 0);
     let place = input.filter(|redirect| redirect.mode == RedirectMode::Read).and_then(|redirect| redirect.place.as_ref());
-    place.is_some_and(|place| matches!(files.kind(&place.path), Ok(Kind::File(bytes)) if bytes <= MOST_BYTES))
+    bytes_of(place, files).is_some_and(|bytes| bytes <= MOST_BYTES)
 }
 
 /// Whether these are regular files, and not large.
 fn are_small(operands: &[&Argument], files: &impl Files) -> bool {
-    let bytes = |arg: &&Argument| match files.kind(&arg.places.iter().find(|place| place.start == 0)?.path) {
-        Ok(Kind::File(bytes)) => Some(bytes),
-        _ => None,
-    };
+    let bytes = |arg: &&Argument| bytes_of(arg.places.iter().find(|place| place.start == 0), files);
     let all = operands.iter().try_fold(0_u64, |all, arg| all.checked_add(bytes(arg)?));
     all.is_some_and(|bytes| bytes <= MOST_BYTES)
+}
+
+/// The size of what lies there, if it is a regular file.
+fn bytes_of(place: Option<&Place>, files: &impl Files) -> Option<u64> {
+    match files.kind(&place?.path) {
+        Ok(Kind::File(bytes)) => Some(bytes),
+        _ => None,
+    }
 }
 
 fn is_plain(path: &str, files: &impl Files) -> bool {

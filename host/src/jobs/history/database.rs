@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -14,7 +13,10 @@ use rustix::fs::OFlags;
 use uuid::Uuid;
 
 use super::{Record, server};
-use crate::jobs::{JobId, State};
+use crate::{
+    files,
+    jobs::{JobId, State},
+};
 
 /// How long another server may hold the database before this one goes without.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -182,14 +184,11 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Option<Record>> {
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // SQLite would make it readable for others, and wait for ever at a FIFO.
     let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-    options
-        .open(path)
-        .and_then(|file| if file.metadata()?.is_file() { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) })
-        .map_err(|error| {
-            let text = format!("{} can not be opened as a file: {error}", path.display());
-            rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN), Some(text))
-        })?;
+    options.append(true).create(true).mode(0o600);
+    files::open(&mut options, OFlags::empty(), path).map_err(|error| {
+        let text = format!("{} can not be opened as a file: {error}", path.display());
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN), Some(text))
+    })?;
     let connection = Connection::open(path)?;
     connection.busy_timeout(PATIENCE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
