@@ -535,22 +535,19 @@ impl Judge for Later {
         let Asked { client, timeout, .. } = &self.asked;
         let (service, about) = (&self.service, About::Program(job));
         let chain = service.chain().await;
-        let words: Vec<OsString> = wanted.words.iter().map(OsString::from).collect();
+        let words = Command::Words(wanted.words.iter().map(OsString::from).collect());
         let judged = match program(wanted, &service.site) {
             Ok((script, cwd, env)) => {
                 let request = Request { script, cwd, env, timeout: *timeout, client: client.clone() };
                 service.decide(&chain, request, about).await
             }
-            Err(denial) => {
-                Err(service.refuse_unparsed(&chain, &Command::Words(words.clone()), client, *timeout, denial, about).await)
-            }
+            Err(denial) => Err(service.refuse_unparsed(&chain, &words, client, *timeout, denial, about).await),
         };
         match judged {
             Ok((approved, _)) => Ok(approved),
             Err(refused) => {
                 let is_missing = matches!(&refused, Refused::Denied(denial) if denial.code == PROGRAM_NOT_FOUND);
-                let text = chain.scrub(&format!("{} was not started: {refused}", words[0].display())).await;
-                Err(Unwanted { text, is_missing })
+                Err(Unwanted { text: refused.to_string(), is_missing })
             }
         }
     }

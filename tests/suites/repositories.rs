@@ -550,7 +550,7 @@ fn a_restored_link_shows_nothing_from_outside() {
 #[rstest]
 #[case("until [ -e go ]; do sleep 0.05; done; git diff --stat")]
 #[case("cat pipe; git diff --stat")]
-#[case("git log -1 | while read -r x; do cat pipe; git diff --stat; done")]
+#[case("git log -1 --format=%h | while read -r x; do cat pipe; git diff --stat; done")]
 #[case("true | git diff --stat $(cat pipe; echo notes.txt)")]
 #[case("x=$(cat pipe) && git diff --stat")]
 #[case("for call in 1; do cat pipe; git diff --stat; done")]

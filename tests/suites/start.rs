@@ -614,3 +614,92 @@ fn who_types_what_starts_a_keeper_is_told() {
     let done = Scene::new().portcullis(["keep-jobs"]).expect(3);
     assert!(done.stderr.contains("what portcullis starts for itself"), "{}", done.stderr);
 }
+
+// ── the programs of a script, when they start ──────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_path_of_a_script_is_judged_where_it_leads_when_it_is_read() {
+    let scene = Scene::new();
+    fs::write(scene.base().join("outside/hidden"), "hidden\n").unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(scene.root().join("pipe")).status().unwrap().success());
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute("cat pipe; cat notes.txt; ls -d .");
+    fs::remove_file(scene.root().join("notes.txt")).unwrap();
+    symlink(scene.base().join("outside/hidden"), scene.root().join("notes.txt")).unwrap();
+    fs::write(scene.root().join("pipe"), "go\n").unwrap();
+    wire.ended(&job);
+    let output = wire.output(&job);
+    assert_eq!(output["stdout"], "go\n.\n");
+    let said = output["stderr"].as_str().unwrap();
+    assert!(said.starts_with("portcullis: cat was not started: denied: by policy \"allowlist\" [path-not-allowed]"), "{said}");
+}
+
+#[test]
+fn every_start_is_recorded_with_what_its_words_have_become() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute("x='two words'; KEY=\"$x\" printf '%s\\n' \"$x\" $x");
+    wire.ended(&job);
+    assert_eq!(wire.output(&job)["stdout"], "two words\ntwo\nwords\n");
+    let start = scene.audit().into_iter().rfind(|line| line["subject"] == "start").unwrap();
+    assert_eq!((&start["job_id"], &start["decision"]), (&json!(job), &json!("allow")));
+    assert_eq!(start["runs"], "KEY='two words' /usr/bin/printf '%s\\n' 'two words' two words");
+}
+
+#[rstest]
+#[case::no_text("cat \"$(printf '\\377')\"", 126, "cat was not started", "not UTF-8")]
+#[case::too_many_words("echo $(seq 1 5000)", 126, "echo was not started", "more than 4096 words")]
+#[case::too_long("x=$(seq 1 20000); echo \"$x\" \"$x\"", 126, "echo was not started", "at most 131071")]
+#[case::directory_gone("cd d && rmdir ../d; ls", 126, "ls was not started", "can not start in")]
+#[case::program_gone("rm ./tool; ./tool", 127, "./tool was not started", "there is no program")]
+#[case::no_program_any_more("echo text > tool; ./tool", 126, "./tool was not started", "can not be run")]
+fn what_can_not_be_judged_is_not_started(#[case] script: &str, #[case] code: i32, #[case] what: &str, #[case] why: &str) {
+    let scene = Scene::open("");
+    fs::create_dir(scene.root().join("d")).unwrap();
+    fs::copy("/bin/true", scene.root().join("tool")).unwrap();
+    let done = scene.portcullis(["run", "-c", script]).expect(code);
+    assert!(done.stderr.contains(what) && done.stderr.contains(why), "{}", done.stderr);
+}
+
+#[test]
+fn a_program_of_a_script_finds_what_it_would_without_portcullis() {
+    let scene = Scene::open("");
+    let done =
+        scene.portcullis(["run", "-c", "yes | head -n 1; export A=1; B=2 env; ls /proc/self/fd; grep SigIgn /proc/self/status"]);
+    let out = done.expect(0).stdout();
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[0], "y");
+    for line in ["A=1", "B=2", "_=/usr/bin/env", "SigIgn:\t0000000000000000"] {
+        assert!(lines.contains(&line), "{line}: {out}");
+    }
+    assert!(!out.to_lowercase().contains("portcullis") && !out.contains("/exe"), "{out}");
+    assert!(out.contains("\n0\n1\n2\n3\nSigIgn"), "no descriptors but its streams, and that of the directory: {out}");
+}
+
+#[rstest]
+#[case(&[":0123456789abcdef.1"], "could not ask whether it may start")]
+#[case(&[":0123456789abcdef.x", "ls"], "this is for portcullis itself to call")]
+fn who_calls_a_starter_is_told(#[case] args: &[&str], #[case] expected: &str) {
+    let done = Scene::new().portcullis(args).expect(126);
+    assert!(done.stderr.contains(expected), "{}", done.stderr);
+}
+
+/// Whoever calls the starter of a job is told what the policies say of it, and gets nothing that they do not approve.
+#[test]
+fn a_starter_called_by_a_program_of_the_job_starts_nothing_else() {
+    let scene = Scene::configured(
+        "[[policies]]\nname = 'allowlist'\ncomponent = 'builtin:allowlist'\n[policies.settings]\n\
+         include = ['shell', 'coreutils-read']\nprograms.sh.options = { '-c' = 'any' }\n\
+         [[policies]]\nname = 'redact'\ncomponent = 'builtin:redact'",
+    );
+    // The shell's own words name the starter.
+    let look = "set -- $(tr '\\0' '\\n' < /proc/$PPID/cmdline | grep -o '/proc/[0-9]*/exe :[0-9a-f]*' | head -n 1)";
+    let call = "for node in 1 2 9; do $1 $2.$node /etc/passwd; done; $1 $2.2 notes.txt; wait";
+    let script = format!("sh -c {}; cat notes.txt", portcullis_shell::quote(&format!("{look}; {call}")));
+    let done = scene.portcullis(["run", "-c", &script]);
+    assert!(done.stderr.contains("cat was not started: denied: by policy \"allowlist\""), "{}", done.stderr);
+    assert!(done.stderr.contains("it was not started: there is no such program in its script"), "{}", done.stderr);
+    assert!(!done.stdout().contains("root:"), "{}", done.stdout());
+    let notes = fs::read_to_string(scene.root().join("notes.txt")).unwrap();
+    assert_eq!(done.stdout(), notes.repeat(2), "what they approve it gets");
+}

@@ -57,6 +57,11 @@ pub const PREFIX: &[&str] = &[
     // A list of the repository names files, anywhere, whose conflicts `commit` would record, and write over.
     "-c",
     "rerere.enabled=false",
+    // What tidies up is git once more, which would read its settings anew, whatever they are by then.
+    "-c",
+    "gc.auto=0",
+    "-c",
+    "maintenance.auto=false",
     // Files of a branch, checked out, would be a repository to whoever stands among them. git 2.38 and later know it.
     "-c",
     "safe.bareRepository=explicit",

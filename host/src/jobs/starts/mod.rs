@@ -80,10 +80,10 @@ pub struct Wanted {
     pub directory: File,
 }
 
-/// Why a program is not started; the text is filtered.
+/// Why a program is not started.
 #[derive(Debug)]
 pub struct Unwanted {
-    /// For a person.
+    /// For a person; passes the filters as a part of the job's output.
     pub text: String,
     /// Whether that is because there is no such program.
     pub is_missing: bool,
@@ -162,10 +162,12 @@ async fn answer<J: Judge>(mut socket: UnixStream, job: &types::Job, judge: &J) -
         return Err(io::Error::other("another user asked for it"));
     }
     let (call, handles) = timeout(CALL_DEADLINE, receive_call(&socket)).await??;
+    let name = name_of(&call, job).unwrap_or_else(|| "it".to_owned());
     let (answer, handle) = match start(call, handles, job, judge).await {
         Ok((execution, handle)) => (Answer::Start(execution), handle),
         Err(Unwanted { text, is_missing }) => {
-            (Answer::Refuse { text, code: if is_missing { NOT_FOUND } else { NOT_ALLOWED } }, None)
+            let code = if is_missing { NOT_FOUND } else { NOT_ALLOWED };
+            (Answer::Refuse { text: format!("{name} was not started: {text}"), code }, None)
         }
     };
     let framed = frame(&answer)?;
@@ -204,23 +206,30 @@ async fn start<J: Judge>(
     })
 }
 
+/// The program of a call, as it stands in the job's script.
+fn name_of(call: &Call, job: &types::Job) -> Option<String> {
+    match &job.nodes.get(usize::try_from(call.node).ok()?)?.program {
+        Some(types::Word::Literal(program)) => Some(program.clone()),
+        _ => None,
+    }
+}
+
 /// What a call is about, by the job's script.
 fn wanted(call: Call, directory: File, job: &types::Job) -> Result<Wanted, &'static str> {
     const NOT_TEXT: &str = "a word of it is not UTF-8; policies judge text, so rename the file or pass it on differently";
-    let node =
-        usize::try_from(call.node).ok().and_then(|at| job.nodes.get(at)).ok_or("there is no such command in its script")?;
-    let Some(types::Word::Literal(program)) = &node.program else { return Err("it is no program of its script") };
+    let program = name_of(&call, job).ok_or("there is no such program in its script")?;
+    let assigned = &job.nodes[call.node as usize].assignments;
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| NOT_TEXT);
     let args = call.args.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
     let (mut assignments, mut env) = (Vec::new(), Vec::new());
     for (name, value) in call.env {
         let name = String::from_utf8_lossy(&name).into_owned();
-        if node.assignments.iter().any(|(assigned, _)| *assigned == name) {
+        if assigned.iter().any(|(assigned, _)| *assigned == name) {
             assignments.push((name, text(value)?));
         } else {
             env.push((name, String::from_utf8_lossy(&value).into_owned()));
         }
     }
-    let words = [vec![program.clone()], args].concat();
+    let words = [vec![program], args].concat();
     Ok(Wanted { words, assignments, env, directory })
 }
