@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -176,6 +176,8 @@ pub struct Service {
     jobs: config::Jobs,
     /// Tasks that record the ends of jobs.
     recorders: TaskTracker,
+    /// Turns for judging programs that scripts start.
+    starts: Semaphore,
 }
 
 /// Makes all policies of a configuration ready, and tries each of them.
@@ -217,6 +219,7 @@ impl Service {
             site: site(config),
             jobs: config.jobs.clone(),
             recorders: TaskTracker::new(),
+            starts: Semaphore::new(std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))),
         }))
     }
 
@@ -271,8 +274,15 @@ impl Service {
     /// Judges and records.
     async fn decide(&self, chain: &Chain, request: Request, about: About<'_>) -> Result<(Approved, Vec<Answer>), Refused> {
         let client = chain.scrub(&request.client.name).await;
-        let Sent { shown: sent, request: recorded } = Sent::of(chain, &request).await;
-        let Judgement { decision, shown, trail } = chain.decide(request).await;
+        let Sent { shown: mut sent, request: mut recorded } = Sent::of(chain, &request).await;
+        let Judgement { decision, mut shown, trail } = chain.decide(request).await;
+        if matches!(about, About::Program(_)) && sent.len().max(shown.len()) > MOST_EXCERPT_BYTES {
+            // A script can start as much as it likes, and the record is no better for pages of words.
+            for text in [Some(&mut sent), Some(&mut shown), recorded.script.as_mut()].into_iter().flatten() {
+                text.truncate(text.floor_char_boundary(MOST_EXCERPT_BYTES));
+            }
+            recorded.altered = Some(Altered::Cut);
+        }
         let decision = match (decision, about) {
             (Decision::Approved(approved), About::Again(earlier)) => approved.instead_of(earlier),
             (decision, _) => decision,
@@ -534,9 +544,11 @@ impl Judge for Later {
     async fn program(&self, job: &types::Job, wanted: Wanted) -> Result<Approved, Unwanted> {
         let Asked { client, timeout, .. } = &self.asked;
         let (service, about) = (&self.service, About::Program(job));
+        // So that no script keeps the server from judging what else comes in.
+        let _turn = service.starts.acquire().await.expect("it is never closed");
         let chain = service.chain().await;
         let words = Command::Words(wanted.words.iter().map(OsString::from).collect());
-        let judged = match program(wanted, &service.site) {
+        let judged = match program(wanted, job, &service.site) {
             Ok((script, cwd, env)) => {
                 let request = Request { script, cwd, env, timeout: *timeout, client: client.clone() };
                 service.decide(&chain, request, about).await
@@ -554,13 +566,30 @@ impl Judge for Later {
 }
 
 /// The script that a program of another one is by itself, where it will start, and with which variables.
-fn program(wanted: Wanted, site: &Site) -> Result<(Script, Directory, Vec<(String, String)>), Denial> {
+fn program(wanted: Wanted, job: &types::Job, site: &Site) -> Result<(Script, Directory, Vec<(String, String)>), Denial> {
     let refused = |refusal: Refusal| Denial::by_host(&refusal.code, refusal.message);
-    let Wanted { words, assignments, env, directory } = wanted;
+    let Wanted { words, assignments, env, directory, open } = wanted;
+    if let Some(file) = open.iter().find(|file| !site.contains(file) && !is_judged(file, job)) {
+        let message = format!(
+            "a redirection leads to {}, outside of the working roots, where it did not lead when the script was judged",
+            file.display()
+        );
+        return Err(Denial::by_host("redirection-outside", message));
+    }
     let cwd = site.directory_of(directory).map_err(refused)?;
     let tree = tree_of_program(&assignments, &words).map_err(refused)?;
-    let script = Script::new(source_of(&tree), tree, site, &cwd).map_err(refused)?;
+    let script = tokio::task::block_in_place(|| Script::new(source_of(&tree), tree, site, &cwd)).map_err(refused)?;
     Ok((script, cwd, env))
+}
+
+/// Whether a redirection of the job's script led here when it was judged, as far as that could be told then.
+fn is_judged(file: &Path, job: &types::Job) -> bool {
+    let redirects = job.nodes.iter().flat_map(|node| &node.redirects);
+    redirects.into_iter().any(|redirect| match (&redirect.place, &redirect.target) {
+        (Some(place), _) => Path::new(&place.path) == file,
+        (None, types::Word::Dynamic(_)) => redirect.mode != types::RedirectMode::Text,
+        (None, types::Word::Literal(_)) => false,
+    })
 }
 
 /// What is recorded of what came in.
@@ -618,7 +647,7 @@ async fn parse(chain: &Chain, command: &Command, site: &Site, cwd: &Path) -> Res
             (source_of(&tree), tree)
         }
     };
-    let script = Script::new(source, tree, site, &cwd).map_err(refused)?;
+    let script = tokio::task::block_in_place(|| Script::new(source, tree, site, &cwd)).map_err(refused)?;
     Ok((script, cwd))
 }
 

@@ -649,6 +649,10 @@ fn links_of_a_branch(repository: &Repository) {
 #[case("git switch -q evil && { cat; } < notes.txt", "read-after-git")]
 #[case("git switch -q evil && x=$(<notes.txt) && echo \"$x\"", "read-after-git")]
 #[case("git switch -q evil && git log -1 > d/written", "read-after-git")]
+#[case("git switch -q evil | cat - notes.txt", "read-after-git")]
+#[case("{ git switch -q evil; sleep 1; } | cat - notes.txt", "read-after-git")]
+#[case("cat <(git switch -q evil; sleep 1) notes.txt", "read-after-git")]
+#[case("{ sleep 1; cat notes.txt; } & git switch -q evil; wait", "read-after-git")]
 #[case("git switch -q evil && echo d/*", "read-after-git")]
 #[case("git switch -q evil && x='d/*' && echo $x", "read-after-git")]
 fn a_link_of_a_branch_leads_nowhere(#[case] script: &str, #[case] by: &str) {

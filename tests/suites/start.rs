@@ -634,6 +634,39 @@ fn a_path_of_a_script_is_judged_where_it_leads_when_it_is_read() {
     assert!(said.starts_with("portcullis: cat was not started: denied: by policy \"allowlist\" [path-not-allowed]"), "{said}");
 }
 
+/// The shell opens the file, and no program gets it.
+#[rstest]
+#[case("cat pipe; cat < notes.txt; ls -d .")]
+#[case("cat pipe; { head -n 1; } < notes.txt; ls -d .")]
+#[case("cat pipe; for i in 1; do cat <&3; done 3< notes.txt; ls -d .")]
+fn a_redirection_leads_no_program_elsewhere_than_it_did(#[case] script: &str) {
+    let scene = Scene::open("");
+    fs::write(scene.base().join("outside/hidden"), "hidden\n").unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(scene.root().join("pipe")).status().unwrap().success());
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute(script);
+    fs::remove_file(scene.root().join("notes.txt")).unwrap();
+    symlink(scene.base().join("outside/hidden"), scene.root().join("notes.txt")).unwrap();
+    fs::write(scene.root().join("pipe"), "go\n").unwrap();
+    wire.ended(&job);
+    let output = wire.output(&job);
+    assert_eq!(output["stdout"], "go\n.\n");
+    assert!(output["stderr"].as_str().unwrap().contains("was not started: denied: by portcullis itself [redirection-outside]"));
+}
+
+#[test]
+fn a_redirection_that_was_judged_leads_where_it_leads() {
+    let scene = Scene::open("");
+    let hidden = scene.outside("hidden", "hidden\n");
+    let script = format!(
+        "cat < {0}; x={0}; cat < \"$x\"; cat <<< text; head -c 3 <<EOF\n{1}\nEOF",
+        hidden.display(),
+        "y".repeat(90_000 / 2)
+    );
+    let done = scene.portcullis(["run", "-c", &script]).expect(0);
+    assert_eq!(done.stdout(), "hidden\nhidden\ntext\nyyy");
+}
+
 #[test]
 fn every_start_is_recorded_with_what_its_words_have_become() {
     let scene = Scene::open("");
@@ -659,6 +692,25 @@ fn what_can_not_be_judged_is_not_started(#[case] script: &str, #[case] code: i32
     fs::copy("/bin/true", scene.root().join("tool")).unwrap();
     let done = scene.portcullis(["run", "-c", script]).expect(code);
     assert!(done.stderr.contains(what) && done.stderr.contains(why), "{}", done.stderr);
+}
+
+/// What a word becomes is data, and no person's to read.
+#[test]
+fn lines_of_a_file_can_be_printed_one_by_one() {
+    let scene = Scene::new();
+    fs::write(scene.root().join("lines"), "one\r\n\u{1b}[1mtwo\n\n").unwrap();
+    let done = scene.portcullis(["run", "-c", "while IFS= read -r line; do echo \"$line\"; done < lines"]).expect(0);
+    assert_eq!(done.stdout(), "one\r\n\u{1b}[1mtwo\n\n");
+}
+
+/// However much a script starts, the record keeps its measure.
+#[test]
+fn the_record_of_a_start_is_bounded() {
+    let scene = Scene::open("");
+    scene.portcullis(["run", "-c", "x=$(seq 1 15000); echo \"$x\" | wc -c"]).expect(0);
+    let start = scene.audit().into_iter().find(|line| line["subject"] == "start" && line["sent"].to_string().contains("14\\n")).unwrap();
+    assert_eq!((start["sent"].as_str().unwrap().len(), &start["request"]["altered"]), (4096, &json!("cut")));
+    assert!(start.to_string().len() < 16 * 1024);
 }
 
 #[test]

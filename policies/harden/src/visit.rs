@@ -26,30 +26,45 @@ pub fn visits<'a>(request: &'a Request, calls: &[usize]) -> BTreeMap<&'a str, Vi
     visits
 }
 
-/// Refuses scripts that change files by git and have the shell itself open some: where a path was judged, a link may lie by then. What
-/// programs open is judged when they start.
+/// Refuses scripts that change files by git where something else opens some that were judged before: the shell itself, and programs
+/// that run beside it. What programs open that start behind it is judged by then.
 pub fn nothing_is_opened(request: &Request, calls: &[usize]) -> Result<(), Refusal> {
-    if !calls.iter().any(|at| changes_files(&request.nodes[*at])) {
+    let changing: Vec<usize> = calls.iter().copied().filter(|at| changes_files(&request.nodes[*at])).collect();
+    if changing.is_empty() {
         return Ok(());
     }
-    let is_opened = |redirect: &Redirect| redirect.place.as_ref().is_none_or(|place| place.path != "/dev/null");
-    let opens = |node: &Node| {
-        let files = node.redirects.iter().filter(|redirect| is_of_file(redirect.mode));
-        match node.kind {
-            _ if files.into_iter().any(is_opened) => Some("a redirection"),
-            NodeKind::Test => Some("`[[`"),
-            _ if node.args.iter().any(is_pattern) => Some("a pattern, or another word that can become many,"),
-            _ => None,
-        }
+    let is_apart = |kind: NodeKind| matches!(kind, NodeKind::Background | NodeKind::ProcessSubstitution);
+    let is_beside = |at: usize| above(request, at).any(|kind| is_apart(kind) || kind == NodeKind::Pipeline);
+    let what = if request.nodes.iter().any(|node| is_apart(node.kind)) || changing.into_iter().any(is_beside) {
+        Some("something runs beside it")
+    } else {
+        request.nodes.iter().find_map(opens)
     };
-    match request.nodes.iter().find_map(opens) {
+    match what {
         Some(what) => {
             let message = format!(
-                "a call of git in this script changes files, and {what} in it has the shell look for files where links may lie by then; send them one after another"
+                "a call of git in this script changes files, and {what}, which may look for files where links lie by then; send them one after another"
             );
             Err(Refusal { code: "read-after-git", message })
         }
         None => Ok(()),
+    }
+}
+
+/// The kinds of what is around a node.
+fn above(request: &Request, at: usize) -> impl Iterator<Item = NodeKind> {
+    let parent = |at: &usize| request.nodes[*at].parent.map(|parent| parent as usize);
+    std::iter::successors(parent(&at), parent).map(|at| request.nodes[at].kind)
+}
+
+/// What has the shell itself look for files.
+fn opens(node: &Node) -> Option<&'static str> {
+    let is_opened = |redirect: &Redirect| redirect.place.as_ref().is_none_or(|place| place.path != "/dev/null");
+    match node.kind {
+        _ if node.redirects.iter().filter(|redirect| is_of_file(redirect.mode)).any(is_opened) => Some("there is a redirection"),
+        NodeKind::Test => Some("there is `[[`"),
+        _ if node.args.iter().any(is_pattern) => Some("there is a pattern, or another word that can become many"),
+        _ => None,
     }
 }
 

@@ -13,14 +13,17 @@
 mod starter;
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     os::{
         fd::{AsFd, OwnedFd},
         linux::net::SocketAddrExt,
-        unix::net::{SocketAddr, UnixListener as StdListener},
+        unix::{
+            fs::MetadataExt,
+            net::{SocketAddr, UnixListener as StdListener},
+        },
     },
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -46,10 +49,8 @@ use super::{
 };
 use crate::policy::{Approved, types};
 
-/// Programs of one job that are judged at the same time; others wait.
-const MOST_AT_ONCE: usize = 64;
-/// Longest call: what a program is given, and all variables, in bytes.
-const MOST_CALL_BYTES: usize = 1 << 20;
+/// Starters of one job that are heard at the same time; others wait.
+const MOST_AT_ONCE: usize = 8;
 /// How long a starter may take to say what it wants.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// Pause where the system has no descriptor left for a starter.
@@ -78,6 +79,8 @@ pub struct Wanted {
     pub env: Vec<(String, String)>,
     /// The directory it would start in.
     pub directory: File,
+    /// Regular files and directories that it would find open, as they lie now.
+    pub open: Vec<PathBuf>,
 }
 
 /// Why a program is not started.
@@ -158,12 +161,14 @@ async fn listen<J: Judge>(listener: UnixListener, job: Arc<types::Job>, judge: A
 }
 
 async fn answer<J: Judge>(mut socket: UnixStream, job: &types::Job, judge: &J) -> io::Result<()> {
-    if socket.peer_cred()?.uid() != geteuid().as_raw() {
+    let peer = socket.peer_cred()?;
+    if peer.uid() != geteuid().as_raw() {
         return Err(io::Error::other("another user asked for it"));
     }
     let (call, handles) = timeout(CALL_DEADLINE, receive_call(&socket)).await??;
+    let open = open_files(peer.pid().ok_or(io::ErrorKind::NotFound)?)?;
     let name = name_of(&call, job).unwrap_or_else(|| "it".to_owned());
-    let (answer, handle) = match start(call, handles, job, judge).await {
+    let (answer, handle) = match start(call, handles, open, job, judge).await {
         Ok((execution, handle)) => (Answer::Start(execution), handle),
         Err(Unwanted { text, is_missing }) => {
             let code = if is_missing { NOT_FOUND } else { NOT_ALLOWED };
@@ -184,7 +189,6 @@ async fn receive_call(socket: &UnixStream) -> io::Result<(Call, Vec<OwnedFd>)> {
         match unframe(&mut read)? {
             Some(call) => return Ok((call, handles)),
             None if received == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            None if read.len() > MOST_CALL_BYTES => return Err(io::Error::other("its words and variables are too long")),
             None => {}
         }
     }
@@ -193,12 +197,13 @@ async fn receive_call(socket: &UnixStream) -> io::Result<(Call, Vec<OwnedFd>)> {
 async fn start<J: Judge>(
     call: Call,
     handles: Vec<OwnedFd>,
+    open: Vec<PathBuf>,
     job: &types::Job,
     judge: &J,
 ) -> Result<(Execution, Option<OwnedFd>), Unwanted> {
     let refused = |text: &str| Unwanted { text: text.to_owned(), is_missing: false };
     let [directory] = <[OwnedFd; 1]>::try_from(handles).map_err(|_| refused("its starter does not make sense"))?;
-    let wanted = wanted(call, directory.into(), job).map_err(refused)?;
+    let wanted = wanted(call, directory.into(), open, job).map_err(refused)?;
     let approved = judge.program(job, wanted).await?;
     execution(approved.request()).map_err(|error| match error {
         SpawnError::NoShell => refused("there is no such program any more"),
@@ -215,7 +220,7 @@ fn name_of(call: &Call, job: &types::Job) -> Option<String> {
 }
 
 /// What a call is about, by the job's script.
-fn wanted(call: Call, directory: File, job: &types::Job) -> Result<Wanted, &'static str> {
+fn wanted(call: Call, directory: File, open: Vec<PathBuf>, job: &types::Job) -> Result<Wanted, &'static str> {
     const NOT_TEXT: &str = "a word of it is not UTF-8; policies judge text, so rename the file or pass it on differently";
     let program = name_of(&call, job).ok_or("there is no such program in its script")?;
     let assigned = &job.nodes[call.node as usize].assignments;
@@ -231,5 +236,19 @@ fn wanted(call: Call, directory: File, job: &types::Job) -> Result<Wanted, &'sta
         }
     }
     let words = [vec![program], args].concat();
-    Ok(Wanted { words, assignments, env, directory })
+    Ok(Wanted { words, assignments, env, directory, open })
+}
+
+/// The regular files and directories that a process has open, where they have names.
+fn open_files(pid: i32) -> io::Result<Vec<PathBuf>> {
+    let mut open = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let descriptor = entry?.path();
+        // What lies behind it by then, not the link.
+        let meta = fs::metadata(&descriptor)?;
+        if (meta.is_file() || meta.is_dir()) && meta.nlink() > 0 {
+            open.push(fs::read_link(&descriptor)?);
+        }
+    }
+    Ok(open)
 }
