@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::{
     audit::{self, Altered, Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
+    digest::Digest,
     jobs::{
         ControlError, History, Job, JobId, Keeper, Met, Order, Reading, Record, Registry, Signal, SpawnError, Status, Stop,
         THIS_PROGRAM, Until, WriteError,
@@ -149,7 +150,16 @@ pub struct Started {
     pub trail: Vec<Answer>,
 }
 
-/// Why the service could not start.
+/// The policies before a reload and after it.
+#[derive(Clone, Copy, Debug)]
+pub struct Reloaded {
+    /// The digest of those that were in force.
+    pub before: Digest,
+    /// The digest of those that are.
+    pub now: Digest,
+}
+
+/// Why the service could not start, or not take over other policies.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Policies, engine or cache.
@@ -219,16 +229,38 @@ impl Service {
         }))
     }
 
-    /// Makes the policies of a configuration ready, beside those in force if there are any, and puts them in force in one step. Jobs
-    /// that were approved keep the filters they have. Of the configuration nothing else counts.
+    /// Makes the policies of a configuration ready and puts them in force. Of the configuration nothing else counts.
     ///
     /// # Errors
     ///
-    /// What is wrong with the policies; those in force stay.
-    pub async fn adopt(&self, config: &Config) -> Result<Arc<Chain>, ChainError> {
-        let chain = Arc::new(load_chain(config).await?);
-        self.chain.send_replace(Some(chain.clone()));
-        Ok(chain)
+    /// What is wrong with the policies; there are none then.
+    pub async fn adopt(&self, config: &Config) -> Result<(), ChainError> {
+        self.chain.send_replace(Some(Arc::new(load_chain(config).await?)));
+        Ok(())
+    }
+
+    /// Makes other policies ready beside those in force, records the change, and puts them in force in one step. Jobs that were approved
+    /// keep the filters they have. Waits for the first policies.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the policies, or that the change can not be recorded; those in force stay.
+    pub async fn reload(&self, config: &Config) -> Result<Reloaded, StartError> {
+        let before = self.chain().await.digest();
+        let chain = load_chain(config).await?;
+        let now = chain.digest();
+        tokio::task::block_in_place(|| self.audit.reloaded(before, now))?;
+        self.chain.send_replace(Some(Arc::new(chain)));
+        Ok(Reloaded { before, now })
+    }
+
+    /// Records that a reload failed, and why.
+    pub async fn record_failed_reload(&self, why: &str) {
+        let chain = self.chain().await;
+        let why = chain.scrub(&why[..why.floor_char_boundary(MOST_EXCERPT_BYTES)]).await;
+        if let Err(error) = tokio::task::block_in_place(|| self.audit.not_reloaded(chain.digest(), &why)) {
+            tracing::error!(%error, "that a reload failed is not recorded");
+        }
     }
 
     /// The policies in force, once there are some.
@@ -248,7 +280,11 @@ impl Service {
         let asked = Asked { command, client: bounded(client), timeout: terms.timeout };
         let (approved, trail) = self.judge(&asked, None).await?;
         if self.execution == Execution::Dry {
-            self.record_not_started(&approved.id().to_string(), REHEARSED);
+            let id = approved.id().to_string();
+            if let Err(error) = self.registry.check_group(terms.order.group.as_deref()) {
+                return Err(self.refuse_start(&id, &error).await);
+            }
+            self.record_not_started(&id, REHEARSED);
             return Err(Refused::Rehearsed(Rehearsed { runs: approved.shown().to_owned(), trail }));
         }
         self.spawn(approved, asked, terms.order).await.map(|job| Started { job, trail })
@@ -416,15 +452,17 @@ impl Service {
         };
         let job = match self.registry.submit(approved, order, again).await {
             Ok(job) => job,
-            Err(error) => {
-                let text = self.scrub(&error.to_string()).await;
-                self.record_not_started(&id, &text);
-                return Err(Refused::NotStarted(text));
-            }
+            Err(error) => return Err(self.refuse_start(&id, &error).await),
         };
         let (service, started) = (self.clone(), job.clone());
         self.recorders.spawn(async move { service.record_end(&started).await });
         Ok(job)
+    }
+
+    async fn refuse_start(&self, id: &str, error: &SpawnError) -> Refused {
+        let text = self.scrub(&error.to_string()).await;
+        self.record_not_started(id, &text);
+        Refused::NotStarted(text)
     }
 
     /// Waits for a job's end and records it.

@@ -36,6 +36,8 @@ pub mod exit {
     pub const DIFFERS: u8 = 1;
     /// Wrong usage or configuration.
     pub const USAGE: u8 = 3;
+    /// `audit verify`: what is there of the log is as it was written, but its beginning is missing.
+    pub const INCOMPLETE: u8 = 4;
     /// `check`: a person would be asked.
     pub const ASKS: u8 = 10;
     /// `run`: the command's time was up.
@@ -114,6 +116,13 @@ pub enum CliError {
 }
 
 impl CliError {
+    /// What is wrong, without what that means for this run of the program.
+    fn wrong(self) -> String {
+        match self {
+            Self::Config(text) | Self::Import(text) | Self::Cases(text) | Self::Failed(text) => text,
+        }
+    }
+
     /// The exit code that says so.
     pub fn code(&self) -> u8 {
         match self {
