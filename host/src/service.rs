@@ -11,8 +11,8 @@ use crate::{
     config::{self, Config},
     digest::Digest,
     jobs::{
-        ControlError, History, Job, JobId, Keeper, Met, Order, Reading, Record, Registry, Signal, SpawnError, Status, Stop,
-        THIS_PROGRAM, Until, WriteError,
+        ControlError, History, Job, JobId, Keeper, KeeperError, Met, Order, Reading, Record, Registry, Signal, SpawnError,
+        Status, Stop, THIS_PROGRAM, Until, WriteError,
         output::{Cursor, Part},
     },
     policy::{
@@ -169,8 +169,8 @@ pub enum StartError {
     #[error(transparent)]
     Audit(#[from] AuditError),
     /// There is nobody to start jobs.
-    #[error("could not start the process that starts jobs: {0}")]
-    Keeper(#[source] std::io::Error),
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
 }
 
 /// The whole of portcullis behind its front ends.
@@ -217,7 +217,7 @@ impl Service {
     /// Opens the record. Everything that needs policies waits until [`Self::adopt`] brings some.
     pub fn open(config: &Config, execution: Execution) -> Result<Arc<Self>, StartError> {
         // First, since it begins while the policies are loaded.
-        let keeper = Keeper::start(Path::new(THIS_PROGRAM)).map_err(StartError::Keeper)?;
+        let keeper = Keeper::start(Path::new(THIS_PROGRAM), config.jobs.limits.processes)?;
         Ok(Arc::new(Self {
             chain: watch::Sender::default(),
             execution,
@@ -468,10 +468,14 @@ impl Service {
     /// Waits for a job's end and records it.
     async fn record_end(&self, job: &Job) {
         let status = job.ended().await;
-        if let Some(fault) = &status.fault {
-            self.record_not_started(&job.id().to_string(), &self.scrub(fault).await);
+        let fault = match &status.fault {
+            Some(fault) => Some(self.scrub(fault).await),
+            None => None,
+        };
+        if let Some(fault) = fault.as_deref().filter(|_| status.started.is_none()) {
+            self.record_not_started(&job.id().to_string(), fault);
         }
-        if let Err(error) = tokio::task::block_in_place(|| self.audit.ended(job, &status)) {
+        if let Err(error) = tokio::task::block_in_place(|| self.audit.ended(job, &status, fault.as_deref())) {
             tracing::error!(%error, "the end of a job is not recorded");
         }
         self.registry.record(job);

@@ -83,8 +83,8 @@ impl Audit {
         self.append(&DecisionLine::of(decided))
     }
 
-    /// Records a job's end.
-    pub fn ended(&self, job: &Job, status: &Status) -> Result<(), AuditError> {
+    /// Records a job's end; `fault` is that of its status, filtered.
+    pub fn ended(&self, job: &Job, status: &Status, fault: Option<&str>) -> Result<(), AuditError> {
         let bytes = |name| job.output().track(name).total();
         self.append(&EndLine {
             time: stamp(chrono::Utc::now()),
@@ -100,6 +100,7 @@ impl Audit {
             stdout_bytes: bytes(StreamName::Stdout),
             stderr_bytes: bytes(StreamName::Stderr),
             redacted: job.findings().counts(),
+            fault,
         })
     }
 

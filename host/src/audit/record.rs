@@ -148,6 +148,7 @@ pub(super) struct EndLine<'a> {
     pub(super) stdout_bytes: u64,
     pub(super) stderr_bytes: u64,
     pub(super) redacted: BTreeMap<String, u64>,
+    pub(super) fault: Option<&'a str>,
 }
 
 impl Outcome {

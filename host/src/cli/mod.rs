@@ -20,6 +20,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     config::{self, Surroundings},
+    jobs::KeeperError,
     policy::{self as policies, ChainError, EntryError, LoadError, types::Client},
     service::StartError,
 };
@@ -190,7 +191,8 @@ pub fn say(text: &str) {
 fn start_error(error: StartError) -> CliError {
     match error {
         StartError::Chain(error) => chain_error(&error),
-        StartError::Keeper(_) => CliError::Failed(error.to_string()),
+        StartError::Keeper(KeeperError::Processes { .. }) => CliError::Config(error.to_string()),
+        StartError::Keeper(KeeperError::Io(_)) => CliError::Failed(error.to_string()),
         StartError::Audit(error) => CliError::Failed(format!("{error}; nothing is done that can not be recorded")),
     }
 }
