@@ -263,6 +263,20 @@ fn a_log_that_is_replaced_by_what_is_none_stops_decisions(#[case] replace: impl 
     assert!(verify(&scene, 0).contains("unbroken: numbers 1 to "));
 }
 
+#[test]
+fn a_log_that_leads_to_a_device_stops_the_start() {
+    let scene = Scene::open("");
+    fs::create_dir_all(scene.audit_file().parent().unwrap()).unwrap();
+    symlink("/dev/null", scene.audit_file()).unwrap();
+    let done = scene.portcullis(["run", "--", "touch", "made"]).expect(125);
+    assert!(
+        done.stderr.contains("/dev/null: it is no regular file; nothing is done that can not be recorded"),
+        "{}",
+        done.stderr
+    );
+    assert!(!scene.root().join("made").exists());
+}
+
 /// A user other than root can not make a file that belongs to another: one that is there has to do.
 #[test]
 fn a_log_of_another_user_stops_decisions() {

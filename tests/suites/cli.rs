@@ -340,11 +340,12 @@ const DECISION_KEYS: [&str; 16] = [
     "client", "code", "decision", "event", "job_id", "message", "number", "policies", "policy", "previous", "request", "runs",
     "sent", "set", "subject", "time",
 ];
-const END_KEYS: [&str; 15] = [
+const END_KEYS: [&str; 16] = [
     "command",
     "ended",
     "event",
     "exit_code",
+    "fault",
     "job_id",
     "number",
     "previous",

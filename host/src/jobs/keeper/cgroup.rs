@@ -70,7 +70,10 @@ pub fn prepare_counting() -> io::Result<PathBuf> {
 /// The group above this one, if systemd marked it as handed over.
 fn above(own: &Path) -> io::Result<&Path> {
     let is_delegated = |group: &Path| {
-        let is_set = |mark: &str| getxattr(group, mark, &mut [0; 1]).is_ok_and(|length| length == 1);
+        let is_set = |mark: &str| {
+            let mut value = [0; 1];
+            getxattr(group, mark, &mut value).is_ok_and(|length| length == 1) && value == *b"1"
+        };
         is_set("user.delegate") || is_set("trusted.delegate")
     };
     let above = own.parent().filter(|above| is_delegated(above));
