@@ -364,14 +364,15 @@ fn begins(text: &[u8], with: &[u8]) -> bool {
     text.get(..with.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(with))
 }
 
-/// Where the string begins that a variable is declared with whose name ends at `end`: `password string = "value"`.
+/// Where the string begins that a variable is declared with whose name ends at `end`: `password string = "value"`. With blanks, unlike
+/// the attribute that follows a word.
 fn declared(text: Text, end: usize) -> Option<usize> {
     let kind = text.blanks(end);
     let behind = text.run_within(kind, NAME, |byte| byte.is_ascii_alphanumeric() || b"_.*[]&".contains(&byte));
     let sign = text.blanks(behind);
     let value = text.blanks(sign + 1);
-    let is_one = kind > end && behind > kind && text.byte(sign) == Some(b'=');
-    (is_one && matches!(text.byte(value), Some(b'"' | b'`'))).then_some(value)
+    let is_one = kind > end && behind > kind && sign > behind && text.byte(sign) == Some(b'=');
+    (is_one && value > sign + 1 && matches!(text.byte(value), Some(b'"' | b'`'))).then_some(value)
 }
 
 /// Whether this is how a line begins that gives a value to the name behind it.
