@@ -120,6 +120,8 @@ pub struct JobLimits {
     pub cpu_s: Option<u64>,
     /// Bytes of a file that is written, 1 MiB to 1 TiB.
     pub file_bytes: Option<u64>,
+    /// Processes and threads of the whole job at a time, 1 to 4 194 304; they are counted by its cgroup.
+    pub processes: Option<u64>,
 }
 
 /// The record of decisions.

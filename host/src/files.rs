@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::OFlags;
+use rustix::{fs::OFlags, io::Errno};
 
 /// Opens a regular file, and nothing else: the opening of a pipe could wait for ever, and a device have no end. `also` are further flags.
 ///
@@ -16,7 +16,11 @@ use rustix::fs::OFlags;
 /// It can not be opened so, or is no regular file.
 pub fn open(options: &mut OpenOptions, also: OFlags, path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY | also;
-    let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
+    let file =
+        options.custom_flags(flags.bits().cast_signed()).open(path).map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::LOOP) if also.contains(OFlags::NOFOLLOW) => io::Error::other("it is a link"),
+            _ => error,
+        })?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
 }
 

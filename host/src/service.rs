@@ -9,9 +9,10 @@ use uuid::Uuid;
 use crate::{
     audit::{self, Altered, Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
+    digest::Digest,
     jobs::{
-        ControlError, History, Job, JobId, Judge, Keeper, Met, Order, Reading, Record, Registry, Signal, Status, Stop,
-        THIS_PROGRAM, Until, Unwanted, Wanted, WriteError,
+        ControlError, History, Job, JobId, Judge, Keeper, KeeperError, Met, Order, Reading, Record, Registry, Signal, SpawnError,
+        Status, Stop, THIS_PROGRAM, Until, Unwanted, Wanted, WriteError,
         output::{Cursor, Part},
     },
     policy::{
@@ -150,7 +151,16 @@ pub struct Started {
     pub trail: Vec<Answer>,
 }
 
-/// Why the service could not start.
+/// The policies before a reload and after it.
+#[derive(Clone, Copy, Debug)]
+pub struct Reloaded {
+    /// The digest of those that were in force.
+    pub before: Digest,
+    /// The digest of those that are.
+    pub now: Digest,
+}
+
+/// Why the service could not start, or not take over other policies.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Policies, engine or cache.
@@ -160,8 +170,8 @@ pub enum StartError {
     #[error(transparent)]
     Audit(#[from] AuditError),
     /// There is nobody to start jobs.
-    #[error("could not start the process that starts jobs: {0}")]
-    Keeper(#[source] std::io::Error),
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
 }
 
 /// The whole of portcullis behind its front ends.
@@ -210,7 +220,7 @@ impl Service {
     /// Opens the record. Everything that needs policies waits until [`Self::adopt`] brings some.
     pub fn open(config: &Config, execution: Execution) -> Result<Arc<Self>, StartError> {
         // First, since it begins while the policies are loaded.
-        let keeper = Keeper::start(Path::new(THIS_PROGRAM)).map_err(StartError::Keeper)?;
+        let keeper = Keeper::start(Path::new(THIS_PROGRAM), config.jobs.limits.processes)?;
         Ok(Arc::new(Self {
             chain: watch::Sender::default(),
             execution,
@@ -223,16 +233,38 @@ impl Service {
         }))
     }
 
-    /// Makes the policies of a configuration ready, beside those in force if there are any, and puts them in force in one step. Jobs
-    /// that were approved keep the filters they have. Of the configuration nothing else counts.
+    /// Makes the policies of a configuration ready and puts them in force. Of the configuration nothing else counts.
     ///
     /// # Errors
     ///
-    /// What is wrong with the policies; those in force stay.
-    pub async fn adopt(&self, config: &Config) -> Result<Arc<Chain>, ChainError> {
-        let chain = Arc::new(load_chain(config).await?);
-        self.chain.send_replace(Some(chain.clone()));
-        Ok(chain)
+    /// What is wrong with the policies; there are none then.
+    pub async fn adopt(&self, config: &Config) -> Result<(), ChainError> {
+        self.chain.send_replace(Some(Arc::new(load_chain(config).await?)));
+        Ok(())
+    }
+
+    /// Makes other policies ready beside those in force, records the change, and puts them in force in one step. Jobs that were approved
+    /// keep the filters they have. Waits for the first policies.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the policies, or that the change can not be recorded; those in force stay.
+    pub async fn reload(&self, config: &Config) -> Result<Reloaded, StartError> {
+        let before = self.chain().await.digest();
+        let chain = load_chain(config).await?;
+        let now = chain.digest();
+        tokio::task::block_in_place(|| self.audit.reloaded(before, now))?;
+        self.chain.send_replace(Some(Arc::new(chain)));
+        Ok(Reloaded { before, now })
+    }
+
+    /// Records that a reload failed, and why.
+    pub async fn record_failed_reload(&self, why: &str) {
+        let chain = self.chain().await;
+        let why = chain.scrub(&why[..why.floor_char_boundary(MOST_EXCERPT_BYTES)]).await;
+        if let Err(error) = tokio::task::block_in_place(|| self.audit.not_reloaded(chain.digest(), &why)) {
+            tracing::error!(%error, "that a reload failed is not recorded");
+        }
     }
 
     /// The policies in force, once there are some.
@@ -252,7 +284,11 @@ impl Service {
         let asked = Asked { command, client: bounded(client), timeout: terms.timeout };
         let (approved, trail) = self.judge(&asked, About::Command).await?;
         if self.execution == Execution::Dry {
-            self.record_not_started(&approved.id().to_string(), REHEARSED);
+            let id = approved.id().to_string();
+            if let Err(error) = self.registry.check_group(terms.order.group.as_deref()) {
+                return Err(self.refuse_start(&id, &error).await);
+            }
+            self.record_not_started(&id, REHEARSED);
             return Err(Refused::Rehearsed(Rehearsed { runs: approved.shown().to_owned(), trail }));
         }
         self.spawn(approved, asked, terms.order).await.map(|job| Started { job, trail })
@@ -431,24 +467,30 @@ impl Service {
         let judge = Arc::new(Later { service: self.clone(), asked });
         let job = match self.registry.submit(approved, order, judge).await {
             Ok(job) => job,
-            Err(error) => {
-                let text = self.scrub(&error.to_string()).await;
-                self.record_not_started(&id, &text);
-                return Err(Refused::NotStarted(text));
-            }
+            Err(error) => return Err(self.refuse_start(&id, &error).await),
         };
         let (service, started) = (self.clone(), job.clone());
         self.recorders.spawn(async move { service.record_end(&started).await });
         Ok(job)
     }
 
+    async fn refuse_start(&self, id: &str, error: &SpawnError) -> Refused {
+        let text = self.scrub(&error.to_string()).await;
+        self.record_not_started(id, &text);
+        Refused::NotStarted(text)
+    }
+
     /// Waits for a job's end and records it.
     async fn record_end(&self, job: &Job) {
         let status = job.ended().await;
-        if let Some(fault) = &status.fault {
-            self.record_not_started(&job.id().to_string(), &self.scrub(fault).await);
+        let fault = match &status.fault {
+            Some(fault) => Some(self.scrub(fault).await),
+            None => None,
+        };
+        if let Some(fault) = fault.as_deref().filter(|_| status.started.is_none()) {
+            self.record_not_started(&job.id().to_string(), fault);
         }
-        if let Err(error) = tokio::task::block_in_place(|| self.audit.ended(job, &status)) {
+        if let Err(error) = tokio::task::block_in_place(|| self.audit.ended(job, &status, fault.as_deref())) {
             tracing::error!(%error, "the end of a job is not recorded");
         }
         self.registry.record(job);

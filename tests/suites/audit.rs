@@ -3,12 +3,13 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{BufRead, BufReader, Write},
+    os::unix::fs::{chown, symlink},
     path::{Path, PathBuf},
     process::Stdio,
 };
 
 use rstest::rstest;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::support::{
@@ -226,6 +227,103 @@ fn what_is_no_file_is_refused(#[case] make: impl Fn(&Path)) {
     }
 }
 
+/// Says that a command is denied, since it can not be recorded, and did not run.
+#[track_caller]
+fn is_unrecorded(scene: &Scene, wire: &mut Wire, why: &str) {
+    let denied = wire.refused("execute_command", json!({ "command": "touch made" }));
+    assert!(denied.contains("[audit-unavailable]") && denied.contains(why), "{denied}");
+    assert!(!scene.root().join("made").exists());
+}
+
+fn serve(scene: &Scene, command: &str) -> Wire {
+    let mut wire = Wire::open(scene);
+    let job = wire.execute(command);
+    wire.ended(&job);
+    eventually("the end is recorded", || (scene.audit().len() == 2).then_some(()));
+    wire
+}
+
+#[rstest]
+#[case::link_to_a_device(|log: &Path| symlink("/dev/null", log).unwrap(), "it is a link")]
+#[case::link_to_a_file(|log: &Path| symlink(log.with_extension("away"), log).unwrap(), "it is a link")]
+#[case::link_to_nothing(|log: &Path| symlink("nowhere", log).unwrap(), "it is a link")]
+#[case::directory(|log: &Path| fs::create_dir(log).unwrap(), "Is a directory")]
+#[case::pipe(|log: &Path| rustix::fs::mknodat(rustix::fs::CWD, log, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap(), "it is no regular file")]
+fn a_log_that_is_replaced_by_what_is_none_stops_decisions(#[case] replace: impl Fn(&Path), #[case] why: &str) {
+    let scene = Scene::open("");
+    let mut wire = serve(&scene, "true");
+    let log = scene.audit_file();
+    fs::rename(&log, log.with_extension("away")).unwrap();
+    replace(&log);
+    is_unrecorded(&scene, &mut wire, why);
+    // Put back, it goes on where it was.
+    _ = fs::remove_file(&log).or_else(|_| fs::remove_dir(&log));
+    fs::rename(log.with_extension("away"), &log).unwrap();
+    wire.execute("true");
+    assert!(verify(&scene, 0).contains("unbroken: numbers 1 to "));
+}
+
+#[test]
+fn a_log_that_leads_to_a_device_stops_the_start() {
+    let scene = Scene::open("");
+    fs::create_dir_all(scene.audit_file().parent().unwrap()).unwrap();
+    symlink("/dev/null", scene.audit_file()).unwrap();
+    let done = scene.portcullis(["run", "--", "touch", "made"]).expect(125);
+    assert!(
+        done.stderr.contains("/dev/null: it is no regular file; nothing is done that can not be recorded"),
+        "{}",
+        done.stderr
+    );
+    assert!(!scene.root().join("made").exists());
+}
+
+/// A user other than root can not make a file that belongs to another: one that is there has to do.
+#[test]
+fn a_log_of_another_user_stops_decisions() {
+    let scene = Scene::open("");
+    let mut wire = serve(&scene, "true");
+    let log = scene.audit_file();
+    if rustix::process::geteuid().is_root() {
+        fs::rename(&log, log.with_extension("away")).unwrap();
+        fs::write(&log, "").unwrap();
+        chown(&log, Some(65_534), Some(65_534)).unwrap();
+        is_unrecorded(&scene, &mut wire, "it belongs to another user");
+    } else {
+        fs::remove_file(&log).unwrap();
+        symlink("/etc/hostname", &log).unwrap();
+        is_unrecorded(&scene, &mut wire, "it is a link");
+    }
+}
+
+#[rstest]
+#[case::moved_away(|log: &Path| fs::rename(log, log.with_extension("away")).unwrap(), 4, "numbers 3 to 3 in 1 file; the beginning is missing")]
+#[case::emptied(|log: &Path| fs::write(log, "").unwrap(), 4, "numbers 3 to 3 in 1 file; the beginning is missing")]
+#[case::cut(|log: &Path| write_lines(log, &lines(log)[..1]), 1, "audit.jsonl:2: number 2 is missing before this line")]
+#[case::changed(|log: &Path| write_lines(log, &lines(log).iter().map(|line| line.replace("true", "TRUE")).collect::<Vec<_>>()), 1, "audit.jsonl:2: number 2 was changed")]
+#[case::of_another(|log: &Path| fs::copy(recorded(&["true"]).audit_file(), log).map(drop).unwrap(), 1, "audit.jsonl:2: number 2 was changed")]
+#[case::garbage(|log: &Path| append(log, &b"garbage ".repeat(2 << 20)), 1, "broken in 1 place: numbers 1 to 3 in 2 files")]
+fn a_server_goes_on_from_the_line_it_wrote_last(#[case] change: impl Fn(&Path), #[case] code: i32, #[case] told: &str) {
+    let scene = Scene::open("");
+    let mut wire = serve(&scene, "true");
+    change(&scene.audit_file());
+    wire.refused("execute_command", json!({ "command": "rm |" }));
+    let out = verify(&scene, code);
+    assert!(out.contains(told), "{out}");
+}
+
+#[test]
+fn a_full_disk_stops_decisions_and_the_server_lives() {
+    let scene = Scene::configured(&format!("[audit]\nmax_bytes = 0\n{OPEN}"));
+    let mut wire = Wire::over(&scene, scene.command_with_a_full_log(&["serve"]));
+    wire.initialize();
+    is_unrecorded(&scene, &mut wire, "File too large");
+    assert_eq!(wire.tell("list_jobs", json!({})), json!({ "jobs": [] }));
+    // Nothing is left of what did not fit, and with room the chain goes on.
+    File::options().write(true).open(scene.audit_file()).unwrap().set_len(0).unwrap();
+    wire.execute("touch made");
+    assert_eq!(scene.audit()[0]["number"], 2);
+}
+
 #[test]
 fn a_log_that_is_not_there_is_no_empty_log() {
     let scene = Scene::open("");
@@ -250,7 +348,7 @@ fn the_log_is_rotated_by_size_and_the_chain_goes_on() {
     assert!((1..=3).all(|number| (1000..=4000).contains(&length(&rotated(&scene, number)))));
     assert!(!rotated(&scene, 4).exists());
     let out = verify(&scene, 0);
-    assert!(out.contains(" in 4 files; those before are not there\n"), "{out}");
+    assert!(out.contains(" in 4 files; older files were removed, since no more than `audit.keep` are kept\n"), "{out}");
     // The order of the table is that of time.
     let shown = json_lines(&audit(&scene, &["show", "--json"]).expect(0).stdout());
     let numbers: Vec<_> = shown.iter().map(|line| line["number"].as_u64().unwrap()).collect();
@@ -261,6 +359,38 @@ fn the_log_is_rotated_by_size_and_the_chain_goes_on() {
     assert!(rotated(&scene, 1).exists() && !rotated(&scene, 2).exists() && !rotated(&scene, 3).exists());
     verify(&scene, 0);
     fs::remove_file(rotated(&scene, 1)).unwrap();
+    assert!(verify(&scene, 4).contains("; the beginning is missing\n"));
+}
+
+#[rstest]
+#[case::one(1, "unbroken: numbers 2 to 4 in 1 file; the beginning is missing\n")]
+#[case::all_but_one(3, "unbroken: numbers 4 to 4 in 1 file; the beginning is missing\n")]
+fn a_beginning_that_was_cut_off_is_told(#[case] count: usize, #[case] told: &str) {
+    let scene = recorded(&["echo one", "echo two"]);
+    let path = scene.audit_file();
+    write_lines(&path, &lines(&path)[count..]);
+    let out = verify(&scene, 4);
+    assert!(out.starts_with(told), "{out}");
+    let named = audit(&scene, &["verify", path.to_str().unwrap()]).expect(4).stdout();
+    assert_eq!(named, out);
+}
+
+#[rstest]
+#[case::the_oldest(2)]
+#[case::the_newest(1)]
+fn a_folder_in_the_way_of_a_rotation_is_put_aside(#[case] number: u32) {
+    let scene = Scene::configured(&format!("[audit]\nmax_bytes = 1000\nkeep = 2\n{OPEN}"));
+    let folder = rotated(&scene, number);
+    fs::create_dir_all(folder.join("with something in it")).unwrap();
+    let mut said = String::new();
+    for _ in 0..4 {
+        said += &scene.portcullis(["run", "--", "true"]).expect(0).stderr;
+    }
+    assert_eq!(said.matches("a folder is in the way of the audit log's rotation").count(), 1, "{said}");
+    let beside: Vec<_> = fs::read_dir(folder.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let aside = beside.iter().find(|path| path.to_str().unwrap().contains(&format!("jsonl.{number}.aside-"))).unwrap();
+    assert!(aside.join("with something in it").exists());
+    assert!(rotated(&scene, 1).is_file() && rotated(&scene, 2).is_file());
     verify(&scene, 0);
 }
 

@@ -340,11 +340,12 @@ const DECISION_KEYS: [&str; 16] = [
     "client", "code", "decision", "event", "job_id", "message", "number", "policies", "policy", "previous", "request", "runs",
     "sent", "set", "subject", "time",
 ];
-const END_KEYS: [&str; 15] = [
+const END_KEYS: [&str; 16] = [
     "command",
     "ended",
     "event",
     "exit_code",
+    "fault",
     "job_id",
     "number",
     "previous",
@@ -418,10 +419,10 @@ fn the_audit_log_is_for_its_owner_alone() {
 
 #[test]
 fn what_can_not_be_recorded_does_not_happen() {
-    let scene = Scene::configured(&format!("[audit]\npath = \"/dev/full\"\n{OPEN}"));
-    let done = scene.portcullis(["run", "--", "touch", "made"]).expect(126);
+    let scene = Scene::configured(&format!("[audit]\nmax_bytes = 0\n{OPEN}"));
+    let done = Running::start(&mut scene.command_with_a_full_log(&["run", "--", "touch", "made"])).done().expect(126);
     assert!(done.stderr.contains("[audit-unavailable]"), "{}", done.stderr);
-    assert!(done.stderr.contains("/dev/full"), "{}", done.stderr);
+    assert!(done.stderr.contains("audit.jsonl: File too large"), "{}", done.stderr);
     assert!(!scene.root().join("made").exists());
 }
 

@@ -6,7 +6,10 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::guests::{chain, guest, limits, load, request};
-use crate::support::scene::{OPEN, Scene};
+use crate::support::{
+    scene::{OPEN, Scene},
+    wire::Wire,
+};
 use portcullis::{
     config::{Apply, ComponentSource, PolicyEntry},
     policy::{Chain, StreamKind},
@@ -221,7 +224,7 @@ async fn a_partial_line_shows_at_once_but_for_what_may_become_a_trigger() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_that_fails_withholds_behind_a_marker(#[case] deed: &str, #[case] marker: &str) {
     let mut filter = misfilter(json!({"output": deed})).await;
-    assert!(!filter.must_stop());
+    assert!(filter.stopping_fault().is_none());
     let mut out = Vec::new();
     for line in [b"line 1\n", b"line 2\n", b"line 3\n"] {
         out.extend_from_slice(filter.push(line.to_vec().into()).await.bytes());
@@ -231,7 +234,7 @@ async fn a_filter_that_fails_withholds_behind_a_marker(#[case] deed: &str, #[cas
     let before = out.split("\n[portcullis: ").next().unwrap();
     assert!(out.contains(marker) && before.trim_start_matches('x').is_empty(), "{out}");
     assert!(!out.contains("line"), "{out}");
-    assert!(!filter.must_stop(), "the entry does not say so");
+    assert!(filter.stopping_fault().is_none(), "the entry does not say so");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -361,7 +364,7 @@ async fn a_fault_in_tidying_withholds_what_is_read_and_no_more() {
     );
     let mut stream = approved.stdout_filter();
     assert_eq!(stream.push(b"on\n".to_vec().into()).await.bytes(), &b"on\n"[..]);
-    assert!(!stream.must_stop());
+    assert!(stream.stopping_fault().is_none());
 }
 
 /// Whether these bytes are in any file below a directory.
@@ -448,7 +451,21 @@ fn what_a_fault_does_to_the_job_is_configured(#[case] on_fault: &str, #[case] st
     ));
     let script = "echo before; echo trap here; sleep 2";
     let done = scene.portcullis(["run", "-c", script]);
-    assert_eq!(scene.audit().last().unwrap()["state"], state, "{}", done.stderr);
+    let end = scene.audit().pop().unwrap();
+    assert_eq!(end["state"], state, "{}", done.stderr);
+    let fault = |stopped: &Value| assert!(stopped.as_str().unwrap().starts_with("policy \"guest\" trapped"), "{stopped}");
+    match on_fault {
+        "stop-job" => fault(&end["fault"]),
+        _ => assert_eq!(end["fault"], Value::Null),
+    }
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh(script);
+    let status = wire.ended(&job);
+    match on_fault {
+        "stop-job" => fault(&status["fault"]),
+        _ => assert_eq!(status.get("fault"), None),
+    }
+    assert!(scene.audit().iter().all(|line| line["event"] != "not_started"));
     assert!(done.stdout().starts_with("before\n\n[portcullis: output withheld: policy \"guest\" trapped"), "{}", done.stdout());
 }
 

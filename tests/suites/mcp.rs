@@ -14,7 +14,7 @@ use crate::support::{
     client::{Client, Era, text},
     golden::assert_golden_json,
     gone, is_alive,
-    scene::{COMMIT, OPEN, Scene},
+    scene::{COMMIT, Scene},
     secret, signal,
     wire::Wire,
 };
@@ -242,17 +242,6 @@ async fn a_directory_that_is_gone() {
     assert_eq!(denial(&result)["code"], "bad-directory", "{result:?}");
     fs::rename(scene.base().join("moved"), scene.root()).unwrap();
     assert_serves(&client).await;
-}
-
-#[tokio::test]
-async fn a_full_disk_for_the_audit_log() {
-    let scene = Scene::configured(&format!("[audit]\npath = \"/dev/full\"\n{OPEN}"));
-    let client = Client::connect(&scene, Era::Discover).await;
-    let result = client.call("execute_command", json!({ "command": "touch made" })).await;
-    assert_eq!(denial(&result)["code"], "audit-unavailable", "{result:?}");
-    assert!(!scene.root().join("made").exists());
-    assert_eq!(client.tell("list_jobs", json!({})).await, json!({ "jobs": [] }));
-    client.close().await;
 }
 
 #[rstest]

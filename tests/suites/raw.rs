@@ -344,3 +344,28 @@ fn input_that_was_not_sent_is_no_part_of_a_line() {
     });
     assert!(judged["sent"].as_str().unwrap().ends_with("ABrest"), "{judged}");
 }
+
+/// Languages with one kind of number write whole ones with a point.
+#[rstest]
+#[case::top_level(json!({ "command": "echo one", "wait_ms": 20_000.0, "timeout_s": 5.0, "max_bytes": 1e3 }))]
+#[case::nested(json!({ "command": "echo one", "wait_ms": 20_000, "terminal": { "rows": 24.0, "cols": 80.0 } }))]
+fn whole_numbers_may_have_a_point(#[case] arguments: Value) {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let done = wire.tell("execute_command", arguments);
+    assert_eq!(done["output"]["stdout"].as_str().unwrap().trim_end(), "one");
+}
+
+#[rstest]
+#[case::fraction("wait_ms", json!(5.5), "floating point `5.5`, expected u32")]
+#[case::negative("wait_ms", json!(-5.0), "integer `-5`, expected u32")]
+#[case::too_large("timeout_s", json!(1e300), "floating point `1e+300`, expected u64")]
+fn other_numbers_are_refused_with_words(#[case] name: &str, #[case] number: Value, #[case] said: &str) {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let mut arguments = json!({ "command": "touch made" });
+    arguments[name] = number;
+    let answer = wire.request("tools/call", json!({ "name": "execute_command", "arguments": arguments }));
+    assert!(answer.to_string().contains(said), "{answer}");
+    assert!(!scene.root().join("made").exists());
+}

@@ -1,10 +1,11 @@
 //! Policies pinned, changed while the server runs, and tried without effect.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, Permissions},
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant, SystemTime},
 };
 
 use portcullis::digest::Digest;
@@ -12,7 +13,12 @@ use rstest::rstest;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{eventually, scene::Scene, signal, wire::Wire};
+use crate::support::{
+    eventually,
+    scene::{OPEN, Running, Scene},
+    secret, signal,
+    wire::Wire,
+};
 
 /// Denies `ls` and allows all else.
 const NO_LS: &str = r#"{ command = "deny", only = "ls" }"#;
@@ -111,6 +117,53 @@ fn limits_and_the_default_are_reloaded_and_the_rest_needs_a_restart() {
     reload(&wire, STAY);
     assert!(wire.stderr().contains("jobs.roots has changed"), "{}", wire.stderr());
     assert!(!is_denied(&mut wire, "true"));
+}
+
+#[test]
+fn a_reload_is_recorded() {
+    let (scene, component) = scene(ALL);
+    let mut wire = server(&scene);
+    let reloads = || scene.audit().into_iter().filter(|line| line["event"] == "reload").collect::<Vec<_>>();
+    let set = |wire: &mut Wire| {
+        wire.execute("true");
+        scene.audit().into_iter().rfind(|line| line["event"] == "decision").unwrap()["set"].clone()
+    };
+    let old = set(&mut wire);
+    scene.configure(&entry("guest", &component, NO_LS));
+    reload(&wire, CHANGED);
+    let new = set(&mut wire);
+    assert_ne!(old, new);
+    let (secret, wrong) = (secret(), "policies[0].settings.no-such-key");
+    scene.configure(&entry("guest", &component, &format!("{{ no-such-key = \"{secret}\" }}")));
+    reload(&wire, STAY);
+    assert_eq!(set(&mut wire), new);
+    let [changed, failed] = reloads().try_into().unwrap();
+    assert_eq!((&changed["before"], &changed["set"], &changed["message"]), (&old, &new, &Value::Null));
+    assert_eq!((&failed["before"], &failed["set"]), (&new, &Value::Null));
+    assert!(failed["message"].as_str().unwrap().contains(wrong) && !failed.to_string().contains(&secret), "{failed}");
+    let said = wire.stderr();
+    assert!(!said.contains("nothing was started") && said.contains(wrong), "{said}");
+    let shown = scene.portcullis(["audit", "show"]).expect(0).stdout();
+    assert!(shown.contains(&format!("set {} ⇒ {}", &old.as_str().unwrap()[..12], &new.as_str().unwrap()[..12])), "{shown}");
+    assert!(shown.contains(&format!("set {} stays  ⇐ {wrong}", &new.as_str().unwrap()[..12])), "{shown}");
+    scene.portcullis(["audit", "verify"]).expect(0);
+    scene.portcullis(["audit", "replay", "--config", scene.outside("new.toml", OPEN).to_str().unwrap()]).expect(0);
+}
+
+#[test]
+fn policies_whose_change_can_not_be_recorded_do_not_come_into_force() {
+    let (scene, component) = scene(ALL);
+    let mut wire = server(&scene);
+    let away = scene.audit_file().with_extension("away");
+    fs::rename(scene.audit_file(), &away).unwrap();
+    symlink("/dev/null", scene.audit_file()).unwrap();
+    scene.configure(&entry("guest", &component, NO_LS));
+    reload(&wire, STAY);
+    assert!(wire.stderr().contains("nothing is done that can not be recorded"), "{}", wire.stderr());
+    fs::rename(&away, scene.audit_file()).unwrap();
+    assert!(!is_denied(&mut wire, "ls"));
+    reload(&wire, CHANGED);
+    assert!(is_denied(&mut wire, "ls"));
 }
 
 #[test]
@@ -223,6 +276,44 @@ fn what_is_damaged_in_the_cache_is_compiled_again() {
     reload(&wire, "read again and are the same");
     assert!(wire.stderr().contains("a cached policy is damaged and is compiled again"), "{}", wire.stderr());
     assert!(is_denied(&mut wire, "ls") && !is_denied(&mut wire, "true"));
+}
+
+/// Of compiled policies that nobody uses the newest are kept, in bounds; those in use always are, and what is none is not touched.
+#[test]
+fn what_was_not_used_for_long_goes_from_the_cache() {
+    let (scene, _) = scene(ALL);
+    let check =
+        || Running::start(scene.command(["check", "true"]).env("XDG_CACHE_HOME", scene.base().join("cache"))).done().expect(0);
+    check();
+    let folder = scene.base().join("cache/portcullis");
+    let in_use = listed(&folder);
+    let days = |days: u64| SystemTime::now() - Duration::from_hours(24 * days);
+    let put = |name: &str, bytes: u64, used: SystemTime| {
+        let file = File::create(folder.join(name)).unwrap();
+        file.set_len(bytes).and_then(|()| file.set_modified(used)).unwrap();
+    };
+    for artifact in &in_use {
+        File::open(folder.join(artifact)).unwrap().set_modified(days(50)).unwrap();
+    }
+    put("README", 0, days(50));
+    put("old.frozen.cwasm", 1, days(31));
+    put("young.plain.cwasm", 600 << 20, days(1));
+    put("other.plain.cwasm", 600 << 20, days(2));
+    let keeps = |names: &[&str]| {
+        check();
+        let expected: BTreeSet<_> = names.iter().map(|name| (*name).to_owned()).chain(in_use.clone()).collect();
+        assert_eq!(listed(&folder), expected);
+    };
+    keeps(&["README", "young.plain.cwasm"]);
+    fs::remove_file(folder.join("young.plain.cwasm")).unwrap();
+    let many: Vec<_> = (0..501).map(|number| format!("{number}.cwasm")).collect();
+    many.iter().zip(0..).for_each(|(name, minutes)| put(name, 1, SystemTime::now() - Duration::from_mins(minutes)));
+    let newest: Vec<_> = many[..500].iter().map(String::as_str).chain(["README"]).collect();
+    keeps(&newest);
+}
+
+fn listed(folder: &Path) -> BTreeSet<String> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 // ── watching ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -452,6 +543,18 @@ fn a_dry_run_says_what_would_run() {
     assert!(would["not_executed"].as_str().unwrap().contains("dry run"), "{would}");
     let denied = wire.refused("execute_command", json!({ "command": "rm x" }));
     assert!(denied.starts_with("denied by policy \"allowlist\""), "{denied}");
+}
+
+#[test]
+fn a_dry_run_refuses_a_group_that_is_not_there() {
+    let scene = Scene::open("groups = { build = 1 }");
+    for mut wire in [dry(&scene), Wire::open(&scene)] {
+        let refused = wire.refused("execute_command", json!({ "command": "true", "group": "nobody" }));
+        assert!(refused.contains("there is no group \"nobody\""), "{refused}");
+        wire.tell("execute_command", json!({ "command": "true", "group": "build" }));
+    }
+    let not_started = scene.audit().into_iter().filter(|line| line["event"] == "not_started");
+    assert_eq!(not_started.filter(|line| line["message"].as_str().unwrap().contains("there is no group")).count(), 2);
 }
 
 #[test]

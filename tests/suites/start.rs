@@ -21,7 +21,12 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::guests::limits;
-use crate::support::{eventually, gone, is_alive, scene::Scene, signal, wire::Wire};
+use crate::support::{
+    eventually, gone, is_alive,
+    scene::{OPEN, Scene},
+    signal,
+    wire::Wire,
+};
 
 /// Forks twice, into a session of its own each time, has its parents gone, ignores TERM and says its id.
 const DAEMON: &str =
@@ -152,6 +157,34 @@ fn who_meets_a_limit_is_told_by_the_system(
     if by == Some(Signal::XFSZ) {
         assert_eq!(fs::metadata(scene.root().join("big")).unwrap().len(), 1 << 20);
     }
+}
+
+/// The group whose children the kernel would count the processes of, as docs/security.md says, and whether it can.
+fn counts_processes() -> bool {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let Some(own) = groups.lines().find_map(|line| line.strip_prefix("0::/")) else { return false };
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let Some(mount) = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")) else { return false };
+    let own = Path::new(mount.split(' ').nth(1).unwrap()).join(own);
+    let base = if own.join("cgroup.type").exists() { own.parent().unwrap() } else { &own };
+    let offered = fs::read_to_string(base.join("cgroup.controllers")).unwrap_or_default();
+    offered.split_whitespace().any(|controller| controller == "pids")
+}
+
+/// A limit that can not be kept stops the start: an operator who sets one relies on it.
+#[test]
+fn the_number_of_processes_is_limited_or_nothing_starts() {
+    let scene = Scene::open("limits.processes = 10");
+    let done = scene.portcullis(["run", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1 & done; wait"]);
+    if done.code() == 3 {
+        assert!(done.stderr.contains("jobs.limits.processes: is 10, which can not be kept: "), "{}", done.stderr);
+        assert!(done.stderr.contains("nothing was started"), "{}", done.stderr);
+        assert!(scene.audit().is_empty());
+    } else {
+        assert!(counts_processes() && done.stderr.contains("fork"), "{done:?}");
+    }
+    scene.configure(OPEN);
+    scene.portcullis(["run", "--", "true"]).expect(0);
 }
 
 /// Where the user may have cgroups each job has its own, below the server's; else it is in the server's. The log says which.
@@ -437,7 +470,7 @@ impl Bench {
         let engine = Engine::new(&limits()).unwrap();
         let site = Site { roots: jobs.roots.clone(), path: jobs.path.clone() };
         let chain = Chain::load(&engine, &[], &base.join("cache"), DefaultVerdict::Allow, site.clone()).await.unwrap();
-        let keeper = Keeper::start(Path::new(env!("CARGO_BIN_EXE_portcullis"))).unwrap();
+        let keeper = Keeper::start(Path::new(env!("CARGO_BIN_EXE_portcullis")), None).unwrap();
         Self { registry: Registry::new(jobs, keeper, None), chain: Arc::new(chain), site, folder }
     }
 
@@ -708,7 +741,8 @@ fn lines_of_a_file_can_be_printed_one_by_one() {
 fn the_record_of_a_start_is_bounded() {
     let scene = Scene::open("");
     scene.portcullis(["run", "-c", "x=$(seq 1 15000); echo \"$x\" | wc -c"]).expect(0);
-    let start = scene.audit().into_iter().find(|line| line["subject"] == "start" && line["sent"].to_string().contains("14\\n")).unwrap();
+    let start =
+        scene.audit().into_iter().find(|line| line["subject"] == "start" && line["sent"].to_string().contains("14\\n")).unwrap();
     assert_eq!((start["sent"].as_str().unwrap().len(), &start["request"]["altered"]), (4096, &json!("cut")));
     assert!(start.to_string().len() < 16 * 1024);
 }

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, File, Permissions},
-    io::{Read, Write},
+    io::{Read, Seek, SeekFrom, Write},
     os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -170,6 +170,23 @@ impl Scene {
             .env("XDG_CACHE_HOME", cache())
             .stdin(Stdio::null());
         command
+    }
+
+    /// The program with these arguments, where the audit log has no room for another byte: its last record ends where the system allows
+    /// no file of this user to grow further. The configuration must not have it rotated.
+    pub fn command_with_a_full_log(&self, args: &[&str]) -> Command {
+        const BLOCKS: u64 = 32 << 11;
+        let record = format!("\n{{\"number\":1,\"previous\":\"{}\"}}\n", "0".repeat(64));
+        fs::create_dir_all(self.audit_file().parent().unwrap()).unwrap();
+        let mut log = File::create(self.audit_file()).unwrap();
+        log.set_len(BLOCKS * 512 - record.len() as u64).unwrap();
+        log.seek(SeekFrom::End(0)).and_then(|_| log.write_all(record.as_bytes())).unwrap();
+        let command = self.command(args);
+        let mut limited = Command::new("sh");
+        limited.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {BLOCKS}; exec \"$0\" \"$@\""));
+        limited.arg(command.get_program()).args(command.get_args()).current_dir(self.root()).env_clear().stdin(Stdio::null());
+        limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        limited
     }
 
     /// Runs the program with these arguments to its end.

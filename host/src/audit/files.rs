@@ -16,12 +16,17 @@ use super::{
     AuditError, MOST_LINE_BYTES,
     log::{Lock, is_at, rotated},
 };
+use crate::files;
 
 /// How often the log may be replaced while it is opened.
 const MOST_TURNS: usize = 100;
 
 /// Files as they were at one moment: what is appended later is not read.
-pub struct Files(Vec<LogFile>);
+pub struct Files {
+    list: Vec<LogFile>,
+    /// The number of the oldest that was rotated away; 0: none was, or they were named one by one.
+    rotations: u32,
+}
 
 /// The lines of files, one after the other. After an error there are none.
 pub struct Lines {
@@ -89,15 +94,15 @@ impl Files {
     pub fn of_log(path: &Path) -> Result<Self, AuditError> {
         let failed = |source| failed(path, source);
         for _ in 0..MOST_TURNS {
-            let newest = Arc::new(open(path).map_err(failed)?);
+            let newest = Arc::new(files::open(OpenOptions::new().read(true), OFlags::NOFOLLOW, path).map_err(failed)?);
             // Nobody rotates while it is held.
             let _lock = Lock::shared(&newest).map_err(failed)?;
             if !is_at(path, &newest) {
                 continue;
             }
-            let mut files = rotated_files(path)?;
-            files.push(LogFile::of(path, newest).map_err(failed)?);
-            return Ok(Self(files));
+            let (mut list, rotations) = rotated_files(path)?;
+            list.push(LogFile::of(path, newest).map_err(failed)?);
+            return Ok(Self { list, rotations });
         }
         Err(failed(io::Error::other("it is replaced again and again")))
     }
@@ -114,14 +119,14 @@ impl Files {
             LogFile::of(path, file.clone())
         };
         let open = |path: &PathBuf| file(path).map_err(|source| failed(path, source));
-        paths.iter().map(open).collect::<Result<_, _>>().map(Self)
+        paths.iter().map(open).collect::<Result<_, _>>().map(|list| Self { list, rotations: 0 })
     }
 
     /// Without what was read before. If the file where that ended is gone, all of the newest one is new.
     pub fn after(mut self, position: Position) -> Self {
-        let known = self.0.iter().position(|file| file.identity().is_ok_and(|identity| identity == position.file));
-        self.0.drain(..known.unwrap_or(self.0.len().saturating_sub(1)));
-        if let Some(first) = self.0.first_mut().filter(|first| known.is_some() && position.offset <= first.length) {
+        let known = self.list.iter().position(|file| file.identity().is_ok_and(|identity| identity == position.file));
+        self.list.drain(..known.unwrap_or(self.list.len().saturating_sub(1)));
+        if let Some(first) = self.list.first_mut().filter(|first| known.is_some() && position.offset <= first.length) {
             (first.offset, first.lines) = (position.offset, position.lines);
         }
         self
@@ -129,17 +134,22 @@ impl Files {
 
     /// Where the newest of them begins, for what is to be said of all.
     pub fn newest(&self) -> Place {
-        Place { file: self.0.last().map_or_else(|| Path::new("").into(), |file| file.path.clone()), line: 0 }
+        Place { file: self.list.last().map_or_else(|| Path::new("").into(), |file| file.path.clone()), line: 0 }
     }
 
     /// How many they are.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.list.len()
+    }
+
+    /// Whether older ones were removed, as rotation does when `keep` of them are there.
+    pub fn is_pruned(&self, keep: u32) -> bool {
+        self.rotations >= keep
     }
 
     /// Their lines.
     pub fn lines(self) -> Lines {
-        Lines { files: self.0.into_iter(), current: None }
+        Lines { files: self.list.into_iter(), current: None }
     }
 }
 
@@ -239,11 +249,11 @@ fn failed(path: &Path, source: io::Error) -> AuditError {
 
 /// Opens a regular file for reading.
 pub(super) fn open(path: &Path) -> io::Result<File> {
-    crate::files::open(OpenOptions::new().read(true), OFlags::empty(), path)
+    files::open(OpenOptions::new().read(true), OFlags::empty(), path)
 }
 
-/// The files that were moved away from a log, the oldest first.
-fn rotated_files(path: &Path) -> Result<Vec<LogFile>, AuditError> {
+/// The files that were moved away from a log, the oldest first, and the number of that.
+fn rotated_files(path: &Path) -> Result<(Vec<LogFile>, u32), AuditError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let in_folder = |source| failed(folder, source);
     let mut numbers = Vec::new();
@@ -258,7 +268,8 @@ fn rotated_files(path: &Path) -> Result<Vec<LogFile>, AuditError> {
         let opened = open(&path).and_then(|file| LogFile::of(&path, Arc::new(file)));
         opened.map_err(|source| failed(&path, source))
     };
-    numbers.into_iter().map(file).collect()
+    let oldest = numbers.first().copied().unwrap_or(0);
+    Ok((numbers.into_iter().map(file).collect::<Result<_, _>>()?, oldest))
 }
 
 #[cfg(test)]

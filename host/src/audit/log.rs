@@ -3,20 +3,21 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
-    os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::fs::OFlags;
+use rustix::{fs::OFlags, process::geteuid};
+use uuid::Uuid;
 
 use super::{
     MOST_LINE_BYTES,
     link::{Head, Link},
 };
-use crate::config;
+use crate::{config, files};
 
 /// Longest wait for others who append. They take microseconds; but whoever may read the log can hold its lock, and a decision must not
 /// wait for that.
@@ -42,6 +43,8 @@ struct Tail {
     end: End,
     /// How long the file was when its end was looked at; none: it has to be looked at.
     length: Option<u64>,
+    /// The last line that was written or found here, whatever has become of it.
+    last: Option<Head>,
 }
 
 /// What a file ends with.
@@ -65,7 +68,8 @@ impl Log {
         Ok(Self { config: config.clone(), tail: Mutex::new(tail) })
     }
 
-    /// Appends an object of at least one field as a line: in one write, or not at all. A log that was moved away is begun anew.
+    /// Appends an object of at least one field as a line: in one write, or not at all. Where the log is no longer what it was, moved away
+    /// or cut, the line still links to the last one that was there, so that `audit verify` shows what is gone.
     pub(super) fn append(&self, fields: &str) -> io::Result<()> {
         // Counted from before the wait for other threads, or they would wait one after the other.
         let deadline = Instant::now() + LONGEST_WAIT;
@@ -79,7 +83,7 @@ impl Log {
                 }
                 self.rotate()?;
             }
-            *tail = Tail::open(&self.config.path)?;
+            *tail = Tail { last: tail.last, ..Tail::open(&self.config.path)? };
         }
         Err(io::Error::other("it is replaced again and again"))
     }
@@ -93,6 +97,9 @@ impl Log {
     /// Moves each file one number up, the log itself to 1, and removes those beyond what is kept. To be called with the lock.
     fn rotate(&self) -> io::Result<()> {
         let path = &self.config.path;
+        for number in 1..=self.config.keep {
+            clear(&rotated(path, number))?;
+        }
         for number in (1..self.config.keep).rev() {
             match fs::rename(rotated(path, number), rotated(path, number + 1)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -108,15 +115,13 @@ impl Log {
 }
 
 impl Tail {
+    /// A link is not followed: the configuration named what it leads to, and who puts one there later wants the record elsewhere.
     fn open(path: &Path) -> io::Result<Self> {
-        // Without NONBLOCK the opening of a pipe could wait for ever.
-        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).custom_flags(flags).open(path)?;
-        let kind = file.metadata()?.file_type();
-        if !kind.is_file() && !kind.is_char_device() {
-            return Err(io::Error::other("it is no regular file"));
+        let file = files::open(OpenOptions::new().read(true).append(true).create(true).mode(0o600), OFlags::NOFOLLOW, path)?;
+        if file.metadata()?.uid() != geteuid().as_raw() {
+            return Err(io::Error::other("it belongs to another user"));
         }
-        Ok(Self { file: Arc::new(file), end: End::Nothing, length: None })
+        Ok(Self { file: Arc::new(file), end: End::Nothing, length: None, last: None })
     }
 
     /// Looks at the end of the file, unless it is as this server left it.
@@ -125,7 +130,7 @@ impl Tail {
         if self.length == Some(length) {
             return Ok(());
         }
-        self.end = match End::of_file(&self.file, length)? {
+        let end = match End::of_file(&self.file, length)? {
             End::Nothing => End::of_rotated(&config.path),
             End::Foreign => {
                 tracing::warn!(path = %config.path.display(), "the audit log does not end in a record; it is set aside, and one begun anew");
@@ -133,6 +138,8 @@ impl Tail {
             }
             end => end,
         };
+        self.end = self.last.map_or(end, |last| end.not_before(last));
+        self.last = self.end.head().or(self.last);
         self.length = Some(length);
         Ok(())
     }
@@ -147,12 +154,10 @@ impl Tail {
         let next = head.and(line.as_bytes()).filter(|_| line.len() <= MOST_LINE_BYTES);
         let next = next.ok_or_else(|| io::Error::other(format!("a line of {} bytes is too long for it", line.len())))?;
         let before = self.length.take().unwrap_or(0);
-        (&*self.file).write_all(format!("{newline}{line}\n").as_bytes()).inspect_err(|_| {
-            // A device such as /dev/full has no length to restore.
-            _ = self.file.set_len(before);
-        })?;
-        self.end = End::Line { head: next, is_whole: true };
-        // Of a device always 0. If it can not be told, the end is looked at again.
+        // If that fails too, the next line finds a torn one.
+        (&*self.file).write_all(format!("{newline}{line}\n").as_bytes()).inspect_err(|_| _ = self.file.set_len(before))?;
+        (self.end, self.last) = (End::Line { head: next, is_whole: true }, Some(next));
+        // If it can not be told, the end is looked at again.
         self.length = self.file.metadata().map(|meta| meta.len()).ok();
         Ok(())
     }
@@ -178,6 +183,22 @@ impl End {
         match end {
             Ok(Self::Line { head, .. }) => Self::Line { head, is_whole: true },
             _ => Self::Nothing,
+        }
+    }
+
+    /// What to go on from, when this is found after a line that was there: what others wrote behind it, else that line.
+    fn not_before(self, last: Head) -> Self {
+        match self {
+            Self::Line { head, is_whole } if head.number <= last.number => Self::Line { head: last, is_whole },
+            Self::Nothing => Self::Line { head: last, is_whole: true },
+            end => end,
+        }
+    }
+
+    fn head(self) -> Option<Head> {
+        match self {
+            Self::Line { head, .. } => Some(head),
+            Self::Nothing | Self::Foreign => None,
         }
     }
 
@@ -240,12 +261,25 @@ impl Drop for Lock {
     }
 }
 
-/// Whether the open file is still the one at this path.
+/// Whether the open file is still the one at this path, and not behind a link.
 pub(super) fn is_at(path: &Path, file: &File) -> bool {
-    match (fs::metadata(path), file.metadata()) {
+    match (fs::symlink_metadata(path), file.metadata()) {
         (Ok(there), Ok(open)) => (there.dev(), there.ino()) == (open.dev(), open.ino()),
         _ => false,
     }
+}
+
+/// Moves a folder out of the way of a file that is to be rotated: nothing of the log is in it, and no decision should fail for it.
+fn clear(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
+        return Ok(());
+    }
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".aside-{}", Uuid::new_v4()));
+    let aside = PathBuf::from(aside);
+    tracing::warn!(folder = %path.display(), now = %aside.display(), "a folder is in the way of the audit log's rotation and is renamed");
+    let failed = |error| io::Error::other(format!("the folder {} is in the way of its rotation: {error}", path.display()));
+    fs::rename(path, &aside).map_err(failed)
 }
 
 /// The name of a file that was moved away; 1 is the newest.

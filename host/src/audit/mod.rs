@@ -1,5 +1,5 @@
-//! The record: a JSON line for every decision, written before its effect, and for every job's end; each line holds the hash of the one
-//! before.
+//! The record: a JSON line for every decision and every change of the policies, written before its effect, and for every job's end; each
+//! line holds the hash of the one before.
 //!
 //! ```text
 //! Audit ─▶ record: the fields ─▶ log: lock, link, rotate, write      cli ◀─ verify ◀─ files: lines, the oldest first
@@ -25,11 +25,12 @@ pub use files::{Files, Line, Lines, Place, Position, Text};
 pub use link::{Head, Link, NoHead};
 use log::Log;
 pub use record::{Altered, Decided, Outcome, Request, Subject, plain, stamp};
-use record::{DecisionLine, EndLine, NotStartedLine};
+use record::{DecisionLine, EndLine, NotStartedLine, ReloadLine};
 pub use verify::{Fault, Findings, Named, Verifier};
 
 use crate::{
     config,
+    digest::Digest,
     jobs::{Job, Status, StreamName},
 };
 
@@ -82,8 +83,8 @@ impl Audit {
         self.append(&DecisionLine::of(decided))
     }
 
-    /// Records a job's end.
-    pub fn ended(&self, job: &Job, status: &Status) -> Result<(), AuditError> {
+    /// Records a job's end; `fault` is that of its status, filtered.
+    pub fn ended(&self, job: &Job, status: &Status, fault: Option<&str>) -> Result<(), AuditError> {
         let bytes = |name| job.output().track(name).total();
         self.append(&EndLine {
             time: stamp(chrono::Utc::now()),
@@ -99,12 +100,23 @@ impl Audit {
             stdout_bytes: bytes(StreamName::Stdout),
             stderr_bytes: bytes(StreamName::Stderr),
             redacted: job.findings().counts(),
+            fault,
         })
     }
 
     /// Records that an approved command was not started, and why; the text is filtered.
     pub fn not_started(&self, job_id: &str, message: &str) -> Result<(), AuditError> {
         self.append(&NotStartedLine::of(job_id, message))
+    }
+
+    /// Records that other policies come into force, or the same again: the digests of both sets.
+    pub fn reloaded(&self, before: Digest, now: Digest) -> Result<(), AuditError> {
+        self.append(&ReloadLine::of(before, Some(now), None))
+    }
+
+    /// Records that the policies in force stay, since others could not be taken over, and why; the text is filtered.
+    pub fn not_reloaded(&self, in_force: Digest, why: &str) -> Result<(), AuditError> {
+        self.append(&ReloadLine::of(in_force, None, Some(why)))
     }
 
     fn append(&self, line: &impl Serialize) -> Result<(), AuditError> {

@@ -124,6 +124,16 @@ pub(super) struct NotStartedLine<'a> {
     message: &'a str,
 }
 
+/// A change of the policies, or one that failed, as it is written.
+#[derive(Serialize)]
+pub(super) struct ReloadLine<'a> {
+    time: String,
+    event: &'static str,
+    before: String,
+    set: Option<String>,
+    message: Option<&'a str>,
+}
+
 /// The end of a job as it is written.
 #[derive(Serialize)]
 pub(super) struct EndLine<'a> {
@@ -140,6 +150,7 @@ pub(super) struct EndLine<'a> {
     pub(super) stdout_bytes: u64,
     pub(super) stderr_bytes: u64,
     pub(super) redacted: BTreeMap<String, u64>,
+    pub(super) fault: Option<&'a str>,
 }
 
 impl Outcome {
@@ -198,6 +209,13 @@ impl<'a> AnswerLine<'a> {
 impl<'a> NotStartedLine<'a> {
     pub(super) fn of(job_id: &'a str, message: &'a str) -> Self {
         Self { time: stamp(Utc::now()), event: "not_started", job_id, message }
+    }
+}
+
+impl<'a> ReloadLine<'a> {
+    pub(super) fn of(before: Digest, set: Option<Digest>, message: Option<&'a str>) -> Self {
+        let set = set.map(|set| set.to_string());
+        Self { time: stamp(Utc::now()), event: "reload", before: before.to_string(), set, message }
     }
 }
 

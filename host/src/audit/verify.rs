@@ -26,7 +26,7 @@ pub struct Verifier {
 /// What was found.
 #[derive(Debug)]
 pub struct Findings {
-    /// Number of the first record; none if there is no record.
+    /// Number of the first line, torn ones in front of the first record counted; none if there is no record.
     pub first: Option<u64>,
     /// The last record.
     pub head: Head,
@@ -150,7 +150,9 @@ impl Verifier {
             self.findings.torn.count += strays.count - strays.places.len() as u64;
         } else {
             self.foreign(&strays);
-            if let Some(fault) = self.broken(link, last.as_ref(), expected.number) {
+            // What passed over lines that are none of the log's is told by them.
+            let fault = self.broken(link, last.as_ref(), expected.number).filter(|_| !link.follows(before));
+            if let Some(fault) = fault {
                 let at = last.as_ref().filter(|_| matches!(fault, Fault::Changed(_))).map_or(place, |(_, place)| place);
                 self.findings.faults.add(at, fault);
             }
@@ -159,7 +161,8 @@ impl Verifier {
         if self.wanted.is_some_and(|wanted| wanted.number == head.number) && self.wanted.take() != Some(head) {
             self.findings.faults.add(place, Fault::NotTheHead(head.number));
         }
-        self.findings.first.get_or_insert(head.number);
+        let torn = if link.follows(expected) { strays.count } else { 0 };
+        self.findings.first.get_or_insert(head.number - torn);
         self.findings.head = head;
         self.last = Some((head, place.clone()));
     }

@@ -20,6 +20,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     config::{self, Surroundings},
+    jobs::KeeperError,
     policy::{self as policies, ChainError, EntryError, LoadError, types::Client},
     service::StartError,
 };
@@ -36,6 +37,8 @@ pub mod exit {
     pub const DIFFERS: u8 = 1;
     /// Wrong usage or configuration.
     pub const USAGE: u8 = 3;
+    /// `audit verify`: what is there of the log is as it was written, but its beginning is missing.
+    pub const INCOMPLETE: u8 = 4;
     /// `check`: a person would be asked.
     pub const ASKS: u8 = 10;
     /// `run`: the command's time was up.
@@ -114,6 +117,13 @@ pub enum CliError {
 }
 
 impl CliError {
+    /// What is wrong, without what that means for this run of the program.
+    fn wrong(self) -> String {
+        match self {
+            Self::Config(text) | Self::Import(text) | Self::Cases(text) | Self::Failed(text) => text,
+        }
+    }
+
     /// The exit code that says so.
     pub fn code(&self) -> u8 {
         match self {
@@ -181,7 +191,8 @@ pub fn say(text: &str) {
 fn start_error(error: StartError) -> CliError {
     match error {
         StartError::Chain(error) => chain_error(&error),
-        StartError::Keeper(_) => CliError::Failed(error.to_string()),
+        StartError::Keeper(KeeperError::Processes { .. }) => CliError::Config(error.to_string()),
+        StartError::Keeper(KeeperError::Io(_)) => CliError::Failed(error.to_string()),
         StartError::Audit(error) => CliError::Failed(format!("{error}; nothing is done that can not be recorded")),
     }
 }

@@ -39,7 +39,7 @@ impl Serve {
         let reload = Arc::new(Notify::new());
         let loading = {
             let (service, config) = (service.clone(), config.clone());
-            async move { service.adopt(&config).await.map(drop) }
+            async move { service.adopt(&config).await }
         };
         let reloader = Reloader::new(service.clone(), config, explicit);
         let _reloading = AbortOnDropHandle::new(tokio::spawn(reloader.run(reload.clone())));

@@ -31,6 +31,7 @@ const OPEN_FILES: Span = Span { unit: "files", min: 0, max: 1 << 20, default: 0,
 const MEMORY_MIB: Span = Span { unit: "MiB", min: 0, max: 1 << 20, default: 0, zero: SERVERS };
 const CPU_S: Span = Span { unit: "seconds", min: 0, max: WEEK_S, default: 0, zero: SERVERS };
 const FILE_MIB: Span = Span { unit: "MiB", min: 0, max: 1 << 20, default: 0, zero: SERVERS };
+const PROCESSES: Span = Span { unit: "processes", min: 0, max: 1 << 22, default: 0, zero: Some("no limit") };
 
 /// Where programs are looked up if the server has no `PATH` itself.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -88,6 +89,7 @@ fn limits(report: &mut Report, section: &Section<RawJobLimits>) -> JobLimits {
         memory_bytes: limit("jobs.limits.memory_mib", &raw.memory_mib, &MEMORY_MIB).map(|mib| mib << 20),
         cpu_s: limit("jobs.limits.cpu_s", &raw.cpu_s, &CPU_S),
         file_bytes: limit("jobs.limits.file_mib", &raw.file_mib, &FILE_MIB).map(|mib| mib << 20),
+        processes: limit("jobs.limits.processes", &raw.processes, &PROCESSES),
     }
 }
 

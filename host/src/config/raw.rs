@@ -122,7 +122,7 @@ pub struct RawEnv {
     pub set: Checked<BTreeMap<String, Checked<String>>>,
 }
 
-/// `[jobs.limits]`: what each process of a job may use up.
+/// `[jobs.limits]`: what each process of a job may use up, and how many they may be.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RawJobLimits {
@@ -134,6 +134,8 @@ pub struct RawJobLimits {
     pub cpu_s: Checked<i64>,
     /// MiB of a file that is written, 0 (as the server itself) to 1048576.
     pub file_mib: Checked<i64>,
+    /// Processes and threads of the whole job at a time, 0 (no limit) to 4194304. Where that can not be kept nothing starts.
+    pub processes: Checked<i64>,
 }
 
 /// `[limits]`: what one call into a policy may use up.

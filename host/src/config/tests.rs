@@ -234,7 +234,7 @@ fn values_get_their_units() {
     let config = scene
         .read(&format!(
             "[jobs]\nmax_running = 3\ntimeout_s = 0\ngrace_ms = 250\noutput_bytes = 1024\nkeep_finished = 7\nkeep_finished_s = 9\n\
-             [jobs.limits]\nopen_files = 64\nmemory_mib = 4096\ncpu_s = 10\n\
+             [jobs.limits]\nopen_files = 64\nmemory_mib = 4096\ncpu_s = 10\nprocesses = 100\n\
              [limits]\ndecision_ms = 5\nmemory_mib = 4096\ntable_elements = 8\nstack_kib = 64\nhostcall_mib = 2\nlog_bytes = 0\n\
              [decision]\ndefault = 'ask'\n[reload]\nwatch = true\n{POLICY}may_rewrite = true\nmode = 'monitor'\nsha256 = '{}'\ngrants = {{ env = ['CI'], read = ['~'] }}",
             "Ab".repeat(32)
@@ -247,7 +247,8 @@ fn values_get_their_units() {
     assert_eq!(config.jobs.output_bytes, 1024);
     assert_eq!(config.jobs.keep_finished, 7);
     assert_eq!(config.jobs.keep_for, Duration::from_secs(9));
-    let limits = JobLimits { open_files: Some(64), memory_bytes: Some(4 << 30), cpu_s: Some(10), file_bytes: None };
+    let limits =
+        JobLimits { open_files: Some(64), memory_bytes: Some(4 << 30), cpu_s: Some(10), file_bytes: None, processes: Some(100) };
     assert_eq!(config.jobs.limits, limits);
     let limits = Limits {
         decision: Duration::from_millis(5),
@@ -324,6 +325,7 @@ fn roots_can_be_granted_by_one_word() {
 #[case("jobs.limits.memory_mib", "1048577", "1048576")]
 #[case("jobs.limits.cpu_s", "604801", "604800")]
 #[case("jobs.limits.file_mib", "1048577", "1048576")]
+#[case("jobs.limits.processes", "4194305", "4194304")]
 #[case("limits.decision_ms", "0", "60000")]
 #[case("limits.decision_ms", "60001", "60000")]
 #[case("limits.memory_mib", "4097", "4096")]

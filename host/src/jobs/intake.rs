@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Job, Outlet, Stop, StreamName, process::Reader};
+use super::{Job, Outlet, StreamName, process::Reader};
 use crate::policy::{Chunk, OutputFilter, Piece};
 
 /// How long nothing must come before a filter that sees everything is given a line that is not complete.
@@ -42,9 +42,7 @@ pub(super) async fn drain(pipe: Reader, mut filter: OutputFilter, sink: Sink<'_>
             Ok(None) => break,
             Err(_) => sink.deliver(filter.silence().await).await,
         }
-        if filter.must_stop() {
-            sink.job.stop(Stop::default());
-        }
+        filter.stopping_fault().inspect(|fault| sink.job.fail(fault));
     }
     match reader.await {
         Ok(End::Closed) => {}
@@ -57,9 +55,7 @@ pub(super) async fn drain(pipe: Reader, mut filter: OutputFilter, sink: Sink<'_>
         Err(error) => tracing::error!(job = %sink.job.id(), %error, "the reading of the job's output failed"),
     }
     sink.deliver(filter.end().await).await;
-    if filter.must_stop() {
-        sink.job.stop(Stop::default());
-    }
+    filter.stopping_fault().inspect(|fault| sink.job.fail(fault));
 }
 
 /// Why no more of a stream is read.

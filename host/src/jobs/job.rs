@@ -1,7 +1,7 @@
 //! A job as everybody but its own task sees it.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, Weak},
     time::Duration,
 };
 
@@ -36,6 +36,8 @@ pub struct Job {
     turn: Semaphore,
     pending: Mutex<Vec<u8>>,
     control: Control,
+    /// The fault of a policy by which it was to be stopped.
+    failure: OnceLock<String>,
     shelf: Weak<Shelf>,
 }
 
@@ -144,9 +146,21 @@ impl Job {
             turn: Semaphore::new(1),
             pending: Mutex::default(),
             control,
+            failure: OnceLock::new(),
             shelf,
         });
         (job, Reins { status, input: receiver, wishes })
+    }
+
+    /// Stops it, for this reason, which is the fault of a policy.
+    pub(super) fn fail(&self, failure: &str) {
+        self.failure.get_or_init(|| failure.to_owned());
+        self.stop(Stop::default());
+    }
+
+    /// The first fault by which it was to be stopped.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
     }
 
     /// Its id.

@@ -55,11 +55,17 @@ impl Lanes {
         Self(Arc::new(Inner { most, groups: groups.clone(), state: Mutex::default() }))
     }
 
+    /// Whether there is such a group.
+    pub(super) fn check(&self, group: Option<&str>) -> Result<(), SpawnError> {
+        match group.filter(|name| !self.0.groups.contains_key(*name)) {
+            Some(name) => Err(SpawnError::NoGroup(name.to_owned())),
+            None => Ok(()),
+        }
+    }
+
     /// Asks for the right to run, in a group or without one; where it has to be waited for, behind at most `most_waiting` others.
     pub(super) fn enter(&self, group: Option<&str>, most_waiting: usize) -> Result<Entry, SpawnError> {
-        if let Some(name) = group.filter(|name| !self.0.groups.contains_key(*name)) {
-            return Err(SpawnError::NoGroup(name.to_owned()));
-        }
+        self.check(group)?;
         let group = group.map(str::to_owned);
         let mut state = self.0.state();
         if state.is_closed {

@@ -27,7 +27,7 @@ pub use control::{ControlError, Signal, Stop};
 pub use history::{History, Record};
 pub use job::{Beginning, Job, Reading};
 use keeper::StartError;
-pub use keeper::{Keeper, THIS_PROGRAM, keep};
+pub use keeper::{Keeper, KeeperError, THIS_PROGRAM, keep};
 pub use process::{Stdin, Streams};
 pub use registry::{Order, Registry};
 pub use starts::{Judge, Unwanted, Wanted, start_program};
@@ -111,7 +111,7 @@ pub struct Status {
     pub started: Option<DateTime<Utc>>,
     /// When it became final.
     pub ended: Option<DateTime<Utc>>,
-    /// Why it could not be started when its turn came; the text is not filtered.
+    /// Why it could not be started when its turn came, or how the policy failed whose fault stopped it; the text is not filtered.
     pub fault: Option<String>,
 }
 

@@ -54,7 +54,7 @@ pub(super) enum Input {
 type Exit = Option<ExitStatus>;
 
 /// Why a job ended.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Cause {
     Exited,
     Stopped,
@@ -102,7 +102,7 @@ impl Pump {
         }
         job.close_output();
         drop(permit);
-        status.send_modify(|status| status.finish(&ending));
+        status.send_modify(|status| status.finish(&ending, job.failure()));
     }
 }
 
@@ -215,7 +215,7 @@ async fn write_input(mut stdin: Writer, mut input: mpsc::Receiver<Input>) {
 }
 
 impl Status {
-    fn finish(&mut self, Ended { cause, exit, at }: &Ended) {
+    fn finish(&mut self, Ended { cause, exit, at }: &Ended, failure: Option<&str>) {
         use std::os::unix::process::ExitStatusExt;
         self.ended = Some(*at);
         self.exit_code = exit.as_ref().and_then(ExitStatus::code);
@@ -226,5 +226,6 @@ impl Status {
             Cause::Exited if self.exit_code == Some(0) => State::Completed,
             Cause::Exited => State::Failed,
         };
+        self.fault = failure.filter(|_| *cause == Cause::Stopped).map(str::to_owned);
     }
 }

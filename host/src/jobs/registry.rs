@@ -110,6 +110,15 @@ impl Registry {
         Ok(job)
     }
 
+    /// Whether a job of this group, or of none, could be asked for at all.
+    ///
+    /// # Errors
+    ///
+    /// There is no such group.
+    pub fn check_group(&self, group: Option<&str>) -> Result<(), SpawnError> {
+        self.lanes.check(group)
+    }
+
     /// Notes in the history how a job stands.
     pub fn record(&self, job: &Job) {
         if let Some(history) = &self.shelf.history {

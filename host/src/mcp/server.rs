@@ -17,7 +17,7 @@ use rmcp::{
 use tokio::{signal::unix::SignalKind, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
-use super::transport::Stdio;
+use super::{tools::whole, transport::Stdio};
 use crate::{
     policy::ChainError,
     service::{Execution, Service},
@@ -139,9 +139,10 @@ impl ServerHandler for Server {
     /// Calls a tool; the texts of errors, which may quote arguments, pass the output policies.
     async fn call_tool(
         &self,
-        request: CallToolRequestParams,
+        mut request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
+        request.arguments = request.arguments.map(whole);
         let mut response = self.tool_router.call(ToolCallContext::new(self, request, context)).await?;
         if let CallToolResponse::Complete(result) = &mut response
             && result.is_error == Some(true)

@@ -4,9 +4,14 @@
 //! refused. The key is the hash of all that went into the artifact.
 
 use std::{
-    fs, io,
+    cmp::Reverse,
+    collections::HashSet,
+    fs::{self, File},
+    io,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Mutex,
+    time::{Duration, SystemTime},
 };
 
 use sha2::{Digest, Sha256};
@@ -16,6 +21,14 @@ use super::engine::Engine;
 
 /// Length of the digest in front of each artifact.
 const DIGEST_BYTES: usize = 32;
+/// What names of artifacts end with.
+const SUFFIX: &str = ".cwasm";
+/// Most artifacts that are kept besides those in use; changed policies and settings leave theirs behind.
+const MOST_OTHERS: usize = 500;
+/// Most bytes of them.
+const MOST_OTHER_BYTES: u64 = 1 << 30;
+/// How long they are kept after they were last used.
+const LONGEST_UNUSED: Duration = Duration::from_hours(30 * 24);
 
 /// Names a compiled policy: what it was made from and by what.
 pub(super) struct Key(String);
@@ -62,6 +75,8 @@ impl Form {
 /// The folder. Checked when it is opened, and each file again when it is read.
 pub struct Cache {
     folder: PathBuf,
+    /// What was found or written by this.
+    used: Mutex<HashSet<PathBuf>>,
 }
 
 /// Why the cache can not be used.
@@ -97,7 +112,7 @@ impl Cache {
             return Err(CacheError::Unsafe { path: folder.to_owned(), fault: "is not a directory" });
         }
         owned(folder, &found, 0o077)?;
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self { folder: folder.to_owned(), used: Mutex::default() })
     }
 
     /// The artifact for this key, if there is one that this engine accepts.
@@ -111,6 +126,9 @@ impl Cache {
             };
             owned(&path, &found, 0o022)?;
             if let Some(component) = load(engine, &path) {
+                // By this time it is told what was not used for long. If that can not be set, it is compiled again one day.
+                _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+                self.uses(path);
                 return Ok(Some((component, form)));
             }
         }
@@ -126,11 +144,50 @@ impl Cache {
         write_new(&draft, &bytes)
             .and_then(|()| fs::rename(&draft, &path))
             .inspect_err(|_| _ = fs::remove_file(&draft))
-            .map_err(|source| io_error(&path, source))
+            .map_err(|source| io_error(&path, source))?;
+        self.uses(path);
+        Ok(())
+    }
+
+    /// Removes what was used longest ago, as far as it is too old or too much. What was found or written by this stays, and so does what
+    /// others use: they have loaded it.
+    pub(super) fn sweep(&self) {
+        let used = self.used.lock().expect("no holder of this lock panics");
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let mut others: Vec<Artifact> =
+            entries.filter(|entry| !used.contains(&entry.path())).filter_map(|entry| Artifact::of(&entry)).collect();
+        others.sort_unstable_by_key(|artifact| Reverse(artifact.last_used));
+        let (oldest, mut bytes) = (SystemTime::now() - LONGEST_UNUSED, 0_u64);
+        for (index, artifact) in others.iter().enumerate() {
+            bytes = bytes.saturating_add(artifact.bytes);
+            if index >= MOST_OTHERS || bytes > MOST_OTHER_BYTES || artifact.last_used < oldest {
+                // Another server may have been faster.
+                _ = fs::remove_file(&artifact.path);
+            }
+        }
+    }
+
+    fn uses(&self, path: PathBuf) {
+        self.used.lock().expect("no holder of this lock panics").insert(path);
     }
 
     fn path(&self, key: &Key, form: Form) -> PathBuf {
         self.folder.join(format!("{}.{}", key.0, form.suffix()))
+    }
+}
+
+/// A file of the cache.
+struct Artifact {
+    path: PathBuf,
+    bytes: u64,
+    last_used: SystemTime,
+}
+
+impl Artifact {
+    fn of(entry: &fs::DirEntry) -> Option<Self> {
+        let is_one = entry.file_name().to_str().is_some_and(|name| name.ends_with(SUFFIX));
+        let found = entry.metadata().ok().filter(|found| is_one && found.is_file())?;
+        Some(Self { path: entry.path(), bytes: found.len(), last_used: found.modified().ok()? })
     }
 }
 

@@ -121,6 +121,7 @@ impl Chain {
         if !errors.is_empty() {
             return Err(ChainError::Policies(errors));
         }
+        tokio::task::spawn_blocking(move || cache.sweep()).await.expect("sweeping neither panics nor is cancelled");
         let digest = digest(entries, &policies, default, engine.limits());
         let filters = Filters::of(&policies, Apply::Stream);
         let readers = Filters::of(&policies, Apply::Reads);

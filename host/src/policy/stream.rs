@@ -157,9 +157,10 @@ impl OutputFilter {
         self.run(Piece::from(Vec::new()), Pace::Ended).await
     }
 
-    /// Whether a filter has failed of a policy whose faults stop the job.
-    pub fn must_stop(&self) -> bool {
-        self.stages.0.iter().any(|stage| stage.has_failed && stage.policy.on_fault == OnFault::StopJob)
+    /// Why the job is to be stopped: how a filter failed of a policy whose faults stop it.
+    pub fn stopping_fault(&self) -> Option<&str> {
+        let stops = |stage: &&Stage| stage.policy.on_fault == OnFault::StopJob;
+        self.stages.0.iter().filter(stops).find_map(|stage| stage.failure.as_deref())
     }
 
     async fn run(&mut self, piece: Piece, pace: Pace) -> Chunk {
@@ -235,7 +236,8 @@ struct Stage {
     put_out: u64,
     /// Where what it takes out is counted, if anywhere.
     findings: Option<Arc<Findings>>,
-    has_failed: bool,
+    /// Why it failed, once it has; hidden characters are escapes in it.
+    failure: Option<String>,
 }
 
 /// A filter's instance.
@@ -260,7 +262,7 @@ impl Stage {
             given: 0,
             put_out: 0,
             findings: None,
-            has_failed: false,
+            failure: None,
         };
         stage.state = stage.between_lines();
         stage
@@ -386,9 +388,9 @@ impl Stage {
             Ok(action) => self.act(action, boundary, out),
             Err(fault) => {
                 tracing::warn!(policy = self.policy.name, %fault, "output withheld");
-                self.has_failed = true;
-                let text = printable(&fault.to_string());
-                self.withhold(&format!("output withheld: policy \"{}\" {text}", self.policy.name), out);
+                let text = format!("policy \"{}\" {}", self.policy.name, printable(&fault.to_string()));
+                self.withhold(&format!("output withheld: {text}"), out);
+                self.failure = Some(text);
             }
         }
     }

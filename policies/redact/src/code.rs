@@ -112,7 +112,7 @@ fn are_words(value: &[u8], words: &[String]) -> bool {
 pub fn is_behind_string(bytes: &[u8]) -> bool {
     match bytes {
         [b',', b' ', ..] | [b' ', b'+' | b'%', b' ', ..] | [b')'] => true,
-        [b')', next, ..] => b".,;:) ".contains(next),
+        [b')', next, ..] => b".,;:) \x1b".contains(next),
         _ => false,
     }
 }

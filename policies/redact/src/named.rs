@@ -94,7 +94,8 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
     if name == Name::Authorization {
         return authorization(text, at);
     }
-    let mut value = retyped(text, joint, value(text, joint, at));
+    let item = flow_item(text, joint, at);
+    let mut value = item.map_or_else(|| retyped(text, joint, value(text, joint, at)), |at| unquoted(text.until(at + JUDGED), at));
     let is_open = text.byte(end).is_none_or(|byte| !b"\\\"'`".contains(&byte));
     let is_behind =
         value.quoted && joint != Joint::Element && is_open && code::is_behind_string(text.between(value.start, value.end));
@@ -106,8 +107,11 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
     if !is_literal(bytes, text.from(value.start)) || !shape.fits(&value, bytes) {
         return None;
     }
+    if item.is_some() && !(matches!(name, Name::Secret | Name::Token) && is_listed(bytes)) {
+        return None;
+    }
     let end = if value.quoted { value.end } else { unquoted(text, value.start).end };
-    value.end = list_end(text, at, end);
+    value.end = if item.is_some() { flow_end(text, end) } else { list_end(text, at, end) };
     if shape.takes_the_line(&value) {
         value.end = text.run(value.end, |byte| !b"\r\n".contains(&byte));
     }
@@ -278,6 +282,8 @@ fn judge_segment(segment: &str, before: &[String], after: &[String]) -> Option<N
     match segment {
         "authorization" => Some(Name::Authorization),
         _ if is_id && segment != "secret" => None,
+        // The name of an object that holds it.
+        _ if before.iter().any(|word| word == "existing") => None,
         "pass" | "pwd" | "passw" => Some(Name::Secret),
         "sig" if before_it.is_none() => Some(Name::Token),
         _ if known(SECRET) => Some(Name::Secret),
@@ -323,14 +329,17 @@ fn apart(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
     let next = text.blanks(closed);
     let quoted = |at: usize| matches!(text.byte(at), Some(b'"' | b'\'')).then_some(at);
     let is_name = closed > end && text.before(start).last() == text.byte(end).as_ref();
+    if let Some(value) = declared(text, end) {
+        return Some((Joint::Loose, value));
+    }
     let before = text.before(start).trim_ascii_end();
     let written = text.between(start, end);
     let is_set = is_set(before);
     let at = match text.from(next) {
         [b'v', b'a', b'l', b'u', b'e', b'=', ..] if is_name => quoted(next + b"value=".len()),
         [b',', ..] if is_name && written.starts_with(b"--") => quoted(text.blanks(next + 1)),
-        [b',', ..] if is_name && text.from(text.blanks(next + 1)).starts_with(b"\"value\":") => {
-            let value = quoted(text.blanks(text.blanks(next + 1) + b"\"value\":".len()))?;
+        [b',', ..] if is_name && begins(text.from(text.blanks(next + 1)), VALUE) => {
+            let value = quoted(text.blanks(text.blanks(next + 1) + VALUE.len()))?;
             return Some((Joint::Loose, value));
         }
         [b',', ..] if is_name && !written.iter().any(u8::is_ascii_lowercase) => quoted(text.blanks(next + 1)),
@@ -338,7 +347,8 @@ fn apart(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
         [b'B', b'Y', b' ', ..] | [b'b', b'y', b' ', ..] if written.ends_with(b"password") => quoted(text.blanks(next + 2)),
         [b'\'', ..] if next > end && written == b"PASSWORD" => Some(next),
         _ if is_announced(before) => told(text, end),
-        _ if next > end && closed == end && (is_set || before.is_empty()) => {
+        _ if next > end && written == b"_authToken" && before.ends_with(b":") => Some(next),
+        _ if next > end && closed == end && (is_set || before.is_empty() || is_listing(text.opening(start))) => {
             Some(next).filter(|at| is_set || ends_line(text, *at))
         }
         _ => None,
@@ -346,11 +356,40 @@ fn apart(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
     at.map(|at| (Joint::Apart, at))
 }
 
+/// What a variable has behind its name, as objects in JSON say it.
+const VALUE: &[u8] = b"\"value\":";
+
+/// Whether a text begins with this, in either case.
+fn begins(text: &[u8], with: &[u8]) -> bool {
+    text.get(..with.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(with))
+}
+
+/// Where the string begins that a variable is declared with whose name ends at `end`: `password string = "value"`. With blanks, unlike
+/// the attribute that follows a word.
+fn declared(text: Text, end: usize) -> Option<usize> {
+    let kind = text.blanks(end);
+    let behind = text.run_within(kind, NAME, |byte| byte.is_ascii_alphanumeric() || b"_.*[]&".contains(&byte));
+    let sign = text.blanks(behind);
+    let value = text.blanks(sign + 1);
+    let is_one = kind > end && behind > kind && sign > behind && text.byte(sign) == Some(b'=');
+    (is_one && value > sign + 1 && matches!(text.byte(value), Some(b'"' | b'`'))).then_some(value)
+}
+
 /// Whether this is how a line begins that gives a value to the name behind it.
 fn is_set(before: &[u8]) -> bool {
     const COMMANDS: [&[u8]; 5] = [b"set", b"setenv", b"set -x", b"set -gx", b"ENV"];
-    let is_word = |rest: &[u8]| rest.last().is_none_or(u8::is_ascii_whitespace);
+    let is_word = |rest: &[u8]| rest.last().is_none_or(u8::is_ascii_whitespace) || is_listing(rest);
     COMMANDS.iter().any(|command| before.strip_suffix(*command).is_some_and(is_word))
+}
+
+/// The sign of a difference, or file and number, as searches put in front of a line: `+`, `config:10:`, `config-11-`.
+fn is_listing(before: &[u8]) -> bool {
+    let number = before.strip_suffix(b":").or_else(|| before.strip_suffix(b"-"));
+    let is_numbered = number.is_some_and(|rest| {
+        let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        digits > 0 && matches!(rest.len().checked_sub(digits + 1).map(|at| rest[at]), None | Some(b':' | b'-'))
+    });
+    is_numbered || [&b"+"[..], b"-"].contains(&before)
 }
 
 /// `Temporary password`, which a program tells once.
@@ -394,12 +433,38 @@ fn value(text: Text, joint: Joint, at: usize) -> Value {
     }
 }
 
-/// Behind the letters of `b"…"` and the bracket of `["…"]`, if a quote follows.
+/// Behind what a value is put into: the letters of `b"…"`, the bracket of `["…"]` and the calls of `Some(String::from("…"))` if a quote
+/// follows, the tag of `!!str …`.
 fn behind_prefix(text: Text, at: usize) -> usize {
-    let bracket = text.run_within(at, 1, |byte| byte == b'[');
+    let tag = text.run_within(at, 2, |byte| byte == b'!');
+    let tagged = text.run_within(tag, NAME, |byte| byte.is_ascii_lowercase());
+    if tag == at + 2 && text.blanks(tagged) > tagged && tagged > tag {
+        return text.blanks(tagged);
+    }
+    let called = ["Some(", "String::from("]
+        .iter()
+        .fold(at, |at, call| if text.from(at).starts_with(call.as_bytes()) { at + call.len() } else { at });
+    let bracket = text.run_within(called, 1, |byte| byte == b'[');
     let letters = text.run_within(text.blanks(bracket), 2, |byte| b"bBrRfFuU".contains(&byte));
     let quote = text.run(letters, |byte| byte == b'\\');
     if matches!(text.byte(quote), Some(b'"' | b'\'')) { letters } else { at }
+}
+
+/// Where the first item begins of a list without quotes, `[a, b]`, that begins at `at`.
+fn flow_item(text: Text, joint: Joint, at: usize) -> Option<usize> {
+    let is_list = joint == Joint::Loose && text.byte(at) == Some(b'[') && replacement(text.from(at)) == 0;
+    (is_list && behind_prefix(text, at) == at).then(|| text.blanks(at + 1))
+}
+
+/// Where the last item ends of such a list, the first of which ends at `end`; all of the line if it is cut.
+fn flow_end(text: Text, end: usize) -> usize {
+    let closed = text.run(end, |byte| !b"]\r\n".contains(&byte));
+    text.run_back(closed, |byte| b" \t,".contains(&byte)).max(end)
+}
+
+/// Whether an item of such a list is a secret rather than a name, a type or a class of characters.
+fn is_listed(item: &[u8]) -> bool {
+    looks_random(item) && item.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=_,".contains(byte))
 }
 
 /// Where the last string ends of a list that begins at `at` and whose first one ends at `end`; `end` if it is no list. All there is
@@ -517,10 +582,16 @@ pub fn is_literal(value: &[u8], line: &[u8]) -> bool {
         "var",
         "new",
         "await",
+        "inherit",
     ];
     let is_word = WORDS.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()));
     let is_mask = value.iter().all(|byte| b"*.-_".contains(byte));
-    !(is_word || is_mask || is_reference(value, line) || is_replacement(value))
+    !(is_word || is_mask || is_rule(value) || is_reference(value, line) || is_replacement(value))
+}
+
+/// `required|min:8`, as forms say what a value must be.
+fn is_rule(value: &[u8]) -> bool {
+    [&b"required|"[..], b"nullable|", b"sometimes|", b"string|", b"confirmed|"].iter().any(|rule| value.starts_with(rule))
 }
 
 /// `${NAME}`, `$NAME`, `$(...)`, `{{ name }}`, `<name>`, `%NAME%`.
@@ -613,7 +684,8 @@ impl Shape<'_> {
         let is_code = self.joint == Joint::Loose
             && (self.name != Name::Secret || is_member || follows || (before.ends_with(b"=") && segments(bytes).len() > 1));
         let around = if is_code { Around::Code } else { Around::Text };
-        code::is_name(self.written, bytes, around) || self.text.before(self.start).ends_with(b"pkcs11:")
+        let negated = bytes.iter().take_while(|byte| **byte == b'!').count();
+        code::is_name(self.written, &bytes[negated..], around) || self.text.before(self.start).ends_with(b"pkcs11:")
     }
 
     /// In `NAME=value` of a list of variables, a value without quotes may hold blanks and quotes.
@@ -870,7 +942,7 @@ pub fn below(text: Text, at: usize) -> Option<Below> {
 fn is_name_of_variable(text: Text, start: usize) -> bool {
     let before = text.opening(start);
     let before = before.strip_suffix(b"\"").unwrap_or(before).trim_ascii_end();
-    [&b"name:"[..], b"\"name\":"].iter().any(|name| before.ends_with(name))
+    [&b"name:"[..], b"\"name\":", b"\"Name\":"].iter().any(|name| before.ends_with(name))
 }
 
 /// Behind what listings put in front of each line: a number, the sign of a difference or a comment.
@@ -900,7 +972,7 @@ pub fn below_item(text: Text, at: usize, below: Below) -> Option<Found<'static>>
     }
     if below == Below::Value {
         let name = text.run_within(indented, 1, |byte| byte == b'"');
-        let value = text.from(name).starts_with(b"value").then_some(name + b"value".len())?;
+        let value = begins(text.from(name), b"value").then_some(name + b"value".len())?;
         let sign = text.run_within(value, name - indented, |byte| byte == b'"');
         let start = (text.byte(sign) == Some(b':')).then(|| text.blanks(sign + 1))?;
         return match text.byte(start) {

@@ -65,7 +65,11 @@ impl AuditVerbs {
 
 impl LogFiles {
     fn open(&self, explicit: Option<&Path>) -> Result<Files, CliError> {
-        if self.files.is_empty() { open_configured(&configured(explicit)?) } else { Files::named(&self.files).map_err(failed) }
+        if self.files.is_empty() { open_configured(&configured(explicit)?.path) } else { self.named() }
+    }
+
+    fn named(&self) -> Result<Files, CliError> {
+        Files::named(&self.files).map_err(failed)
     }
 }
 
@@ -80,10 +84,10 @@ impl Period {
     }
 }
 
-/// Where the log is.
-fn configured(explicit: Option<&Path>) -> Result<PathBuf, CliError> {
+/// Where the log is, and how much of it is kept.
+fn configured(explicit: Option<&Path>) -> Result<config::Audit, CliError> {
     let audit = config::load_audit(explicit, &Surroundings::from_process(builtins()));
-    audit.map(|audit| audit.path).map_err(|mistakes| CliError::Config(mistakes.to_string()))
+    audit.map_err(|mistakes| CliError::Config(mistakes.to_string()))
 }
 
 fn open_configured(path: &Path) -> Result<Files, CliError> {

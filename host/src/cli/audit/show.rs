@@ -71,7 +71,7 @@ struct Strays {
 impl Show {
     pub(super) async fn execute(self, explicit: Option<&Path>) -> Result<u8, CliError> {
         if self.follow {
-            return self.follow(&configured(explicit)?).await;
+            return self.follow(&configured(explicit)?.path).await;
         }
         self.all(&mut self.log.open(explicit)?.lines())?;
         Ok(exit::OK)
@@ -158,6 +158,7 @@ fn row(record: &Value) -> String {
         "decision" => decision(record, text),
         "job_end" => (text("state"), if text("state") == "completed" { GOOD } else { OTHER }, end(record, text)),
         "not_started" => ("not started", BAD, text("message").to_owned()),
+        "reload" => ("reload", if text("set").is_empty() { BAD } else { OTHER }, reload(text)),
         other => (other, FAINT, String::new()),
     };
     let job = text("job_id").get(..8).unwrap_or_default();
@@ -188,6 +189,19 @@ fn end<'r>(record: &Value, text: impl Fn(&str) -> &'r str) -> String {
         _ => "never started".to_owned(),
     };
     format!("{}  ⇒ {how}", text("command"))
+}
+
+fn reload<'r>(text: impl Fn(&str) -> &'r str) -> String {
+    let (before, set) = (digest_start(text("before")), digest_start(text("set")));
+    match text("message") {
+        "" => format!("set {before} ⇒ {set}"),
+        why => format!("set {before} stays  ⇐ {why}"),
+    }
+}
+
+/// As much of a digest as tells sets apart.
+fn digest_start(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
 }
 
 /// At most so many characters of a text, and no hidden ones.

@@ -1,5 +1,5 @@
 //! Policies changed while the server runs: the configuration is read again, its policies are made ready and tried beside those in
-//! force, and put in their place whole. With anything wrong, all stays as it is and the log says why.
+//! force, and put in their place whole. With anything wrong, all stays as it is; the log and the record say why.
 
 mod watch;
 
@@ -7,11 +7,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
-use super::{CliError, chain_error};
+use super::start_error;
 use crate::{
     config::{self, Config, Surroundings},
     policy::builtins,
-    service::Service,
+    service::{Reloaded, Service},
 };
 use watch::Watch;
 
@@ -57,22 +57,22 @@ impl Reloader {
         let new = match config::load(self.explicit.as_deref(), &surroundings) {
             Ok(new) => new,
             Err(mistakes) => {
-                stays(&mistakes.to_string());
+                self.stays(&mistakes.to_string()).await;
                 return old;
             }
         };
         let watch = self.watch(old, &new);
-        if let Err(error) = self.adopt(new).await {
-            stays(&error.to_string());
+        if let Err(why) = self.adopt(new).await {
+            self.stays(&why).await;
         }
         watch
     }
 
-    /// Takes over the policies, limits and default of a configuration.
-    async fn adopt(&mut self, new: Config) -> Result<(), CliError> {
+    /// Takes over the policies, limits and default of a configuration, or says why not.
+    async fn adopt(&mut self, new: Config) -> Result<(), String> {
         // What lies in a root an agent could write, and it is the old roots that jobs are in.
         if new.jobs.roots != self.config.jobs.roots {
-            return Err(CliError::Config("jobs.roots has changed, and the policies with it; that needs a restart".to_owned()));
+            return Err("jobs.roots has changed, and the policies with it; that needs a restart".to_owned());
         }
         for table in needs_restart(&self.config, &new) {
             tracing::warn!("[{table}] has changed, which counts from the next start on");
@@ -86,8 +86,7 @@ impl Reloader {
             origin: new.origin,
             ..self.config.clone()
         };
-        let before = self.service.chain().await.digest();
-        let now = self.service.adopt(&config).await.map_err(|error| chain_error(&error))?.digest();
+        let Reloaded { before, now } = self.service.reload(&config).await.map_err(|error| start_error(error).wrong())?;
         self.config = config;
         if now == before {
             tracing::info!(set = now.short(), "the policies were read again and are the same");
@@ -107,11 +106,12 @@ impl Reloader {
             old
         })
     }
-}
 
-fn stays(why: &str) {
-    why.lines().for_each(|line| tracing::error!("{line}"));
-    tracing::error!("the policies in force stay");
+    async fn stays(&self, why: &str) {
+        why.lines().for_each(|line| tracing::error!("{line}"));
+        tracing::error!("the policies in force stay");
+        self.service.record_failed_reload(why).await;
+    }
 }
 
 /// The tables that are read at the start only and have changed.

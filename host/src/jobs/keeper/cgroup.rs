@@ -8,8 +8,8 @@
 //!    └─ 2
 //! ```
 //!
-//! Nobody depends on them: a job of the same user can move itself out. Wardens are born into theirs, since moving a process takes
-//! the kernel milliseconds.
+//! Nobody depends on them: a job of the same user can move itself out. Only a limit on processes needs them; it holds for who forks
+//! without end, not for who means to get around it. Wardens are born into theirs, since moving a process takes the kernel milliseconds.
 
 use std::{
     fs, io,
@@ -18,7 +18,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Access, Mode, OFlags, access, open},
+    fs::{Access, Mode, OFlags, access, getxattr, open},
     process::getpid,
 };
 
@@ -28,6 +28,8 @@ const PREFIX: &str = "portcullis-";
 /// Where the keeper makes groups.
 pub struct Groups {
     folder: PathBuf,
+    /// Most processes and threads of a job.
+    processes: Option<u64>,
     made: u64,
     /// Of wardens that have ended, with something in them that has not.
     left: Vec<PathBuf>,
@@ -45,13 +47,71 @@ pub struct Group {
 ///
 /// There is no such cgroup, the user may not use it, or the kernel can not kill by it (Linux before 5.14).
 pub fn prepare() -> io::Result<PathBuf> {
+    make_folder(&own_group()?)
+}
+
+/// The same where the kernel counts the processes of each group: not below the server's own cgroup, since what holds processes itself
+/// can not have those of its children counted, unless it is the top of all; but beside it, where the group above both was handed over to
+/// the user. Else jobs would not be in what bounds the server.
+///
+/// # Errors
+///
+/// Those of [`prepare`], or they can not be counted there.
+pub fn prepare_counting() -> io::Result<PathBuf> {
+    let own = own_group()?;
+    // The top of all is the one cgroup that has no type.
+    let base = if own.join("cgroup.type").exists() { above(&own)? } else { &own };
+    count(base)?;
+    let folder = make_folder(base)?;
+    count(&folder).and_then(|()| try_group(&folder)).inspect_err(|_| remove(&folder))?;
+    Ok(folder)
+}
+
+/// The group above this one, if systemd marked it as handed over.
+fn above(own: &Path) -> io::Result<&Path> {
+    let is_delegated = |group: &Path| {
+        let is_set = |mark: &str| {
+            let mut value = [0; 1];
+            getxattr(group, mark, &mut value).is_ok_and(|length| length == 1) && value == *b"1"
+        };
+        is_set("user.delegate") || is_set("trusted.delegate")
+    };
+    let above = own.parent().filter(|above| is_delegated(above));
+    above.ok_or_else(|| io::Error::other(format!("the cgroup above {} is not delegated", own.display())))
+}
+
+/// Has the kernel count the processes of each group directly below this one.
+fn count(group: &Path) -> io::Result<()> {
+    let failed =
+        |why: &str| io::Error::other(format!("the processes of groups below {} can not be counted: {why}", group.display()));
+    let controllers = fs::read_to_string(group.join("cgroup.controllers")).unwrap_or_default();
+    if !controllers.split_ascii_whitespace().any(|controller| controller == "pids") {
+        return Err(failed("there is no controller `pids`"));
+    }
+    fs::write(group.join("cgroup.subtree_control"), "+pids").map_err(|error| failed(&error.to_string()))
+}
+
+/// Makes a group as for a job, and sees whether its processes would be counted.
+fn try_group(folder: &Path) -> io::Result<()> {
+    let group = folder.join("0");
+    fs::create_dir(&group)?;
+    let kind = fs::read_to_string(group.join("cgroup.type"));
+    let limited = fs::write(group.join("pids.max"), "1");
+    _ = fs::remove_dir(&group);
+    limited?;
+    if kind?.trim_end() == "domain" { Ok(()) } else { Err(io::Error::other("the kernel lets nobody into groups there")) }
+}
+
+fn own_group() -> io::Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let own =
-        own(&mounts, &fs::read_to_string("/proc/self/cgroup")?).ok_or_else(|| io::Error::other("no cgroup of version 2"))?;
+    own(&mounts, &fs::read_to_string("/proc/self/cgroup")?).ok_or_else(|| io::Error::other("no cgroup of version 2"))
+}
+
+fn make_folder(base: &Path) -> io::Result<PathBuf> {
     // Who makes a group may not yet be allowed to put anybody in: this is what the kernel asks for.
-    access(own.join("cgroup.procs"), Access::WRITE_OK)?;
-    sweep(&own);
-    let folder = own.join(format!("{PREFIX}{}", getpid()));
+    access(base.join("cgroup.procs"), Access::WRITE_OK)?;
+    sweep(base);
+    let folder = base.join(format!("{PREFIX}{}", getpid()));
     fs::create_dir(&folder)?;
     match fs::read_to_string(folder.join("cgroup.type")) {
         Ok(kind) if kind.trim_end() == "domain" && folder.join("cgroup.kill").exists() => Ok(folder),
@@ -107,9 +167,14 @@ pub fn kill(group: &Path) {
 }
 
 impl Groups {
-    /// In the folder that the server made.
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder, made: 0, left: Vec::new() }
+    /// In the folder that the server made, each for so many processes of a job.
+    pub fn new(folder: PathBuf, processes: Option<u64>) -> Self {
+        Self { folder, processes, made: 0, left: Vec::new() }
+    }
+
+    /// Whether they limit what nothing else does.
+    pub fn are_needed(&self) -> bool {
+        self.processes.is_some()
     }
 
     /// A new group.
@@ -117,6 +182,10 @@ impl Groups {
         self.made += 1;
         let path = self.folder.join(self.made.to_string());
         fs::create_dir(&path)?;
+        if let Some(processes) = self.processes {
+            // And the warden.
+            fs::write(path.join("pids.max"), (processes + 1).to_string()).inspect_err(|_| remove(&path))?;
+        }
         let handle = open(&path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Group { path, handle })
     }
@@ -202,9 +271,28 @@ mod tests {
 
     /// Directories in the shape of groups.
     #[test]
+    fn the_processes_of_a_group_are_limited_and_its_warden_is_none_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let group = Groups::new(folder.path().to_owned(), Some(7)).make().unwrap();
+        assert_eq!(fs::read_to_string(group.into_path().join("pids.max")).unwrap(), "8");
+    }
+
+    #[rstest]
+    #[case::offered("cpu memory pids\n", Some("+pids"))]
+    #[case::not_offered("cpu memory\n", None)]
+    #[case::another("cpupids\n", None)]
+    fn processes_are_counted_where_that_is_offered(#[case] controllers: &str, #[case] enabled: Option<&str>) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("cgroup.controllers"), controllers).unwrap();
+        assert_eq!(count(folder.path()).is_ok(), enabled.is_some());
+        assert_eq!(fs::read_to_string(folder.path().join("cgroup.subtree_control")).ok().as_deref(), enabled);
+    }
+
+    /// Directories in the shape of groups.
+    #[test]
     fn a_group_is_killed_until_nobody_is_in_it() {
         let folder = tempfile::tempdir().unwrap();
-        let mut groups = Groups::new(folder.path().to_owned());
+        let mut groups = Groups::new(folder.path().to_owned(), None);
         let [empty, full] = [(); 2].map(|()| groups.make().unwrap().into_path());
         let events = |populated: u8| fs::write(full.join("cgroup.events"), format!("populated {populated}\nfrozen 0\n")).unwrap();
         groups.end(empty.clone());

@@ -72,6 +72,26 @@ pub struct Keeper {
     _watch: DropGuard,
 }
 
+/// Why there is no keeper.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// The number of processes of a job can not be limited.
+    #[error(
+        "jobs.limits.processes: is {most}, which can not be kept: {source}; leave it out, or start portcullis as a systemd unit with \
+         `Delegate=pids` and `DelegateSubgroup=portcullis`"
+    )]
+    Processes {
+        /// What is configured.
+        most: u64,
+        /// What is missing.
+        #[source]
+        source: io::Error,
+    },
+    /// It was not started.
+    #[error("could not start the process that starts jobs: {0}")]
+    Io(#[from] io::Error),
+}
+
 /// Why a job was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -94,25 +114,33 @@ pub enum StartError {
 
 impl Keeper {
     /// Starts a keeper from `program`, which is [`THIS_PROGRAM`] wherever `main` calls [`keep`] first. Returns before it is ready: jobs
-    /// can be started at once and wait for it. The calling process becomes a subreaper.
+    /// can be started at once and wait for it. The calling process becomes a subreaper. Each job may have so many `processes` at a time.
     ///
     /// # Errors
     ///
-    /// The system does not start it.
+    /// The system does not start it, or can not limit the number of processes.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub fn start(program: &Path) -> io::Result<Self> {
+    pub fn start(program: &Path, processes: Option<u64>) -> Result<Self, KeeperError> {
+        let groups = match processes {
+            Some(most) => Some(cgroup::prepare_counting().map_err(|source| KeeperError::Processes { most, source })?),
+            None => cgroups(),
+        };
+        Ok(Self::start_with(program, groups, processes)?)
+    }
+
+    fn start_with(program: &Path, groups: Option<PathBuf>, processes: Option<u64>) -> io::Result<Self> {
         set_child_subreaper(Some(getpid()))?;
         let (ours, its) = StdStream::pair()?;
         ours.set_nonblocking(true)?;
-        let groups = cgroups();
         let process = Command::new(program)
             .arg0("portcullis")
             .arg(process::KEEP_JOBS)
             .env_clear()
             .envs(groups.iter().map(|folder| (process::CGROUP, folder)))
+            .envs(processes.iter().map(|most| (process::PROCESSES, most.to_string())))
             .stdin(Stdio::from(OwnedFd::from(its)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())

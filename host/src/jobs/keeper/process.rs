@@ -32,6 +32,8 @@ use super::{
 pub const KEEP_JOBS: &str = "keep-jobs";
 /// The variable that says where it may make cgroups, if it may.
 pub const CGROUP: &str = "CGROUP";
+/// The variable that says how many processes a job may have, if that is limited; there are cgroups then.
+pub const PROCESSES: &str = "PROCESSES";
 /// What new files are never: writable by others. What the server's own user file-creation mask forbids is forbidden besides.
 const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
 /// Exit code where somebody called it by hand: wrong usage.
@@ -102,7 +104,7 @@ fn run() -> io::Result<()> {
         signals,
         server,
         wardens: HashMap::new(),
-        groups: std::env::var_os(CGROUP).map(|folder| Groups::new(folder.into())),
+        groups: groups(),
         spare: None,
         taken: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         is_ending: false,
@@ -120,6 +122,12 @@ fn run() -> io::Result<()> {
             warden::run(socket, taken, signals, keepers_id)
         }
     }
+}
+
+/// Where the server said it may make cgroups.
+fn groups() -> Option<Groups> {
+    let processes = std::env::var(PROCESSES).ok().and_then(|number| number.parse().ok());
+    std::env::var_os(CGROUP).map(|folder| Groups::new(folder.into(), processes))
 }
 
 /// Leaves everything behind that came from the server, its terminal and its directory included, but for the socket.
@@ -162,10 +170,15 @@ impl Keeper {
 
     /// A spare warden, in a group of its own if there are any. In the new process: what it is to be.
     fn fork(&mut self) -> Result<Option<Role>, Errno> {
-        let group = self.groups.as_mut().and_then(|groups| groups.make().ok());
+        let are_needed = self.groups.as_ref().is_some_and(Groups::are_needed);
+        let group = match self.groups.as_mut().map(Groups::make).transpose() {
+            Err(error) if are_needed => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+            made => made.ok().flatten(),
+        };
         let mut forked = fork(group.as_ref().map(AsFd::as_fd));
-        // Nothing rests on groups: who can not be born into one, in a container that forbids the call perhaps, does without.
-        if group.is_some() && forked.is_err_and(|errno| !matches!(errno, Errno::AGAIN | Errno::NOMEM)) {
+        // But for the limit nothing rests on groups: who can not be born into one, in a container that forbids the call perhaps, does
+        // without.
+        if group.is_some() && !are_needed && forked.is_err_and(|errno| !matches!(errno, Errno::AGAIN | Errno::NOMEM)) {
             forked = fork(None);
         }
         let group = group.map(Group::into_path);

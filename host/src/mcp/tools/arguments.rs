@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use regex::bytes::{Regex, RegexBuilder};
-use rmcp::model::CallToolResult;
+use rmcp::model::{CallToolResult, JsonObject};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::error;
 use crate::jobs::{
@@ -400,6 +401,25 @@ fn job_wait() -> u32 {
 
 fn yes() -> bool {
     true
+}
+
+/// Numbers without a fraction as integers, since clients in languages with one kind of number write `5.0`.
+pub(in crate::mcp) fn whole(arguments: JsonObject) -> JsonObject {
+    arguments.into_iter().map(|(name, value)| (name, whole_value(value))).collect()
+}
+
+fn whole_value(value: Value) -> Value {
+    /// Beyond, not every integer is a number of this kind.
+    const MOST: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Object(members) => Value::Object(whole(members)),
+        Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+            #[expect(clippy::cast_possible_truncation, reason = "there is no fraction, and it is in bounds")]
+            Some(float) if float.fract() == 0.0 && float.abs() <= MOST => Value::from(float as i64),
+            _ => Value::Number(number),
+        },
+        other => other,
+    }
 }
 
 /// A number of a range.

@@ -17,6 +17,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+pub(super) use arguments::whole;
+
 use super::server::Server;
 use crate::{
     jobs::Job,

@@ -77,7 +77,7 @@ pub(super) struct JobStatus {
     /// What was taken out of its output by the policies, and how often; absent if nothing was.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) redacted: BTreeMap<String, u64>,
-    /// Why it could not be started when its turn came.
+    /// Why it could not be started when its turn came, or which policy failed on its output, so that it was stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub(super) fault: Option<String>,
