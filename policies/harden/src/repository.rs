@@ -139,6 +139,8 @@ pub struct Visit {
     pub look: Look,
     /// Whether it may end a merge.
     pub is_commit: bool,
+    /// Whether it may change files of the working tree.
+    pub changes_files: bool,
 }
 
 impl Visit {
@@ -147,6 +149,7 @@ impl Visit {
         self.reach = self.reach.max(other.reach);
         self.look.add(other.look);
         self.is_commit |= other.is_commit;
+        self.changes_files |= other.changes_files;
     }
 }
 
@@ -396,14 +399,39 @@ impl<F: Files> Judge<'_, F> {
         self.no_links(own, is_passed)?;
         self.nothing_put_back(own)?;
         let common = self.common(own)?;
+        self.is_apart(own)?;
         if common != own {
             self.no_links(&common, is_passed)?;
+            self.is_apart(&common)?;
         }
         let settings = self.all_settings(&[join(&common, "config"), join(own, "config.worktree")], place)?;
         self.listed(own, "reftable", "tables.list")?;
         self.listed(&common, "reftable", "tables.list")?;
         self.tree(place, &settings)?;
         self.objects(join(&common, "objects"))
+    }
+
+    /// A repository that may lie among the files of another: git changes those and starts itself anew on the way, which would read as
+    /// settings what it has just written. What lies in a `.git` it never writes as a file.
+    fn is_apart(&self, repository: &str) -> Judged {
+        if !self.visit.changes_files || repository.split('/').any(|part| part == ".git") {
+            return Ok(());
+        }
+        for directory in std::iter::successors(parent(repository), |directory| parent(directory)) {
+            match self.files.kind(&join(directory, ".git")) {
+                Ok(Kind::Missing) => {}
+                Err(Trouble::NotGranted) => break,
+                _ => {
+                    let message = format!(
+                        "the repository {} may lie among the files of the one in {}; git is denied where it could write its settings",
+                        shown(repository),
+                        shown(directory)
+                    );
+                    return Err(Refusal::new("repository-inside", message));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What a merge has set aside, or who writes there in its place, comes back with the commit that ends it, over any file.

@@ -906,6 +906,21 @@ fn what_becomes_part_of_a_repository_is_looked_for() {
     }
 }
 
+#[test]
+fn a_repository_among_files_is_not_changed() {
+    let scene = Scene::new();
+    scene.repository("root/own");
+    scene.repository("root/n/.git");
+    scene.write("root/inner/.git", format!("gitdir: {}\n", scene.path("root/own")));
+    scene.write("root/.git/index", index_of(&["own/config"]));
+    let code = |directory: &str, changes_files| {
+        let visit = Visit { changes_files, ..Visit::default() };
+        scene.visit(directory, visit).map_or_else(|refusal| refusal.code, |()| "fine")
+    };
+    assert_eq!((code("root/inner", false), code("root/inner", true)), ("fine", "repository-inside"));
+    assert_eq!((code("root/n", true), code("root", true)), ("fine", "fine"));
+}
+
 /// What actions/checkout and its like leave behind.
 #[test]
 fn settings_of_checkouts_are_harmless() {

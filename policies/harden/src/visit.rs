@@ -20,7 +20,8 @@ const TRACKED: &[&str] = &["--keep-index", "--message", "--quiet", "--staged", "
 pub fn visits<'a>(request: &'a Request, calls: &[usize]) -> BTreeMap<&'a str, Visit> {
     let mut visits: BTreeMap<&str, Visit> = BTreeMap::new();
     for git in calls.iter().map(|at| &request.nodes[*at]) {
-        let visit = Visit { reach: reach(git), look: looks_for(git), is_commit: parts(git).0 == Some("commit") };
+        let is_commit = parts(git).0 == Some("commit");
+        let visit = Visit { reach: reach(git), look: looks_for(git), is_commit, changes_files: changes_files(git) };
         visits.entry(git.directory.as_str()).or_default().add(visit);
     }
     visits
