@@ -118,8 +118,8 @@ fn a_tool_that_is_not_there_is_named_with_how_to_get_it(#[case] lang: &str, #[ca
 }
 
 #[rstest]
-#[case::nothing(&[], "has none of Cargo.toml, package.json, pyproject.toml")]
-#[case::two(&[("package.json", "{}"), ("pyproject.toml", "")], "has more than one of package.json, pyproject.toml")]
+#[case::nothing(&[], "there is no Cargo.toml, package.json or pyproject.toml")]
+#[case::two(&[("package.json", "{}"), ("pyproject.toml", "")], "has package.json and pyproject.toml, so which language")]
 #[case::no_json(&[("package.json", "{")], "package.json: is no JSON")]
 #[case::no_name(&[("package.json", "{}")], "package.json: `name` must be there, and be 1 to 64 of a-z")]
 #[case::a_path_for_a_name(&[("package.json", r#"{"name": "../x"}"#)], "package.json: `name` must be there")]

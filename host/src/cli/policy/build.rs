@@ -92,18 +92,7 @@ impl Build {
 fn build(project: &Path) -> Result<(PathBuf, Inspected), BuildError> {
     let shown = project.display();
     let project = project.canonicalize().map_err(|error| missing(format!("{shown}: could not be opened: {error}")))?;
-    type Tool = fn(&Path) -> Result<(Manifest, Vec<u8>), BuildError>;
-    let tools: [(&str, Tool); 3] = [("Cargo.toml", rust), ("package.json", javascript), ("pyproject.toml", python)];
-    let found: Vec<_> = tools.iter().filter(|(manifest, _)| project.join(manifest).exists()).collect();
-    let [(_, tool)] = found[..] else {
-        let names: Vec<_> = if found.is_empty() { &tools[..] } else { &[] }.iter().chain(found).map(|(name, _)| *name).collect();
-        let how = if names.len() == tools.len() { "has none of" } else { "has more than one of" };
-        return Err(missing(format!(
-            "{shown} {how} {}, which tell the language of a policy; `portcullis policy new` writes a project",
-            names.join(", ")
-        )));
-    };
-    let (manifest, mut component) = tool(&project)?;
+    let (manifest, mut component) = tool_of(&project)?(&project)?;
     let schema = project.join(SCHEMA_FILE);
     if schema.exists() {
         component = with_section(component, SCHEMA_SECTION, &read(&schema)?);
@@ -112,6 +101,25 @@ fn build(project: &Path) -> Result<(PathBuf, Inspected), BuildError> {
         component = with_section(component, name, text);
     }
     publish(&project.join(format!("{}.wasm", manifest.name)), &component)
+}
+
+/// What makes a component of a project.
+type Tool = fn(&Path) -> Result<(Manifest, Vec<u8>), BuildError>;
+
+/// That of the project's language, which its manifest tells.
+fn tool_of(project: &Path) -> Result<Tool, BuildError> {
+    let tools: [(&str, Tool); 3] = [("Cargo.toml", rust), ("package.json", javascript), ("pyproject.toml", python)];
+    let found: Vec<_> = tools.into_iter().filter(|(manifest, _)| project.join(manifest).exists()).collect();
+    let shown = project.display();
+    match found[..] {
+        [(_, tool)] => Ok(tool),
+        [] => Err(missing(format!(
+            "{shown}: there is no Cargo.toml, package.json or pyproject.toml; `portcullis policy new` writes a project"
+        ))),
+        [(one, _), (other, _), ..] => {
+            Err(missing(format!("{shown}: has {one} and {other}, so which language the policy is in can not be told")))
+        }
+    }
 }
 
 /// Holds the component against the contract, and only then puts it in the place of the one before.
@@ -233,8 +241,10 @@ fn python(project: &Path) -> Result<(Manifest, Vec<u8>), BuildError> {
         tool.args(["--quiet", "--wit-path", "wit", "--world", &manifest.world]);
         tool
     };
-    // It adds to what is there, and what an older contract had would stay.
-    _ = fs::remove_dir_all(project.join("bindings"));
+    // They are added to what is there, and those of an older contract would stay. A folder of somebody else does.
+    if project.join("bindings/componentize_py_types.py").exists() {
+        _ = fs::remove_dir_all(project.join("bindings"));
+    }
     loud(tool().args(["bindings", "bindings"]), project, get)?;
     let out = Scratch::new()?;
     loud(tool().args(["componentize", "app", "--output"]).arg(out.file()), project, get)?;
