@@ -1,4 +1,5 @@
-//! The `portcullis` program: parse, log to standard error, execute, map errors to exit codes; or keep the jobs of another such program.
+//! The `portcullis` program: parse, log to standard error, execute, map errors to exit codes; or keep the jobs of another such
+//! program, or start a program of theirs.
 
 use std::{
     io::Write,
@@ -21,8 +22,8 @@ const MOST_LOG_LINES: usize = 1024;
 const LAST_LINES: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
-    // Before anything else: what keeps jobs has neither threads nor a log.
-    if let Some(code) = jobs::keep() {
+    // Before anything else: what keeps jobs and starts programs has neither threads nor a log.
+    if let Some(code) = jobs::keep().or_else(jobs::start_program) {
         return code;
     }
     let cli = match Cli::try_parse() {

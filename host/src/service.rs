@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -10,15 +10,16 @@ use crate::{
     audit::{self, Altered, Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
     jobs::{
-        ControlError, History, Job, JobId, Keeper, Met, Order, Reading, Record, Registry, Signal, SpawnError, Status, Stop,
-        THIS_PROGRAM, Until, WriteError,
+        ControlError, History, Job, JobId, Judge, Keeper, Met, Order, Reading, Record, Registry, Signal, Status, Stop,
+        THIS_PROGRAM, Until, Unwanted, Wanted, WriteError,
         output::{Cursor, Part},
     },
     policy::{
         Answer, Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, InputJudgement, Judgement,
-        MOST_INPUT_BYTES, Request, StreamKind, printable, types::Client,
+        MOST_INPUT_BYTES, Request, StreamKind, printable,
+        types::{self, Client},
     },
-    script::{Directory, Refusal, Script, Site, check_text, source_of, tree_of_words},
+    script::{Directory, PROGRAM_NOT_FOUND, Refusal, Script, Site, check_text, source_of, tree_of_program, tree_of_words},
 };
 
 /// Longest name and version of a client that are kept, in bytes.
@@ -134,7 +135,7 @@ pub struct Terms {
     pub order: Order,
 }
 
-/// What was asked for, kept as it came: what waits for its turn is judged anew.
+/// What was asked for, kept as it came: what waits for its turn is judged anew, and so is each program of a script when it starts.
 struct Asked {
     command: Command,
     client: Client,
@@ -175,6 +176,8 @@ pub struct Service {
     jobs: config::Jobs,
     /// Tasks that record the ends of jobs.
     recorders: TaskTracker,
+    /// Turns for judging programs that scripts start.
+    starts: Semaphore,
 }
 
 /// Makes all policies of a configuration ready, and tries each of them.
@@ -216,6 +219,7 @@ impl Service {
             site: site(config),
             jobs: config.jobs.clone(),
             recorders: TaskTracker::new(),
+            starts: Semaphore::new(std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))),
         }))
     }
 
@@ -246,7 +250,7 @@ impl Service {
     /// Runs a command: parse, judge, record, start. Where it has to wait for its turn, the first three again when that comes.
     pub async fn run(self: &Arc<Self>, command: Command, client: &Client, terms: Terms) -> Result<Started, Refused> {
         let asked = Asked { command, client: bounded(client), timeout: terms.timeout };
-        let (approved, trail) = self.judge(&asked, None).await?;
+        let (approved, trail) = self.judge(&asked, About::Command).await?;
         if self.execution == Execution::Dry {
             self.record_not_started(&approved.id().to_string(), REHEARSED);
             return Err(Refused::Rehearsed(Rehearsed { runs: approved.shown().to_owned(), trail }));
@@ -254,20 +258,33 @@ impl Service {
         self.spawn(approved, asked, terms.order).await.map(|job| Started { job, trail })
     }
 
-    /// Parses, judges and records; `earlier` is what was decided before the same command had to wait.
-    async fn judge(&self, asked: &Asked, earlier: Option<&Approved>) -> Result<(Approved, Vec<Answer>), Refused> {
+    /// Parses, judges and records.
+    async fn judge(&self, asked: &Asked, about: About<'_>) -> Result<(Approved, Vec<Answer>), Refused> {
         let Asked { command, client, timeout } = asked;
         let chain = self.chain().await;
         let (script, cwd) = match parse(&chain, command, &self.site, &self.jobs.cwd).await {
             Ok(parsed) => parsed,
-            Err(denial) => return Err(self.refuse_unparsed(&chain, command, client, *timeout, denial).await),
+            Err(denial) => return Err(self.refuse_unparsed(&chain, command, client, *timeout, denial, about).await),
         };
         let mut request = request(script, cwd, &self.jobs, client.clone());
         request.timeout = timeout.iter().copied().chain(request.timeout).min();
-        let Sent { shown: sent, request: recorded } = Sent::of(&chain, &request).await;
-        let Judgement { decision, shown, trail } = chain.decide(request).await;
-        let decision = match (decision, earlier) {
-            (Decision::Approved(approved), Some(earlier)) => approved.instead_of(earlier),
+        self.decide(&chain, request, about).await
+    }
+
+    /// Judges and records.
+    async fn decide(&self, chain: &Chain, request: Request, about: About<'_>) -> Result<(Approved, Vec<Answer>), Refused> {
+        let client = chain.scrub(&request.client.name).await;
+        let Sent { shown: mut sent, request: mut recorded } = Sent::of(chain, &request).await;
+        let Judgement { decision, mut shown, trail } = chain.decide(request).await;
+        if matches!(about, About::Program(_)) && sent.len().max(shown.len()) > MOST_EXCERPT_BYTES {
+            // A script can start as much as it likes, and the record is no better for pages of words.
+            for text in [Some(&mut sent), Some(&mut shown), recorded.script.as_mut()].into_iter().flatten() {
+                text.truncate(text.floor_char_boundary(MOST_EXCERPT_BYTES));
+            }
+            recorded.altered = Some(Altered::Cut);
+        }
+        let decision = match (decision, about) {
+            (Decision::Approved(approved), About::Again(earlier)) => approved.instead_of(earlier),
             (decision, _) => decision,
         };
         let (outcome, denial, job_id) = match &decision {
@@ -276,9 +293,9 @@ impl Service {
             Decision::Denied(denial) => (Outcome::Deny, Some(denial), None),
         };
         self.record(&Decided {
-            subject: Subject::Command,
-            job_id,
-            client: &chain.scrub(&client.name).await,
+            subject: about.subject(),
+            job_id: about.job_id().or(job_id),
+            client: &client,
             sent: &sent,
             request: Some(recorded),
             runs: Some(&shown),
@@ -375,6 +392,7 @@ impl Service {
         client: &Client,
         timeout: Option<Duration>,
         denial: Denial,
+        about: About<'_>,
     ) -> Refused {
         let denial = Denial { message: chain.scrub(&denial.message).await, ..denial };
         let (excerpt, is_cut) = excerpt(command);
@@ -386,8 +404,8 @@ impl Service {
             request.altered = Some(Altered::Cut);
         }
         let recorded = self.record(&Decided {
-            subject: Subject::Command,
-            job_id: None,
+            subject: about.subject(),
+            job_id: about.job_id(),
             client: &chain.scrub(&client.name).await,
             sent: &sent,
             request: Some(request),
@@ -409,12 +427,9 @@ impl Service {
     }
 
     async fn spawn(self: &Arc<Self>, approved: Approved, asked: Asked, order: Order) -> Result<Arc<Job>, Refused> {
-        let (id, service) = (approved.id().to_string(), self.clone());
-        let again = async move |earlier: Approved| match service.judge(&asked, Some(&earlier)).await {
-            Ok((approved, _)) => Ok(approved),
-            Err(refused) => Err(SpawnError::Refused(refused.to_string())),
-        };
-        let job = match self.registry.submit(approved, order, again).await {
+        let id = approved.id().to_string();
+        let judge = Arc::new(Later { service: self.clone(), asked });
+        let job = match self.registry.submit(approved, order, judge).await {
             Ok(job) => job,
             Err(error) => {
                 let text = self.scrub(&error.to_string()).await;
@@ -486,6 +501,97 @@ impl Service {
     }
 }
 
+/// What a decision is about.
+#[derive(Clone, Copy)]
+enum About<'a> {
+    /// A command that came in.
+    Command,
+    /// The same command once more, and what was decided before it had to wait.
+    Again(&'a Approved),
+    /// A program that the script of this job is about to start.
+    Program(&'a types::Job),
+}
+
+impl About<'_> {
+    fn subject(self) -> Subject {
+        match self {
+            Self::Command | Self::Again(_) => Subject::Command,
+            Self::Program(_) => Subject::Start,
+        }
+    }
+
+    /// The job it is about, if there is one already.
+    fn job_id(self) -> Option<String> {
+        match self {
+            Self::Command | Self::Again(_) => None,
+            Self::Program(job) => Some(job.id.clone()),
+        }
+    }
+}
+
+/// Judges what can be judged only later.
+struct Later {
+    service: Arc<Service>,
+    asked: Asked,
+}
+
+impl Judge for Later {
+    async fn again(&self, earlier: &Approved) -> Result<Approved, String> {
+        let judged = self.service.judge(&self.asked, About::Again(earlier)).await;
+        judged.map(|(approved, _)| approved).map_err(|refused| refused.to_string())
+    }
+
+    async fn program(&self, job: &types::Job, wanted: Wanted) -> Result<Approved, Unwanted> {
+        let Asked { client, timeout, .. } = &self.asked;
+        let (service, about) = (&self.service, About::Program(job));
+        // So that no script keeps the server from judging what else comes in.
+        let _turn = service.starts.acquire().await.expect("it is never closed");
+        let chain = service.chain().await;
+        let words = Command::Words(wanted.words.iter().map(OsString::from).collect());
+        let judged = match program(wanted, job, &service.site) {
+            Ok((script, cwd, env)) => {
+                let request = Request { script, cwd, env, timeout: *timeout, client: client.clone() };
+                service.decide(&chain, request, about).await
+            }
+            Err(denial) => Err(service.refuse_unparsed(&chain, &words, client, *timeout, denial, about).await),
+        };
+        match judged {
+            Ok((approved, _)) => Ok(approved),
+            Err(refused) => {
+                let is_missing = matches!(&refused, Refused::Denied(denial) if denial.code == PROGRAM_NOT_FOUND);
+                Err(Unwanted { text: refused.to_string(), is_missing })
+            }
+        }
+    }
+}
+
+/// The script that a program of another one is by itself, where it will start, and with which variables.
+fn program(wanted: Wanted, job: &types::Job, site: &Site) -> Result<(Script, Directory, Vec<(String, String)>), Denial> {
+    let refused = |refusal: Refusal| Denial::by_host(&refusal.code, refusal.message);
+    let Wanted { words, assignments, env, directory, open } = wanted;
+    if let Some(file) = open.iter().find(|file| !site.contains(file) && !is_judged(file, job)) {
+        let message = format!(
+            "a redirection leads to {}, outside of the working roots, where it did not lead when the script was judged",
+            file.display()
+        );
+        return Err(Denial::by_host("redirection-outside", message));
+    }
+    let cwd = site.directory_of(directory).map_err(refused)?;
+    let tree = tree_of_program(&assignments, &words).map_err(refused)?;
+    let script = tokio::task::block_in_place(|| Script::new(source_of(&tree), tree, site, &cwd)).map_err(refused)?;
+    Ok((script, cwd, env))
+}
+
+/// Whether a redirection of the job's script led here when it was judged, as far as that could be told then.
+fn is_judged(file: &Path, job: &types::Job) -> bool {
+    let redirects = job.nodes.iter().flat_map(|node| &node.redirects);
+    redirects.into_iter().any(|redirect| match (&redirect.place, &redirect.target) {
+        (Some(place), _) => Path::new(&place.path) == file,
+        (None, types::Word::Dynamic(_)) => redirect.mode != types::RedirectMode::Text,
+        (None, types::Word::Literal(_)) => false,
+    })
+}
+
 /// What is recorded of what came in.
 struct Sent {
     /// The text as a person reads it.
@@ -541,7 +647,7 @@ async fn parse(chain: &Chain, command: &Command, site: &Site, cwd: &Path) -> Res
             (source_of(&tree), tree)
         }
     };
-    let script = Script::new(source, tree, site, &cwd).map_err(refused)?;
+    let script = tokio::task::block_in_place(|| Script::new(source, tree, site, &cwd)).map_err(refused)?;
     Ok((script, cwd))
 }
 

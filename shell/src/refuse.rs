@@ -27,6 +27,9 @@ const NEVER: [&str; 15] = [
 const SET_OPTIONS: [&str; 12] = ["-e", "-u", "-f", "-eu", "-ue", "-euo", "-eo", "-uo", "-o", "+e", "+u", "+f"];
 const SET_NAMES: [&str; 4] = ["errexit", "noglob", "nounset", "pipefail"];
 
+/// Variables that tell what the shell was given, which is not what the script says.
+const TELLING: [&str; 3] = ["BASH_COMMAND", "BASH_EXECUTION_STRING", "_"];
+
 /// Refuses a tree that holds any of it.
 ///
 /// # Errors
@@ -147,7 +150,7 @@ fn plain_default(word: &Word) -> Result<(), Refusal> {
     let is_plain = |c: char| c.is_alphanumeric() || " _.,:@%+=/-".contains(c);
     let is_known = |piece: &Piece| match piece {
         Piece::Literal(text) => text.chars().all(is_plain),
-        Piece::Parameter { operation: Operation::Value, name, .. } => name != "$",
+        Piece::Parameter { operation: Operation::Value, name, .. } => name != "$" && !TELLING.contains(&name.as_str()),
         _ => false,
     };
     if word.0.iter().all(is_known) { Ok(()) } else { Err(unsupported("more than plain text and variables inside `${x:-…}`")) }
@@ -221,6 +224,7 @@ impl Numbers {
 
     fn piece(&mut self, piece: &Piece) -> Result<(), Refusal> {
         match piece {
+            Piece::Parameter { name, .. } if TELLING.contains(&name.as_str()) => Err(unsupported(&format!("`${name}`"))),
             Piece::Arithmetic { expression, .. } => self.used_by(expression),
             Piece::Parameter { operation: Operation::Default(_, word), .. } => plain_default(word),
             Piece::Parameter { operation: Operation::Trim(_, pattern), .. } => plain_pattern(pattern),

@@ -12,6 +12,8 @@ pub enum Resolved<'a> {
     AsWritten,
     /// The path of the program that the first word names.
     Program(&'a str),
+    /// In the place of the first word this text, with the number of the command behind it.
+    Numbered(&'a str),
     /// `cd` and the directory that it leads to.
     Directory(&'a str),
 }
@@ -115,6 +117,7 @@ impl<'a, R: Fn(Id) -> Resolved<'a>> Renderer<'a, R> {
                 [vec![program], written(args)].concat()
             }
             Resolved::Program(path) => [vec![quote_program(path)], written(args)].concat(),
+            Resolved::Numbered(text) => [vec![format!("{text}{id}")], written(args)].concat(),
             Resolved::Directory(path) => vec!["cd".to_owned(), quote(path)],
         }
     }

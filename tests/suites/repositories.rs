@@ -11,7 +11,10 @@ use std::{
 
 use rstest::rstest;
 
-use crate::support::scene::{Done, Running, Scene};
+use crate::support::{
+    eventually,
+    scene::{Done, Running, Scene},
+};
 
 /// Everything is allowed that `harden` does not deny, so that it stands alone.
 const HARDENED: &str = r#"
@@ -103,6 +106,35 @@ impl Repository<'_> {
         command.current_dir(self.path(directory));
         Running::start(&mut command).done()
     }
+}
+
+/// As an organisation would have it that lets agents commit.
+const GATED: &str = r#"
+[jobs]
+roots = [ROOT]
+
+[[policies]]
+name = "harden"
+component = "builtin:harden"
+may_rewrite = true
+grants = { read = ["roots"] }
+
+[[policies]]
+name = "allowlist"
+component = "builtin:allowlist"
+
+[policies.settings]
+include = ["shell", "coreutils-read", "git-read", "git-write"]
+
+[[policies]]
+name = "redact"
+component = "builtin:redact"
+"#;
+
+fn gated_scene() -> Scene {
+    let scene = Scene::new();
+    scene.configure(&GATED.replace("ROOT", &format!("{:?}", scene.root())));
+    scene
 }
 
 const WHO: [(&str, &str); 6] = [
@@ -415,18 +447,16 @@ fn the_default_configuration_denies_a_filter() {
 #[rstest]
 #[case::from_below("cd two && git status", "repository-config")]
 #[case::in_a_substitution("echo \"$(cd two; git status)\"", "repository-config")]
-#[case::in_a_loop("for i in 1 2; do git add --update; done", "repository-config")]
+#[case::in_a_loop("for i in 1 2; do git add two; done", "repository-config")]
 #[case::one_adds_and_one_enters("git add two && git commit -a -m x", "repository-config")]
-#[case::one_adds_unseen("git add --update && git commit -a -m x", "repository-config")]
-#[case::after_a_wait("sleep 1; git status", "git-after-wait")]
-#[case::one_changes_files_first("git rm --quiet notes.txt && cd two && git status", "git-after-git")]
+#[case::one_changes_files_first("git rm --quiet notes.txt && cd two && git status", "repository-config")]
 #[case::moved_into_the_repository("git mv notes.txt .git/commondir", "git-operand")]
 #[case::moved_through_a_link("git mv notes.txt innocent", "git-operand")]
 #[case::by_a_variable("export GIT_DIR=two/.git; git status", "git-variable")]
 #[case::by_a_shell_variable("HOME=two; git status", "git-variable")]
 #[case::without_the_ceiling("unset GIT_CEILING_DIRECTORIES; git status", "git-variable")]
-#[case::written_first("echo '[core]' > .git/config; git status", "git-after-write")]
-#[case::written_through_a_link("echo '[core]' > innocent; git status", "git-after-write")]
+#[case::written_first("echo '[core]' > .git/config; git status", "git-directory")]
+#[case::written_through_a_link("echo '[core]' > innocent; git status", "git-directory")]
 #[case::by_an_unknown_word("x=-C; git $x two status", "git-option")]
 fn a_script_runs_nothing(#[case] script: &str, #[case] code: &str) {
     let scene = scene();
@@ -470,28 +500,26 @@ fn repository_of_a_branch(repository: &Repository) {
     fs::remove_file(repository.trace()).ok();
 }
 
-/// What a branch holds can be a repository, once it is checked out.
+/// What a branch holds can be a repository, once it is checked out: a call is judged by what is there when it starts.
 #[rstest]
-#[case::by_switch("git switch --quiet evil && cd d && git status", "git-after-git")]
-#[case::by_checkout("git checkout --quiet evil; cd d; git diff", "git-after-git")]
-#[case::by_restore("git restore --source=evil d wt && cd d && git status", "git-after-git")]
-#[case::through_a_group("{ git switch --quiet evil; } && (cd d && git status)", "git-after-git")]
-#[case::beside("git switch --quiet evil | (cd d && git status)", "git-after-git")]
-#[case::turned_round("for i in 1 2; do (cd d && git status); git switch --quiet evil; done", "git-after-git")]
-#[case::from_below("cd d && git switch --quiet evil && git status", "git-after-git")]
-fn a_branch_that_is_a_repository_runs_nothing(#[case] script: &str, #[case] code: &str) {
+#[case::by_switch("git switch --quiet evil && cd d && git status")]
+#[case::by_checkout("git checkout --quiet evil; cd d; git diff")]
+#[case::by_restore("git restore --source=evil d wt && cd d && git status")]
+#[case::through_a_group("{ git switch --quiet evil; } && (cd d && git status)")]
+#[case::turned_round("for i in 1 2; do (cd d && git status); git switch --quiet evil; done")]
+#[case::from_below("cd d && git switch --quiet evil && git status")]
+fn a_branch_that_is_a_repository_runs_nothing(#[case] script: &str) {
     let scene = scene();
     let repository = Repository(&scene);
     repository_of_a_branch(&repository);
     let done = scene.portcullis(["run", "-c", script]);
-    assert!(done.stderr.contains(&format!("\"harden\" [{code}]")), "{}", done.stderr);
-    done.expect(126);
+    assert!(done.stderr.contains("git was not started: denied: by policy \"harden\" [repository-config]"), "{}", done.stderr);
     assert!(!repository.trace().exists());
+    repository.done(&["switch", "--quiet", "--force", "main"]);
     let script = format!("cd '{}' && {{ {script}\n}}", repository.path("").display());
     let mut alone = Command::new("bash");
     alone.args(["-c", &script]).env("HOME", scene.base().join("home")).output().unwrap();
-    // The loop and the pipe find it in time or not.
-    assert!(repository.trace().exists() || script.contains('|'), "the trick does not work with git alone");
+    assert!(repository.trace().exists(), "the trick does not work with git alone");
 }
 
 /// The form alone keeps git from what lies there when it comes, judged or not.
@@ -512,57 +540,34 @@ fn a_restored_link_shows_nothing_from_outside() {
     repository_of_a_branch(&repository);
     fs::write(scene.base().join("outside/x"), HIDDEN).unwrap();
     let done = scene.portcullis(["run", "-c", "git restore --source=evil old && git grep -h hidden"]);
-    assert!(done.stderr.contains("\"harden\" [git-after-git]"), "{}", done.stderr);
+    assert!(done.stderr.contains("\"harden\" [repository-link]"), "{}", done.stderr);
     let done = scene.portcullis(["run", "-c", "git restore --source=evil old && git diff && git status && git add old/x"]);
     assert!(!done.stdout().contains(HIDDEN), "{}", done.stdout());
 }
 
-/// Whatever waits for the agent, in front of git or beside it, gives it time to make another repository of the one that was judged.
+/// Whatever waits in front of git or beside it gives an agent time to make another repository of the one that was judged: each call is
+/// judged by what it finds when it starts.
 #[rstest]
-#[case("read -r x; git diff --stat")]
-#[case("cat; git status")]
-#[case("head -n1; git log")]
-#[case("cat - notes.txt && git status")]
-#[case("grep notes.txt; git status")]
-#[case("until [ -e go ]; do true; done; git diff --stat")]
-#[case("while read -r x; do git diff --stat; done")]
-#[case("cat pipe; git status")]
-#[case("cat < pipe; git diff --stat")]
-#[case("git status; git diff --stat > pipe")]
-#[case("git diff --stat < pipe")]
-#[case("echo x > pipe && git status")]
-#[case("cat | git status")]
-#[case("git log | cat pipe && git status")]
-#[case("git log -p | while read -r x; do cat pipe; done")]
-#[case("git log -p | sed -n '1p' pipe")]
-#[case("git shortlog; git status")]
-#[case("git diff - notes.txt; git status")]
-#[case("git add -p; git status")]
-#[case("git diff --stat $(cat pipe)")]
-#[case("x=$(head -1); git diff --stat")]
-#[case("true | cat <&2; git diff --stat")]
-#[case("true | { cat; } <&2; git diff --stat")]
-#[case("{ true | cat <&2; } 2<&0; git diff --stat")]
-#[case("seq 1 99999999 | wc -l; git status")]
-#[case("printf '%0999999999d' 1 > /dev/null; git status")]
-#[case("for a in {1..99}; do for b in {1..99}; do :; done; done; git status")]
-#[case("{ sleep 9; } | git status")]
-#[case("npm test && git status")]
-fn nothing_waits_before_git(#[case] script: &str) {
+#[case("until [ -e go ]; do sleep 0.05; done; git diff --stat")]
+#[case("cat pipe; git diff --stat")]
+#[case("git log -1 --format=%h | while read -r x; do cat pipe; git diff --stat; done")]
+#[case("true | git diff --stat $(cat pipe; echo notes.txt)")]
+#[case("x=$(cat pipe) && git diff --stat")]
+#[case("for call in 1; do cat pipe; git diff --stat; done")]
+fn a_repository_that_changed_while_git_waited_is_judged_again(#[case] script: &str) {
     let scene = scene();
     let repository = Repository(&scene);
     assert!(Command::new("mkfifo").arg(repository.path("pipe")).status().unwrap().success());
-    let npm = repository.path("npm");
-    repository.executable("npm", "#!/bin/sh\n");
-    let bin = scene.base().join("bin");
-    fs::create_dir_all(&bin).unwrap();
-    fs::rename(npm, bin.join("npm")).unwrap();
-    let config = fs::read_to_string(scene.config_file()).unwrap();
-    let path = format!("[jobs]\npath = [\"/usr/bin\", \"/bin\", {bin:?}]\n");
-    scene.configure(&config.replace("[jobs]\n", &path));
-    let done = scene.portcullis(["run", "-c", script]);
-    assert!(done.stderr.contains("\"harden\" [git-after-wait]"), "{}", done.stderr);
-    done.expect(126);
+    let running = Running::start(&mut scene.command(["run", "-c", &format!(": > begun; {script}")]));
+    eventually("the script runs", || repository.path("begun").exists().then_some(()));
+    filter(&repository, "[filter \"x\"]\nclean = PWN;cat");
+    repository.write("go", "");
+    if script.contains("pipe") {
+        fs::write(repository.path("pipe"), "go\n").unwrap();
+    }
+    let done = running.done();
+    assert!(done.stderr.contains("git was not started: denied: by policy \"harden\" [repository-config]"), "{}", done.stderr);
+    assert!(!repository.trace().exists());
 }
 
 /// The trick with git alone: while the script waits, a filter is put into the repository.
@@ -595,7 +600,11 @@ fn what_waits_lets_a_repository_become_another() {
 #[case("test -f notes.txt && git diff --name-only 2>/dev/null > out.txt; cat out.txt")]
 #[case("if git diff --quiet; then echo clean; else cat notes.txt; fi")]
 #[case("for name in one two; do git log -1 --format=%h; printf '%-10s|\\n' \"$name\"; done")]
-#[case("git switch -q -c x && cat notes.txt && npm --version")]
+#[case("git switch -q -c x && cat notes.txt && sleep 0")]
+#[case("git log --oneline --grep plant; git status; git grep -n one; git status")]
+#[case("grep -rn one . | wc -l; find . -name '*.rs' | wc -l; date; sed -n 1,20p notes.txt; stat notes.txt; git status --short")]
+#[case("git log --oneline | awk '{print $1}' | tr a-f A-F | cut -c1-7 | sort | uniq; git diff --stat")]
+#[case("git stash -q && grep -n one notes.txt && git diff --stat && sort -k 1 notes.txt && git mv notes.txt n && git rm -q n")]
 #[case("git stash -q && git log --oneline | grep -i plant | head -n 3 && ls && cd src && pwd")]
 fn git_has_company(#[case] script: &str) {
     let scene = scene();
@@ -624,29 +633,30 @@ fn links_of_a_branch(repository: &Repository) {
     repository.done(&["switch", "--quiet", "main"]);
 }
 
-/// What a call of git puts somewhere may be a link, whose target no later command of the script may read, write or take.
+/// What a call of git puts somewhere may be a link. Whatever names it is judged by where it leads when that starts; what the shell would
+/// open by itself is refused with the script.
 #[rstest]
-#[case("git switch -q evil && cat notes.txt", "read-after-git")]
-#[case("git switch -q evil; head -1 notes.txt", "read-after-git")]
-#[case("git checkout -q -b x evil && cat notes.txt", "read-after-git")]
+#[case("git switch -q evil && cat notes.txt", "allowlist")]
+#[case("git switch -q evil; head -1 notes.txt", "allowlist")]
+#[case("git checkout -q -b x evil && cat notes.txt", "allowlist")]
+#[case("for i in 1 2; do cat notes.txt; git switch -q evil; done", "allowlist")]
+#[case("git switch -q evil && grep -h hidden notes.txt", "allowlist")]
+#[case("git switch -q evil && ls d", "allowlist")]
+#[case("git switch -q evil && git mv payload d/written", "allowlist")]
+#[case("git reset -q other && git commit -q -m x d/hidden && git show HEAD:d/hidden", "allowlist")]
+#[case("git switch -q evil && git reset -q other && git mv d/hidden stolen && cat stolen", "harden")]
 #[case("git restore -q --source=evil . ; while read -r l; do echo \"$l\"; done < notes.txt", "read-after-git")]
 #[case("git switch -q evil && { cat; } < notes.txt", "read-after-git")]
 #[case("git switch -q evil && x=$(<notes.txt) && echo \"$x\"", "read-after-git")]
 #[case("git switch -q evil && git log -1 > d/written", "read-after-git")]
-#[case("for i in 1 2; do cat notes.txt; git switch -q evil; done", "read-after-git")]
-#[case("cat \"$(git switch -q evil; printf notes.txt)\" notes.txt", "read-after-git")]
-#[case("git switch -q evil && grep -h hidden notes.txt", "read-after-git")]
-#[case("git switch -q evil && ls d", "read-after-git")]
+#[case("git switch -q evil | cat - notes.txt", "read-after-git")]
+#[case("{ git switch -q evil; sleep 1; } | cat - notes.txt", "read-after-git")]
+#[case("cat <(git switch -q evil; sleep 1) notes.txt", "read-after-git")]
+#[case("{ sleep 1; cat notes.txt; } & git switch -q evil; wait", "read-after-git")]
 #[case("git switch -q evil && echo d/*", "read-after-git")]
 #[case("git switch -q evil && x='d/*' && echo $x", "read-after-git")]
-#[case("git switch -q evil && sort -o d/written payload", "read-after-git")]
-#[case("git switch -q evil && cp payload d/written", "read-after-git")]
-#[case("git switch -q evil && git commit -q --allow-empty -F notes.txt && git log -1 --format=%s", "git-after-wait")]
-#[case("git reset -q other && git commit -q -m x d/hidden && git show HEAD:d/hidden", "git-after-git")]
-#[case("git switch -q evil && git mv payload d/written", "git-after-git")]
-#[case("git switch -q evil && git reset -q other && git mv d/hidden stolen && cat stolen", "git-after-git")]
-fn a_link_of_a_branch_leads_nowhere(#[case] script: &str, #[case] code: &str) {
-    let (alone, gated) = (scene(), scene());
+fn a_link_of_a_branch_leads_nowhere(#[case] script: &str, #[case] by: &str) {
+    let (alone, gated) = (scene(), if by == "read-after-git" { scene() } else { gated_scene() });
     let (alone, gated) = (Repository(&alone), Repository(&gated));
     for repository in [&alone, &gated] {
         links_of_a_branch(repository);
@@ -668,9 +678,12 @@ fn a_link_of_a_branch_leads_nowhere(#[case] script: &str, #[case] code: &str) {
     assert!(does_it, "the trick does not work with git alone: {said:?}");
 
     let done = gated.0.portcullis(["run", "-c", script]);
-    assert!(done.stderr.contains(&format!("\"harden\" [{code}]")), "{}", done.stderr);
+    let said = match by {
+        "read-after-git" => "\"harden\" [read-after-git]".to_owned(),
+        policy => format!("by policy \"{policy}\""),
+    };
+    assert!(done.stderr.contains(&said), "{}", done.stderr);
     assert!(is_whole(&gated) && !done.stdout().contains("hidden"));
-    done.expect(126);
 }
 
 /// A list of conflicts that names a file outside.
@@ -736,7 +749,7 @@ fn a_commit_puts_nothing_back() {
 /// Which files a branch has is looked at anew by `checkout -b` where not all are checked out.
 #[test]
 fn a_new_branch_brings_no_links() {
-    let scene = scene();
+    let scene = gated_scene();
     let repository = Repository(&scene);
     fs::write(scene.base().join("outside/hidden"), HIDDEN).unwrap();
     symlink(scene.base().join("outside/hidden"), repository.path("l")).unwrap();
@@ -747,11 +760,10 @@ fn a_new_branch_brings_no_links() {
     repository.done(&["read-tree", "-mu", "HEAD"]);
     repository.write(".git/info/sparse-checkout", "/*\n");
     assert!(!repository.path("l").exists());
-    let done = scene.portcullis(["run", "-c", "git checkout -q -b x && cat l"]).expect(126);
-    assert!(done.stderr.contains("\"harden\" [read-after-git]"), "{}", done.stderr);
     repository.done(&["switch", "--quiet", "-c", "x"]);
     assert!(!repository.path("l").exists(), "`switch -c` changes no file");
-    repository.done(&["checkout", "--quiet", "-b", "y"]);
+    let done = scene.portcullis(["run", "-c", "git checkout -q -b y && cat l"]).expect(126);
+    assert!(done.stderr.contains("cat was not started: denied: by policy \"allowlist\""), "{}", done.stderr);
     assert!(repository.path("l").exists(), "the trick does not work with git alone");
 }
 

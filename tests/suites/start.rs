@@ -11,9 +11,9 @@ use std::{
 
 use portcullis::{
     config::{self, DefaultVerdict, JobLimits},
-    jobs::{Job, Keeper, Order, Registry, Stdin, StreamName, Streams, output::Part},
+    jobs::{Job, Judge, Keeper, Order, Registry, Stdin, StreamName, Streams, Unwanted, Wanted, output::Part},
     policy::{Approved, Chain, Decision, Engine, Request, types},
-    script::{Script, Site},
+    script::{Directory, Script, Site, source_of, tree_of_program},
 };
 use rstest::rstest;
 use rustix::process::Signal;
@@ -368,8 +368,41 @@ fn what_forks_without_end_is_killed() {
 /// A folder with programs, a root, and everything that starts what is approved there, without a policy.
 pub(super) struct Bench {
     folder: TempDir,
-    pub(super) chain: Chain,
+    pub(super) chain: Arc<Chain>,
+    site: Site,
     registry: Arc<Registry>,
+}
+
+/// Judges like its [`Bench`], and nothing twice.
+struct Later {
+    chain: Arc<Chain>,
+    site: Site,
+}
+
+impl Judge for Later {
+    async fn again(&self, _: &Approved) -> Result<Approved, String> {
+        unreachable!("nothing waits here")
+    }
+
+    async fn program(&self, _: &types::Job, wanted: Wanted) -> Result<Approved, Unwanted> {
+        let tree = tree_of_program(&wanted.assignments, &wanted.words).unwrap();
+        let cwd = self.site.directory_of(wanted.directory).unwrap();
+        let script = Script::new(source_of(&tree), tree, &self.site, &cwd);
+        let script = script.map_err(|refusal| Unwanted { text: refusal.message, is_missing: false })?;
+        Ok(approve(&self.chain, request(script, cwd, wanted.env)).await)
+    }
+}
+
+fn request(script: Script, cwd: Directory, env: Vec<(String, String)>) -> Request {
+    let client = types::Client { name: String::new(), version: String::new() };
+    Request { script, cwd, env, timeout: None, client }
+}
+
+async fn approve(chain: &Chain, request: Request) -> Approved {
+    match chain.decide(request).await.decision {
+        Decision::Approved(approved) => *approved,
+        _ => panic!("nobody denies here"),
+    }
 }
 
 impl Bench {
@@ -403,9 +436,9 @@ impl Bench {
         };
         let engine = Engine::new(&limits()).unwrap();
         let site = Site { roots: jobs.roots.clone(), path: jobs.path.clone() };
-        let chain = Chain::load(&engine, &[], &base.join("cache"), DefaultVerdict::Allow, site).await.unwrap();
+        let chain = Chain::load(&engine, &[], &base.join("cache"), DefaultVerdict::Allow, site.clone()).await.unwrap();
         let keeper = Keeper::start(Path::new(env!("CARGO_BIN_EXE_portcullis"))).unwrap();
-        Self { registry: Registry::new(jobs, keeper, None), chain, folder }
+        Self { registry: Registry::new(jobs, keeper, None), chain: Arc::new(chain), site, folder }
     }
 
     pub(super) fn at(&self, below: &str) -> PathBuf {
@@ -423,20 +456,10 @@ impl Bench {
     }
 
     pub(super) async fn approve(&self, command: &str, cwd: &str) -> Approved {
-        let site = Site { roots: vec![self.at("root")], path: vec![self.at("bin")] };
-        let cwd = site.directory(&self.at(cwd)).unwrap();
+        let cwd = self.site.directory(&self.at(cwd)).unwrap();
         let tree = self.chain.parser().parse(command).await.unwrap();
-        let request = Request {
-            script: Script::new(command.to_owned(), tree, &site, &cwd).unwrap(),
-            cwd,
-            env: vec![("KEY".to_owned(), "value".to_owned())],
-            timeout: None,
-            client: types::Client { name: String::new(), version: String::new() },
-        };
-        match self.chain.decide(request).await.decision {
-            Decision::Approved(approved) => *approved,
-            _ => panic!("nobody denies here"),
-        }
+        let script = Script::new(command.to_owned(), tree, &self.site, &cwd).unwrap();
+        approve(&self.chain, request(script, cwd, vec![("KEY".to_owned(), "value".to_owned())])).await
     }
 
     async fn start(&self, approved: Approved) -> Result<Arc<Job>, String> {
@@ -445,7 +468,8 @@ impl Bench {
 
     pub(super) async fn start_with(&self, approved: Approved, streams: Streams) -> Result<Arc<Job>, String> {
         let order = Order { streams, outlet: None, group: None };
-        self.registry.submit(approved, order, async |approved| Ok(approved)).await.map_err(|error| error.to_string())
+        let later = Arc::new(Later { chain: self.chain.clone(), site: self.site.clone() });
+        self.registry.submit(approved, order, later).await.map_err(|error| error.to_string())
     }
 
     /// What an approved command prints.
@@ -510,16 +534,15 @@ async fn a_script_starts_only_as_it_was_judged(#[case] meanwhile: fn(&Bench), #[
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_script_names_must_be_what_it_was() {
+async fn what_a_script_starts_is_what_it_names_by_then() {
     let bench = Bench::with_shell(Some("/bin/bash")).await;
     bench.install("tool", &system("echo"));
     let script = "tool one && (tool two; tool $KEY)";
     let approved = bench.approve(script, "root").await;
     assert_eq!(bench.output(approved).await.unwrap(), "one\ntwo\nvalue\n");
     let approved = bench.approve(script, "root").await;
-    bench.install("tool", &system("env"));
-    let refused = bench.start(approved).await.unwrap_err();
-    assert!(refused.contains("tool is not what it was"), "{refused}");
+    fs::remove_file(bench.at("bin/tool")).unwrap();
+    assert_eq!(bench.output(approved).await.unwrap(), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -590,4 +613,145 @@ fn a_root_that_vanished_is_told() {
 fn who_types_what_starts_a_keeper_is_told() {
     let done = Scene::new().portcullis(["keep-jobs"]).expect(3);
     assert!(done.stderr.contains("what portcullis starts for itself"), "{}", done.stderr);
+}
+
+// ── the programs of a script, when they start ──────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_path_of_a_script_is_judged_where_it_leads_when_it_is_read() {
+    let scene = Scene::new();
+    fs::write(scene.base().join("outside/hidden"), "hidden\n").unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(scene.root().join("pipe")).status().unwrap().success());
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute("cat pipe; cat notes.txt; ls -d .");
+    fs::remove_file(scene.root().join("notes.txt")).unwrap();
+    symlink(scene.base().join("outside/hidden"), scene.root().join("notes.txt")).unwrap();
+    fs::write(scene.root().join("pipe"), "go\n").unwrap();
+    wire.ended(&job);
+    let output = wire.output(&job);
+    assert_eq!(output["stdout"], "go\n.\n");
+    let said = output["stderr"].as_str().unwrap();
+    assert!(said.starts_with("portcullis: cat was not started: denied: by policy \"allowlist\" [path-not-allowed]"), "{said}");
+}
+
+/// The shell opens the file, and no program gets it.
+#[rstest]
+#[case("cat pipe; cat < notes.txt; ls -d .")]
+#[case("cat pipe; { head -n 1; } < notes.txt; ls -d .")]
+#[case("cat pipe; for i in 1; do cat <&3; done 3< notes.txt; ls -d .")]
+fn a_redirection_leads_no_program_elsewhere_than_it_did(#[case] script: &str) {
+    let scene = Scene::open("");
+    fs::write(scene.base().join("outside/hidden"), "hidden\n").unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(scene.root().join("pipe")).status().unwrap().success());
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute(script);
+    fs::remove_file(scene.root().join("notes.txt")).unwrap();
+    symlink(scene.base().join("outside/hidden"), scene.root().join("notes.txt")).unwrap();
+    fs::write(scene.root().join("pipe"), "go\n").unwrap();
+    wire.ended(&job);
+    let output = wire.output(&job);
+    assert_eq!(output["stdout"], "go\n.\n");
+    assert!(output["stderr"].as_str().unwrap().contains("was not started: denied: by portcullis itself [redirection-outside]"));
+}
+
+#[test]
+fn a_redirection_that_was_judged_leads_where_it_leads() {
+    let scene = Scene::open("");
+    let hidden = scene.outside("hidden", "hidden\n");
+    let script = format!(
+        "cat < {0}; x={0}; cat < \"$x\"; cat <<< text; head -c 3 <<EOF\n{1}\nEOF",
+        hidden.display(),
+        "y".repeat(90_000 / 2)
+    );
+    let done = scene.portcullis(["run", "-c", &script]).expect(0);
+    assert_eq!(done.stdout(), "hidden\nhidden\ntext\nyyy");
+}
+
+#[test]
+fn every_start_is_recorded_with_what_its_words_have_become() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute("x='two words'; KEY=\"$x\" printf '%s\\n' \"$x\" $x");
+    wire.ended(&job);
+    assert_eq!(wire.output(&job)["stdout"], "two words\ntwo\nwords\n");
+    let start = scene.audit().into_iter().rfind(|line| line["subject"] == "start").unwrap();
+    assert_eq!((&start["job_id"], &start["decision"]), (&json!(job), &json!("allow")));
+    assert_eq!(start["runs"], "KEY='two words' /usr/bin/printf '%s\\n' 'two words' two words");
+}
+
+#[rstest]
+#[case::no_text("cat \"$(printf '\\377')\"", 126, "cat was not started", "not UTF-8")]
+#[case::too_many_words("echo $(seq 1 5000)", 126, "echo was not started", "more than 4096 words")]
+#[case::too_long("x=$(seq 1 20000); echo \"$x\" \"$x\"", 126, "echo was not started", "at most 131071")]
+#[case::directory_gone("cd d && rmdir ../d; ls", 126, "ls was not started", "can not start in")]
+#[case::program_gone("rm ./tool; ./tool", 127, "./tool was not started", "there is no program")]
+#[case::no_program_any_more("echo text > tool; ./tool", 126, "./tool was not started", "can not be run")]
+fn what_can_not_be_judged_is_not_started(#[case] script: &str, #[case] code: i32, #[case] what: &str, #[case] why: &str) {
+    let scene = Scene::open("");
+    fs::create_dir(scene.root().join("d")).unwrap();
+    fs::copy("/bin/true", scene.root().join("tool")).unwrap();
+    let done = scene.portcullis(["run", "-c", script]).expect(code);
+    assert!(done.stderr.contains(what) && done.stderr.contains(why), "{}", done.stderr);
+}
+
+/// What a word becomes is data, and no person's to read.
+#[test]
+fn lines_of_a_file_can_be_printed_one_by_one() {
+    let scene = Scene::new();
+    fs::write(scene.root().join("lines"), "one\r\n\u{1b}[1mtwo\n\n").unwrap();
+    let done = scene.portcullis(["run", "-c", "while IFS= read -r line; do echo \"$line\"; done < lines"]).expect(0);
+    assert_eq!(done.stdout(), "one\r\n\u{1b}[1mtwo\n\n");
+}
+
+/// However much a script starts, the record keeps its measure.
+#[test]
+fn the_record_of_a_start_is_bounded() {
+    let scene = Scene::open("");
+    scene.portcullis(["run", "-c", "x=$(seq 1 15000); echo \"$x\" | wc -c"]).expect(0);
+    let start = scene.audit().into_iter().find(|line| line["subject"] == "start" && line["sent"].to_string().contains("14\\n")).unwrap();
+    assert_eq!((start["sent"].as_str().unwrap().len(), &start["request"]["altered"]), (4096, &json!("cut")));
+    assert!(start.to_string().len() < 16 * 1024);
+}
+
+#[test]
+fn a_program_of_a_script_finds_what_it_would_without_portcullis() {
+    let scene = Scene::open("");
+    let done =
+        scene.portcullis(["run", "-c", "yes | head -n 1; export A=1; B=2 env; ls /proc/self/fd; grep SigIgn /proc/self/status"]);
+    let out = done.expect(0).stdout();
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[0], "y");
+    for line in ["A=1", "B=2", "_=/usr/bin/env", "SigIgn:\t0000000000000000"] {
+        assert!(lines.contains(&line), "{line}: {out}");
+    }
+    assert!(!out.to_lowercase().contains("portcullis") && !out.contains("/exe"), "{out}");
+    assert!(out.contains("\n0\n1\n2\n3\nSigIgn"), "no descriptors but its streams, and that of the directory: {out}");
+}
+
+#[rstest]
+#[case(&[":0123456789abcdef.1"], "could not ask whether it may start")]
+#[case(&[":0123456789abcdef.x", "ls"], "this is for portcullis itself to call")]
+fn who_calls_a_starter_is_told(#[case] args: &[&str], #[case] expected: &str) {
+    let done = Scene::new().portcullis(args).expect(126);
+    assert!(done.stderr.contains(expected), "{}", done.stderr);
+}
+
+/// Whoever calls the starter of a job is told what the policies say of it, and gets nothing that they do not approve.
+#[test]
+fn a_starter_called_by_a_program_of_the_job_starts_nothing_else() {
+    let scene = Scene::configured(
+        "[[policies]]\nname = 'allowlist'\ncomponent = 'builtin:allowlist'\n[policies.settings]\n\
+         include = ['shell', 'coreutils-read']\nprograms.sh.options = { '-c' = 'any' }\n\
+         [[policies]]\nname = 'redact'\ncomponent = 'builtin:redact'",
+    );
+    // The shell's own words name the starter.
+    let look = "set -- $(tr '\\0' '\\n' < /proc/$PPID/cmdline | grep -o '/proc/[0-9]*/exe :[0-9a-f]*' | head -n 1)";
+    let call = "for node in 1 2 9; do $1 $2.$node /etc/passwd; done; $1 $2.2 notes.txt; wait";
+    let script = format!("sh -c {}; cat notes.txt", portcullis_shell::quote(&format!("{look}; {call}")));
+    let done = scene.portcullis(["run", "-c", &script]);
+    assert!(done.stderr.contains("cat was not started: denied: by policy \"allowlist\""), "{}", done.stderr);
+    assert!(done.stderr.contains("it was not started: there is no such program in its script"), "{}", done.stderr);
+    assert!(!done.stdout().contains("root:"), "{}", done.stdout());
+    let notes = fs::read_to_string(scene.root().join("notes.txt")).unwrap();
+    assert_eq!(done.stdout(), notes.repeat(2), "what they approve it gets");
 }

@@ -18,6 +18,8 @@ pub enum Subject {
     Command,
     /// Input to a job.
     Input,
+    /// A program that the script of a job is about to start.
+    Start,
 }
 
 /// The outcome of a decision.

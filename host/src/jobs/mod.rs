@@ -13,6 +13,7 @@ pub mod output;
 mod process;
 mod pump;
 mod registry;
+mod starts;
 mod terminal;
 mod wait;
 
@@ -29,6 +30,7 @@ use keeper::StartError;
 pub use keeper::{Keeper, THIS_PROGRAM, keep};
 pub use process::{Stdin, Streams};
 pub use registry::{Order, Registry};
+pub use starts::{Judge, Unwanted, Wanted, start_program};
 pub use terminal::Size;
 pub use wait::{Met, Until};
 
@@ -172,6 +174,9 @@ pub enum SpawnError {
     /// It had to wait, and when its turn came it was not approved any more.
     #[error("when its turn came it was judged again, and {0}")]
     Refused(String),
+    /// Nobody could ask about the programs of a script.
+    #[error("could not listen for the starts of its programs: {0}")]
+    Starts(#[source] std::io::Error),
     /// The directory to start in is not where it was when the command was judged.
     #[error("could not start in {}: it was moved or removed after the command was judged; send the command again", .0.display())]
     Moved(PathBuf),

@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     SpawnError,
     intake::PIPE_BYTES,
-    keeper::{Child, Keeper, Order, StartError, StreamKind, Target},
+    keeper::{Child, Execution, Keeper, Order, StartError, StreamKind, Target},
     terminal::{Screen, Size, Terminal},
 };
 use crate::{
@@ -129,15 +129,16 @@ impl AsyncRead for Reader {
     }
 }
 
-/// Starts what was approved.
+/// Starts what was approved. `starter` is what starts the programs of a script.
 pub(super) async fn start(
     keeper: &Keeper,
     approved: &Approved,
+    starter: &str,
     streams: Streams,
     jobs: &config::Jobs,
 ) -> Result<(Child, Pipes), SpawnError> {
     let request = approved.request();
-    let launch = Launch::of(request, jobs.shell.as_deref())?;
+    let launch = Launch::planned(request.script.plan(starter), &request.env, jobs.shell.as_deref())?;
     let failed = |source: StartError| SpawnError::Start { program: launch.program.name().display().to_string(), source };
     if !request.cwd.is_in_place() {
         return Err(SpawnError::Moved(request.cwd.to_path_buf()));
@@ -154,15 +155,20 @@ struct Launch<'a> {
     program: Arc<ProgramFile>,
     args: Vec<Cow<'a, str>>,
     env: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
-    /// What is executed by its path, in the end.
-    unchanged: Vec<Arc<ProgramFile>>,
+}
+
+/// What is executed of an approved program that a script starts, and its handle if it is executed by that. Its variables are those in
+/// front of it.
+pub(super) fn execution(request: &Request) -> Result<(Execution, Option<OwnedFd>), SpawnError> {
+    let launch = Launch::planned(request.script.plan(""), &[], None)?;
+    let failed =
+        |error: io::Error| SpawnError::Start { program: launch.program.name().display().to_string(), source: error.into() };
+    let execution = launch.execution().map_err(|error| failed(error.into()))?;
+    let handle = launch.handle().map(|handle| handle.try_clone_to_owned()).transpose().map_err(failed)?;
+    Ok((execution, handle))
 }
 
 impl<'a> Launch<'a> {
-    fn of(request: &'a Request, shell: Option<&Path>) -> Result<Self, SpawnError> {
-        Self::planned(request.script.plan(), &request.env, shell)
-    }
-
     fn planned(plan: Plan, env: &'a [(String, String)], shell: Option<&Path>) -> Result<Self, SpawnError> {
         let mut env: BTreeMap<Cow<'a, str>, Cow<'a, str>> =
             env.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
@@ -170,41 +176,50 @@ impl<'a> Launch<'a> {
             Plan::Direct { program, args, env: assignments } => {
                 env.extend(assignments.into_iter().map(|(name, value)| (name.into(), value.into())));
                 let name = program.name().to_string_lossy().into_owned();
-                let unchanged = if program.kind() == ProgramKind::Interpreted { vec![program.clone()] } else { Vec::new() };
-                Ok(Self { args: [name].into_iter().chain(args).map(Cow::Owned).collect(), program, env, unchanged })
+                Ok(Self { args: [name].into_iter().chain(args).map(Cow::Owned).collect(), program, env })
             }
-            Plan::Shell { text, programs } => {
+            Plan::Shell(text) => {
                 if text.len() > MOST_SHELL_BYTES {
                     return Err(SpawnError::TooLong(text.len()));
                 }
                 let shell = shell.ok_or(SpawnError::NoShell)?;
                 let opened = ProgramFile::open(shell).map_err(|error| SpawnError::Shell(shell.to_owned(), error))?;
                 let args = ["bash"].into_iter().chain(SHELL_OPTIONS).map(Cow::Borrowed).chain([text.into()]).collect();
-                Ok(Self { program: Arc::new(opened), args, env, unchanged: programs })
+                Ok(Self { program: Arc::new(opened), args, env })
             }
         }
     }
 
     fn order(&self, streams: StreamKind, limits: config::JobLimits) -> Result<Order, NulError> {
-        let path = self.program.name().as_os_str().as_bytes();
-        Ok(Order {
-            target: if self.is_by_handle() { Target::Handle } else { Target::Path(CString::new(path)?) },
+        Ok(Order { execution: self.execution()?, limits, streams })
+    }
+
+    fn execution(&self) -> Result<Execution, NulError> {
+        let path = self.program.name();
+        let (target, unchanged) = match self.program.kind() {
+            ProgramKind::Binary => (Target::Handle, None),
+            ProgramKind::Interpreted => {
+                let identity = (path.to_owned(), self.program.identity());
+                (Target::Path(CString::new(path.as_os_str().as_bytes())?), Some(identity))
+            }
+        };
+        Ok(Execution {
+            target,
             args: self.args.iter().map(|arg| CString::new(arg.as_bytes())).collect::<Result<_, _>>()?,
             env: self.env.iter().map(|(name, value)| CString::new(format!("{name}={value}"))).collect::<Result<_, _>>()?,
-            unchanged: self.unchanged.iter().map(|program| (program.name().to_owned(), program.identity())).collect(),
-            limits,
-            streams,
+            unchanged,
         })
     }
 
     fn handles<'h>(&'h self, cwd: &'h Directory, ends: &'h Ends) -> Vec<BorrowedFd<'h>> {
         let mut handles = vec![cwd.as_fd(), ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
-        handles.extend(self.is_by_handle().then(|| self.program.as_fd()));
+        handles.extend(self.handle());
         handles
     }
 
-    fn is_by_handle(&self) -> bool {
-        self.program.kind() == ProgramKind::Binary
+    /// The program's, if it is executed by that.
+    fn handle(&self) -> Option<BorrowedFd<'_>> {
+        (self.program.kind() == ProgramKind::Binary).then(|| self.program.as_fd())
     }
 }
 
@@ -262,9 +277,9 @@ mod tests {
     use crate::jobs::keeper::execute;
 
     /// What bash prints when it is given this text, started as jobs are but without keeper and warden.
-    fn in_shell(text: &str, env: &[(&str, &str)], programs: Vec<Arc<ProgramFile>>) -> Result<String, String> {
+    fn in_shell(text: &str, env: &[(&str, &str)]) -> Result<String, String> {
         let env: Vec<_> = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let plan = Plan::Shell { text: text.to_owned(), programs };
+        let plan = Plan::Shell(text.to_owned());
         let launch = Launch::planned(plan, &env, Some("/bin/bash".as_ref())).map_err(|error| error.to_string())?;
         let folder = std::fs::canonicalize(std::env::temp_dir()).unwrap();
         let site = crate::script::Site { roots: vec![folder.clone()], path: Vec::new() };
@@ -294,7 +309,7 @@ mod tests {
     // The last is the one that the shell lists the directory with.
     #[case::no_descriptors("echo /proc/self/fd/*", "/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3\n")]
     fn the_shell_reads_nothing_but_the_text(#[case] text: &str, #[case] expected: &str) {
-        assert_eq!(in_shell(text, &[("PATH", "/usr/bin:/bin")], Vec::new()).unwrap(), expected);
+        assert_eq!(in_shell(text, &[("PATH", "/usr/bin:/bin")]).unwrap(), expected);
     }
 
     #[test]
@@ -313,7 +328,7 @@ mod tests {
             ("PS4", "$(printf 'expanded\\n' >&1)"),
         ];
         assert_eq!(
-            in_shell("echo text; shopt extglob; cd etc || echo stayed", &env, Vec::new()).unwrap(),
+            in_shell("echo text; shopt extglob; cd etc || echo stayed", &env).unwrap(),
             "text\nextglob        \toff\nstayed\n"
         );
     }
@@ -321,34 +336,15 @@ mod tests {
     #[test]
     fn a_text_longer_than_an_argument_is_refused() {
         let echo = |bytes: usize| format!("echo {}", "x".repeat(bytes - "echo ".len()));
-        let most = in_shell(&echo(MOST_SHELL_BYTES), &[], Vec::new()).unwrap();
+        let most = in_shell(&echo(MOST_SHELL_BYTES), &[]).unwrap();
         assert_eq!(most.len(), MOST_SHELL_BYTES - "echo ".len() + 1);
-        let refused = in_shell(&echo(MOST_SHELL_BYTES + 1), &[], Vec::new()).unwrap_err();
+        let refused = in_shell(&echo(MOST_SHELL_BYTES + 1), &[]).unwrap_err();
         assert!(refused.contains("131072 bytes"), "{refused}");
-    }
-
-    /// By a process of its own: a file that this one had open for writing could not be executed while another test forks.
-    fn copy(from: &str, to: &Path) {
-        assert!(std::process::Command::new("cp").arg(from).arg(to).status().unwrap().success());
-    }
-
-    #[test]
-    fn a_program_of_the_text_must_be_what_it_was() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tool");
-        copy("/usr/bin/echo", &path);
-        let programs = vec![Arc::new(ProgramFile::open(&path).unwrap())];
-        let text = format!("{} one", path.display());
-        assert_eq!(in_shell(&text, &[], programs.clone()).unwrap(), "one\n");
-        std::fs::remove_file(&path).unwrap();
-        copy("/usr/bin/env", &path);
-        let refused = in_shell(&text, &[], programs).unwrap_err();
-        assert!(refused.contains("tool is not what it was"), "{refused}");
     }
 
     #[test]
     fn without_a_shell_scripts_are_refused() {
-        let plan = Plan::Shell { text: "true; true".to_owned(), programs: Vec::new() };
+        let plan = Plan::Shell("true; true".to_owned());
         assert!(matches!(Launch::planned(plan, &[], None), Err(SpawnError::NoShell)));
     }
 }

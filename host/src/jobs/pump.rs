@@ -18,6 +18,7 @@ use super::{
     keeper::{Child, Reach},
     lanes::Permit,
     process::{Pipes, Writer},
+    starts::Starts,
     terminal::Terminal,
 };
 use crate::policy::{ApprovedInput, OutputFilter};
@@ -30,6 +31,8 @@ pub(super) struct Pump {
     pub(super) job: Arc<Job>,
     pub(super) child: Child,
     pub(super) pipes: Pipes,
+    /// Of a script: answers what its shell wants to start.
+    pub(super) starts: Option<Starts>,
     pub(super) stdout: OutputFilter,
     pub(super) stderr: OutputFilter,
     pub(super) outlet: Option<Outlet>,
@@ -69,7 +72,7 @@ struct Ended {
 impl Pump {
     /// Runs until the child and its pipes have ended; then, and only then, the job is final.
     pub(super) async fn run(self, Reins { status, input, wishes }: Reins) {
-        let Self { job, child, pipes, stdout, stderr, outlet, timeout, grace, permit } = self;
+        let Self { job, child, pipes, starts, stdout, stderr, outlet, timeout, grace, permit } = self;
         let terminal = pipes.terminal().cloned();
         let writer = tokio::spawn(write_input(pipes.stdin, input));
         let all_gone = CancellationToken::new();
@@ -90,6 +93,7 @@ impl Pump {
                 ending = &mut ending => break ending,
             }
         };
+        drop(starts);
         writer.abort();
         terminal.inspect(|terminal| terminal.release());
         all_gone.cancel();

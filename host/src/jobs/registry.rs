@@ -15,8 +15,12 @@ use super::{
     output::{Budget, Output},
     process,
     pump::Pump,
+    starts::{Judge, Starts},
 };
-use crate::{config, policy::Approved};
+use crate::{
+    config,
+    policy::{Approved, types::Launch},
+};
 
 /// What a stop of all jobs may take beyond one grace period.
 const STOP_SLACK: Duration = Duration::from_secs(2);
@@ -76,33 +80,29 @@ impl Registry {
         Arc::new(Self { lanes: Lanes::new(limits.max_running, &limits.groups), limits, keeper, budget, shelf })
     }
 
-    /// Starts what was approved, or queues it where as many run as may. Whatever waited is approved `again` when its turn comes: an agent
-    /// could change what was judged for as long as it keeps others running.
+    /// Starts what was approved, or queues it where as many run as may. What waited is judged again when its turn comes: an agent could
+    /// change what was judged for as long as it keeps others running.
     ///
     /// # Cancel safety
     ///
     /// What was started when this is dropped is killed.
-    pub async fn submit<Again>(
+    pub async fn submit<J: Judge>(
         self: &Arc<Self>,
         approved: Approved,
         order: Order,
-        again: impl FnOnce(Approved) -> Again + Send + 'static,
-    ) -> Result<Arc<Job>, SpawnError>
-    where
-        Again: Future<Output = Result<Approved, SpawnError>> + Send + 'static,
-    {
+        judge: Arc<J>,
+    ) -> Result<Arc<Job>, SpawnError> {
         let entry = self.lanes.enter(order.group.as_deref(), self.limits.max_queued)?;
         let output = Output::new(self.limits.output_bytes, self.budget.clone());
         let spill = self.shelf.history.as_ref().and_then(|history| history.new_spill(JobId(approved.id())));
         let (job, reins) = Job::new(&approved, order.group.clone(), output, spill, Arc::downgrade(&self.shelf));
         match entry {
             Entry::Now(permit) => {
-                let pump = self.start(&job, &approved, order, &reins, permit).await?;
+                let pump = self.start(&job, &approved, order, &reins, permit, judge).await?;
                 tokio::spawn(pump.run(reins));
             }
             Entry::Later(turn) => {
-                let approved = || again(approved);
-                _ = tokio::spawn(self.clone().queue(turn, job.clone(), approved, order, reins));
+                _ = tokio::spawn(self.clone().queue(turn, job.clone(), approved, order, reins, judge));
             }
         }
         self.shelf.add(job.clone());
@@ -117,15 +117,19 @@ impl Registry {
         }
     }
 
-    async fn start(
+    async fn start<J: Judge>(
         &self,
         job: &Arc<Job>,
         approved: &Approved,
         order: Order,
         reins: &Reins,
         permit: Permit,
+        judge: Arc<J>,
     ) -> Result<Pump, SpawnError> {
-        let (child, pipes) = process::start(&self.keeper, approved, order.streams, &self.limits).await?;
+        let is_script = approved.job().launch == Launch::Shell;
+        let starts = is_script.then(|| Starts::open(approved.job().clone(), judge)).transpose().map_err(SpawnError::Starts)?;
+        let starter = starts.as_ref().map(|starts| starts.starter(self.keeper.program())).unwrap_or_default();
+        let (child, pipes) = process::start(&self.keeper, approved, &starter, order.streams, &self.limits).await?;
         job.started_at(pipes.terminal());
         reins.status.send_modify(|status| {
             status.state = State::Running;
@@ -136,6 +140,7 @@ impl Registry {
             job: job.clone(),
             child,
             pipes,
+            starts,
             stdout: approved.stdout_filter(),
             stderr: approved.stderr_filter(),
             outlet: order.outlet,
@@ -146,16 +151,15 @@ impl Registry {
     }
 
     /// Waits for a job's turn, and starts it then unless it was stopped before.
-    async fn queue<Again>(
+    async fn queue<J: Judge>(
         self: Arc<Self>,
         turn: oneshot::Receiver<Permit>,
         job: Arc<Job>,
-        approve: impl FnOnce() -> Again,
+        earlier: Approved,
         order: Order,
         mut reins: Reins,
-    ) where
-        Again: Future<Output = Result<Approved, SpawnError>>,
-    {
+        judge: Arc<J>,
+    ) {
         let permit = tokio::select! {
             biased;
             () = reins.wishes.stopped() => None,
@@ -167,9 +171,9 @@ impl Registry {
         let approved = tokio::select! {
             biased;
             () = reins.wishes.stopped() => return reins.status.send_modify(Status::killed_in_queue),
-            approved = approve() => approved,
+            approved = judge.again(&earlier) => approved.map_err(SpawnError::Refused),
         };
-        let started = async { self.start(&job, &approved?, order, &reins, permit).await };
+        let started = async { self.start(&job, &approved?, order, &reins, permit, judge).await };
         match started.await {
             Ok(pump) => pump.run(reins).await,
             Err(error) => reins.status.send_modify(|status| {

@@ -14,7 +14,7 @@ use portcullis_shell::{Id, Kind, Refusal, Tree, Word};
 use super::{
     Lookups,
     builtins::is_builtin,
-    program::{Found, ProgramFile, resolve},
+    program::{Found, resolve},
 };
 
 /// Most programs that one script can name: each is held open from judging to the start, and systems usually let a process open 1024 files.
@@ -54,13 +54,6 @@ impl Lead {
     pub(super) fn at(&self) -> &Path {
         match self {
             Self::Program { at, .. } | Self::Builtin { at } | Self::Directory { at, .. } | Self::Nothing { at } => at,
-        }
-    }
-
-    pub(super) fn file(&self) -> Option<&Arc<ProgramFile>> {
-        match self {
-            Self::Program { found, .. } => Some(&found.file),
-            _ => None,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::policy::types::{
 
 /// One node per node of the tree, and which constructs occur.
 pub(super) fn table<'a>(tree: &'a Tree, leads: &'a [Lead], site: &'a Lookups<'a>) -> (Vec<Node>, Constructs) {
-    let renderer = renderer(tree, leads);
+    let renderer = renderer(tree, leads, Resolved::Program);
     let mut table = Table { renderer, site, constructs: Constructs::empty(), known: HashMap::new() };
     let nodes = tree.nodes.iter().zip(leads).map(|(node, lead)| table.node(node, lead)).collect();
     (nodes, table.constructs)

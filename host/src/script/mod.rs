@@ -126,22 +126,18 @@ impl Script {
         if self.direct().is_some() { Launch::Direct } else { Launch::Shell }
     }
 
-    /// What is started.
-    pub fn plan(&self) -> Plan {
-        if let Some(plan) = self.direct() {
-            return plan;
-        }
-        let goes = self.leads.iter().any(|lead| matches!(lead, Lead::Directory { .. }));
-        let text = format!("{}{}", if goes { GOING } else { "" }, self.canonical());
-        let mut programs: Vec<_> = self.leads.iter().filter_map(Lead::file).cloned().collect();
-        programs.sort_unstable_by(|left, right| left.name().cmp(right.name()));
-        programs.dedup();
-        Plan::Shell { text, programs }
+    /// What is started. Where that is the shell, `starter` and the number of the command stand in the place of each program.
+    pub fn plan(&self, starter: &str) -> Plan {
+        self.direct().unwrap_or_else(|| {
+            let goes = self.leads.iter().any(|lead| matches!(lead, Lead::Directory { .. }));
+            let script = renderer(&self.tree, &self.leads, |_| Resolved::Numbered(starter)).script();
+            Plan::Shell(format!("{}{script}", if goes { GOING } else { "" }))
+        })
     }
 
     /// The text of what will be executed: from the tree, programs by their absolute paths, every word quoted as it must be.
     pub fn canonical(&self) -> String {
-        renderer(&self.tree, &self.leads).script()
+        renderer(&self.tree, &self.leads, Resolved::Program).script()
     }
 
     /// Makes all changes of one round, and resolves anew what all words lead to, from `cwd`.
@@ -184,6 +180,7 @@ impl Script {
         edit.assignments.iter().try_for_each(|(name, value)| assign(assignments, name, value))
     }
 
+    /// What is started, if that is one program.
     fn direct(&self) -> Option<Plan> {
         let ([node], [Lead::Program { found, .. }]) = (&*self.tree.nodes, &*self.leads) else { return None };
         let Kind::Command { assignments, words } = &node.kind else { return None };
@@ -192,6 +189,18 @@ impl Script {
         let env = assignments.iter().map(|one| Some((one.name.clone(), text(&one.value)?))).collect::<Option<_>>()?;
         node.redirects.is_empty().then(|| Plan::Direct { program: found.file.clone(), args, env })
     }
+}
+
+/// The tree of a program that the shell is about to start, with what its words and the variables in front of it have become.
+///
+/// # Errors
+///
+/// Too much of it, or what no policy can judge.
+pub fn tree_of_program(assignments: &[(String, String)], words: &[String]) -> Result<Tree, Refusal> {
+    let assignment = |(name, value): &(String, String)| Assignment { name: name.clone(), value: Word::literal(value) };
+    let tree = simple(assignments.iter().map(assignment).collect(), words.iter().map(Word::literal).collect());
+    check_size(&tree, MOST_SHELL_BYTES)?;
+    Ok(tree)
 }
 
 /// The tree of a command that is split into words already, as a command line hands it over.
@@ -210,11 +219,14 @@ pub fn tree_of_words(words: &[OsString]) -> Result<Tree, Refusal> {
     if words.is_empty() {
         return Err(Refusal::new("empty-command", "there is no command in it; send one such as `git status`"));
     }
-    let words = words.into_iter().map(Word::literal).collect();
-    let kind = Kind::Command { assignments: Vec::new(), words };
-    let tree = Tree { nodes: vec![Syntax { parent: None, role: Role::Root, kind, redirects: Vec::new() }] };
+    let tree = simple(Vec::new(), words.into_iter().map(Word::literal).collect());
     check_size(&tree, MOST_COMMAND_BYTES)?;
     Ok(tree)
+}
+
+fn simple(assignments: Vec<Assignment>, words: Vec<Word>) -> Tree {
+    let kind = Kind::Command { assignments, words };
+    Tree { nodes: vec![Syntax { parent: None, role: Role::Root, kind, redirects: Vec::new() }] }
 }
 
 /// The text of such a tree, for messages.
@@ -231,9 +243,14 @@ pub fn check_text(text: &str) -> Result<(), Refusal> {
     check_bytes(text.len(), MOST_COMMAND_BYTES, text.contains('\0'))
 }
 
-fn renderer<'a>(tree: &'a Tree, leads: &'a [Lead]) -> Renderer<'a, impl Fn(Id) -> Resolved<'a>> {
-    Renderer::new(tree, |id| match &leads[id as usize] {
-        Lead::Program { found, .. } => Resolved::Program(&found.program.name),
+/// `program` says how a program of this path is written.
+fn renderer<'a>(
+    tree: &'a Tree,
+    leads: &'a [Lead],
+    program: impl Fn(&'a str) -> Resolved<'a>,
+) -> Renderer<'a, impl Fn(Id) -> Resolved<'a>> {
+    Renderer::new(tree, move |id| match &leads[id as usize] {
+        Lead::Program { found, .. } => program(&found.program.name),
         Lead::Directory { to, .. } => Resolved::Directory(to),
         Lead::Builtin { .. } | Lead::Nothing { .. } => Resolved::AsWritten,
     })

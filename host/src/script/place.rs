@@ -46,7 +46,10 @@ pub struct Directory {
 impl Directory {
     /// Opens what the path leads to; links are followed, and the path it has afterwards is that of what is open.
     fn open(path: &Path) -> io::Result<Self> {
-        let handle = held::open(path)?;
+        Self::of(held::open(path)?)
+    }
+
+    fn of(handle: File) -> io::Result<Self> {
         let meta = handle.metadata()?;
         if !meta.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
@@ -91,15 +94,29 @@ impl Site {
 
     /// A directory to start in: exists, and lies inside the roots after links are followed.
     pub fn directory(&self, path: &Path) -> Result<Directory, Refusal> {
-        let bad = |message: String| Refusal::new("bad-directory", message);
-        let shown = path.display();
-        let directory = Directory::open(path).map_err(|error| bad(format!("can not start in the directory {shown}: {error}")))?;
+        let opened =
+            Directory::open(path).map_err(|error| bad_directory(&format!("the directory {}: {error}", path.display())))?;
+        self.inside(opened, path)
+    }
+
+    /// [`Self::directory`], for one that a process stands in.
+    pub fn directory_of(&self, handle: File) -> Result<Directory, Refusal> {
+        let opened = Directory::of(handle).map_err(|error| bad_directory(&format!("the directory there: {error}")))?;
+        let path = opened.path.clone();
+        self.inside(opened, &path)
+    }
+
+    fn inside(&self, directory: Directory, asked: &Path) -> Result<Directory, Refusal> {
         if !self.contains(&directory) {
             let roots: Vec<_> = self.roots.iter().map(|root| root.display().to_string()).collect();
-            return Err(bad(format!("can not start in {shown}: it leads outside of {}", roots.join(", "))));
+            return Err(bad_directory(&format!("{}: it leads outside of {}", asked.display(), roots.join(", "))));
         }
         Ok(directory)
     }
+}
+
+fn bad_directory(why: &str) -> Refusal {
+    Refusal::new("bad-directory", format!("can not start in {why}"))
 }
 
 /// What one script looks up in a site, which is bounded.

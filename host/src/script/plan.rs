@@ -19,11 +19,6 @@ pub enum Plan {
         /// Variables over those of the request.
         env: Vec<(String, String)>,
     },
-    /// Text rendered from the judged tree, for the configured shell.
-    Shell {
-        /// At most [`MOST_SHELL_BYTES`] bytes; a longer one is refused.
-        text: String,
-        /// Every program that the text names by its path: all must be what they were when they were judged, or nothing starts.
-        programs: Vec<Arc<ProgramFile>>,
-    },
+    /// Text rendered from the judged tree, for the configured shell. It names no program, but what asks once more for each.
+    Shell(String),
 }

@@ -212,7 +212,7 @@ fn edits_that_would_change_the_meaning_are_refused() {
 #[test]
 fn a_script_that_moves_is_started_so_that_it_can_not_stray() {
     let scene = scene();
-    let Plan::Shell { text, .. } = scene.script("cd web && ls").unwrap().plan() else { panic!("it needs the shell") };
+    let Plan::Shell(text) = scene.script("cd web && ls").unwrap().plan("/bin/ls; : ") else { panic!("it needs the shell") };
     assert!(text.starts_with(GOING));
     let run = |text: &str| std::process::Command::new("bash").args(["-p", "-c", text]).current_dir(&scene.root).output().unwrap();
     assert_eq!(run(&format!("{text}; /bin/pwd")).stdout, format!("src\n{}\n", scene.root.join("web").display()).into_bytes());

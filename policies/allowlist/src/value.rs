@@ -168,7 +168,8 @@ impl Value {
         };
         match self {
             Self::Nothing | Self::Variable | Self::Assignment => false,
-            Self::Text | Self::Words => !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t'),
+            // It may be what a word that only the shell could tell has become, and that is whatever a file holds.
+            Self::Text | Self::Words => true,
             _ if !is_printable(text) => false,
             Self::Any => true,
             Self::Integer => is_digits(text.strip_prefix(['-', '+']).unwrap_or(text)),

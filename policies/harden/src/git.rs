@@ -7,8 +7,8 @@ use portcullis_sdk::{Argument, Edit, Edited, Node, Request, Word, literal};
 
 use crate::{
     command::with_variables,
-    order::{self, Change},
     repository::{Reach, Refusal},
+    visit,
 };
 
 /// What stands directly behind `git`, in this order. Each is here because a repository's own files could say otherwise.
@@ -57,6 +57,11 @@ pub const PREFIX: &[&str] = &[
     // A list of the repository names files, anywhere, whose conflicts `commit` would record, and write over.
     "-c",
     "rerere.enabled=false",
+    // What tidies up is git once more, which would read its settings anew, whatever they are by then.
+    "-c",
+    "gc.auto=0",
+    "-c",
+    "maintenance.auto=false",
     // Files of a branch, checked out, would be a repository to whoever stands among them. git 2.38 and later know it.
     "-c",
     "safe.bareRepository=explicit",
@@ -240,7 +245,7 @@ pub fn files_of_the_repository(git: &Node) -> Result<(), Refusal> {
         Some(word) => is_named(word) || arg.places.iter().any(|place| is_named(&place.path)),
         None => command == Some("mv"),
     };
-    match rest.iter().find(is_own).filter(|_| order::change(git) > Change::Index) {
+    match rest.iter().find(is_own).filter(|_| visit::changes_files(git)) {
         Some(_) => {
             let message =
                 "a call of git that changes files may not name what can be a repository's own, or what only the shell can tell";

@@ -2,9 +2,7 @@
 //!
 //! ```text
 //! lib ─▶ git         options, switches and variables that every call of git gets
-//!     ─▶ order       what calls in one script do to each other
-//!     ─▶ company     what may stand before, beside and behind them
-//!     ─▶ script      which commands may run before which
+//!     ─▶ visit       what its calls do where they stand
 //!     ─▶ scripts     package managers, where asked
 //!     ─▶ command     variables in front of a command
 //!     ─▶ repository  what git would read: config (its grammar), harmless (what may stand there), files (the host's),
@@ -12,18 +10,16 @@
 //! ```
 
 mod command;
-mod company;
 mod config;
 mod files;
 mod git;
 mod harmless;
 mod index;
-mod order;
 mod repository;
-mod script;
 mod scripts;
 #[cfg(test)]
 mod tests;
+mod visit;
 
 use std::collections::BTreeMap;
 
@@ -114,11 +110,12 @@ impl Harden {
         }
         if !calls.is_empty() {
             calls.iter().try_for_each(|git| git::files_of_the_repository(&request.nodes[*git]))?;
+            visit::nothing_is_opened(request, &calls)?;
             let files = files();
-            repositories(request, order::visits(request, &calls, &files)?, &files)?;
+            repositories(request, visit::visits(request, &calls), &files)?;
         }
         if self.0.git {
-            nothing_of_gits(order::written(request), files)?;
+            nothing_of_gits(visit::written(request), files)?;
         }
         Ok(Verdict::Abstain)
     }

@@ -137,8 +137,6 @@ pub struct Visit {
     pub reach: Reach,
     /// Where it may find repositories that nobody knew.
     pub look: Look,
-    /// Whether files of the working tree may be others by then than those that are judged.
-    pub is_moving: bool,
     /// Whether it may end a merge.
     pub is_commit: bool,
 }
@@ -148,7 +146,6 @@ impl Visit {
     pub fn add(&mut self, other: Self) {
         self.reach = self.reach.max(other.reach);
         self.look.add(other.look);
-        self.is_moving |= other.is_moving;
         self.is_commit |= other.is_commit;
     }
 }
@@ -172,10 +169,7 @@ pub fn judge(files: &impl Files, directory: &str, visit: &Visit) -> Judged {
         Ok(_) => return Err(Refusal::unreadable(directory, "is no directory")),
         Err(trouble) => return Err(Refusal::of(directory, trouble)),
     }
-    let judge = Judge { files, visit, top: directory, inner: RefCell::default() };
-    if visit.is_moving {
-        judge.is_top()?;
-    }
+    let judge = Judge { files, visit, inner: RefCell::default() };
     if let Look::Below(paths) = &visit.look {
         paths.iter().try_for_each(|path| judge.look(path))?;
     }
@@ -204,7 +198,7 @@ pub fn judge_own(files: &impl Files, path: &str) -> Judged {
     if files.kind(path) == Err(Trouble::NotGranted) {
         return Ok(());
     }
-    let judge = Judge { files, visit: &Visit::default(), top: path, inner: RefCell::default() };
+    let judge = Judge { files, visit: &Visit::default(), inner: RefCell::default() };
     judge.all_settings(&[path.to_owned()], &Place { repository: path, tree: None }).map(drop)
 }
 
@@ -221,8 +215,6 @@ pub fn judge_own_list(files: &impl Files, path: &str) -> Judged {
 struct Judge<'a, F> {
     files: &'a F,
     visit: &'a Visit,
-    /// Where git is started.
-    top: &'a str,
     /// Directories of repositories inside working trees, judged and waiting.
     inner: RefCell<Inner>,
 }
@@ -352,58 +344,6 @@ impl<F: Files> Judge<'_, F> {
         Ok(())
     }
 
-    /// Whether git, started here, finds this very repository whatever files are put beside it: it looks for `.git` first.
-    fn is_top(&self) -> Judged {
-        let git = join(self.top, ".git");
-        let is_repository = match self.kind(&git)? {
-            Kind::File(_) => true,
-            Kind::Directory(_) => {
-                let is_there = |name: &str| Ok(matches!(self.kind(&join(&git, name))?, Kind::Directory(_)));
-                let head = join(&git, "HEAD");
-                let is_id = |id: &[u8]| id.iter().all(u8::is_ascii_hexdigit);
-                let is_head = |text: &str| text.starts_with("ref: refs/") || text.as_bytes().get(..40).is_some_and(is_id);
-                is_there("objects")? && is_there("refs")? && self.kind(&head)? != Kind::Missing && is_head(&self.text(&head)?)
-            }
-            _ => false,
-        };
-        if is_repository { Ok(()) } else { Err(self.moving("git is not started at the top of a repository")) }
-    }
-
-    fn moving(&self, why: &str) -> Refusal {
-        let message = format!(
-            "a call of git in this script changes files, and {why}; run the calls of git one command at a time ({})",
-            shown(self.top)
-        );
-        Refusal::new("git-after-git", message)
-    }
-
-    /// Whether a directory that git reads as its own is none that changed files could be, nor could lead elsewhere by them.
-    fn is_steady(&self, path: &str) -> Judged<bool> {
-        let mut plain = String::new();
-        for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
-            if part == ".." {
-                plain.truncate(plain.rfind('/').unwrap_or_default());
-                continue;
-            }
-            plain = format!("{plain}/{part}");
-            match self.files.kind(&plain) {
-                // Above the roots, where nothing is changed.
-                Ok(Kind::Directory(_)) | Err(Trouble::NotGranted) => {}
-                Ok(_) => return Ok(false),
-                Err(trouble) => return Err(Refusal::of(&plain, trouble)),
-            }
-        }
-        let below = plain.strip_prefix(self.top).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        Ok(below.is_none_or(|rest| rest == "/.git" || rest.starts_with("/.git/")))
-    }
-
-    fn steady(&self, path: &str) -> Judged {
-        if !self.visit.is_moving || self.is_steady(path)? {
-            return Ok(());
-        }
-        Err(self.moving(&format!("{} lies among them or behind a link", shown(path))))
-    }
-
     /// Looks where git looks for a repository.
     fn directory(&self, directory: &str) -> Judged {
         let git = join(directory, ".git");
@@ -453,11 +393,9 @@ impl<F: Files> Judge<'_, F> {
 
     fn repository(&self, place: &Place) -> Judged {
         let own = place.repository;
-        self.steady(own)?;
         self.no_links(own, is_passed)?;
         self.nothing_put_back(own)?;
         let common = self.common(own)?;
-        self.steady(&common)?;
         if common != own {
             self.no_links(&common, is_passed)?;
         }
@@ -556,7 +494,6 @@ impl<F: Files> Judge<'_, F> {
             if known.len() == MOST_ALTERNATES {
                 return Err(Refusal::unreadable(&path, "is one of too many directories of objects"));
             }
-            self.steady(&path)?;
             self.no_links(&path, is_loose)?;
             waiting.extend(self.alternates(&path)?.into_iter().filter(|other| !known.contains(other)));
             known.insert(path);
@@ -617,9 +554,6 @@ impl<F: Files> Judge<'_, F> {
             Some(Says::Anything) => return Ok(()),
             Some(Says::OneOf(known)) if known.iter().any(|known| known.eq_ignore_ascii_case(value)) => return Ok(()),
             Some(Says::OneOf(_)) => "says what is not known to be harmless",
-            Some(Says::File) if self.visit.is_moving => {
-                return Err(self.moving(&format!("`{}` names one", shown(&setting.name()))));
-            }
             Some(Says::File) if self.is_inside(value, place)? => return Ok(()),
             Some(Says::File) => "names a file that is not inside the working tree",
             Some(Says::WorkTree) if self.is_tree(value, place)? => return Ok(()),

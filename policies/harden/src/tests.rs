@@ -1,8 +1,8 @@
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use portcullis_sdk::{
-    Expansion, NodeKind, Place, Role, Word,
-    harness::{self, Item, World, configure},
+    Expansion, Word,
+    harness::{World, configure},
 };
 use tempfile::TempDir;
 
@@ -842,108 +842,27 @@ fn git_enters_inner_repositories_unless_it_is_known_not_to() {
 }
 
 #[test]
-fn a_script_does_not_change_what_was_judged() {
-    let script = |commands: &[&[&str]]| {
-        let mut request = World::new().request(&["true"]);
-        request.nodes = commands.iter().flat_map(|command| hardened(command).nodes).collect();
-        request
+fn files_of_a_repository_are_not_named_where_files_change() {
+    let code = |command: &str| {
+        let words: Vec<&str> = ["git"].into_iter().chain(command.split(' ')).collect();
+        match policy("{}").judge(&hardened(&words), no_files) {
+            Err(refusal) => refusal.code,
+            Ok(_) => "fine",
+        }
     };
-    let code = |request: &Request| match policy("{}").judge(request, no_files) {
-        Err(refusal) => refusal.code,
-        Ok(_) => "fine",
-    };
-    // As far as it comes without files.
-    let judged = "not-granted";
-    let (add, status) = ("add --all", "status");
-    for (commands, wanted) in [
-        (&[add, "commit -m x"][..], judged),
-        (&[add, status], judged),
-        (&[add, "commit -a -m x"], judged),
-        (&["switch -c x", "add .", "commit -m x"], judged),
-        (&["switch -q -c x", "config a.b c"], judged),
-        (&["checkout -b x", "add .", "commit -m x"], judged),
-        (&["checkout -b x", "grep x"], "git-after-git"),
-        (&["switch x", "commit -am x"], judged),
-        (&["switch x", "commit -m x file"], "git-after-git"),
-        (&["switch x", "commit -F x"], "git-after-git"),
-        (&["switch x", "add --pathspec-from-file=x"], "git-after-git"),
-        (&["switch x", "diff -Ox"], "git-after-git"),
-        (&["switch x", "diff a ../b"], "git-after-git"),
-        (&["switch x", "diff main..x"], judged),
-        (&["diff - a", status], "git-after-wait"),
-        (&["switch x", "mv a b"], "git-after-git"),
-        (&["switch x", "rm a"], "git-after-git"),
-        (&["shortlog", status], "git-after-wait"),
-        (&["add -p", status], "git-after-wait"),
-        (&[status, "shortlog"], judged),
-        (&["switch x", status], judged),
-        (&["stash", "switch x", "log -1"], judged),
-        (&["rm x", "commit -m x"], judged),
-        (&["mv a b", "commit -m x"], judged),
-        (&["config --get a.b", "grep x"], judged),
-        (&["switch x", "grep x"], "git-after-git"),
-        (&["switch x", "blame x"], "git-after-git"),
-        (&["restore x", "unheard-of"], "git-after-git"),
-        (&["mv a b", "add ."], "git-after-git"),
-        (&["config a.b c", status], "git-after-git"),
-        (&["unheard-of", status], "git-after-git"),
-        (&["worktree add x", status], "git-after-git"),
-        (&[status, "unheard-of"], judged),
+    for (command, wanted) in [
+        ("mv x .git/commondir", "git-operand"),
+        ("mv x sub/.GIT/config", "git-operand"),
+        ("mv x own/commondir", "git-operand"),
+        ("restore -- .git/config", "git-operand"),
+        ("unheard-of .git", "git-operand"),
+        // As far as it comes without files.
+        ("mv x config", "not-granted"),
+        ("diff -- .git/config", "not-granted"),
+        ("config --get alias..git", "not-granted"),
+        ("switch -c .git", "not-granted"),
     ] {
-        let commands: Vec<Vec<&str>> = commands.iter().map(|one| ["git"].into_iter().chain(one.split(' ')).collect()).collect();
-        assert_eq!(code(&script(&commands.iter().map(Vec::as_slice).collect::<Vec<_>>())), wanted, "{commands:?}");
-    }
-    let mut elsewhere = script(&[&["git", "switch", "x"], &["git", "status"]]);
-    elsewhere.nodes[1].directory = "/work/d".to_owned();
-    assert_eq!(code(&elsewhere), "git-after-git");
-    let mut waiting = script(&[&["sleep", "9"], &["git", "status"]]);
-    assert_eq!(code(&waiting), "git-after-wait");
-    waiting.nodes.swap(0, 1);
-    assert_eq!(code(&waiting), judged);
-    for (kind, words, wanted) in [
-        (portcullis_sdk::NodeKind::Pipeline, ["config", "--unset"], "git-after-git"),
-        (portcullis_sdk::NodeKind::And, ["config", "--unset"], judged),
-        (portcullis_sdk::NodeKind::ForLoop, ["log", "-1"], judged),
-        (portcullis_sdk::NodeKind::ForLoop, ["grep", "x"], judged),
-    ] {
-        let last = [&["git"], &words[..]].concat();
-        let mut request = script(&[&["git", "status"], &["git", "status"], &last]);
-        let around = &mut request.nodes[0];
-        (around.kind, around.program, around.resolved) = (kind, None, None);
-        around.args.clear();
-        around.assignments.clear();
-        request.nodes[1].parent = Some(0);
-        request.nodes[2].parent = (kind == portcullis_sdk::NodeKind::Pipeline).then_some(0);
-        assert_eq!(code(&request), wanted, "{kind:?}");
-    }
-    let mut looped = script(&[&["git", "status"], &["git", "mv", "a", "b"]]);
-    let around = &mut looped.nodes[0];
-    (around.kind, around.program, around.resolved) = (portcullis_sdk::NodeKind::ForLoop, None, None);
-    around.args.clear();
-    around.assignments.clear();
-    looped.nodes[1].parent = Some(0);
-    assert_eq!(code(&looped), "git-after-git");
-    for (words, wanted) in [
-        (["mv", "x", ".git/commondir"], "git-operand"),
-        (["mv", "x", "sub/.GIT/config"], "git-operand"),
-        (["mv", "x", "own/commondir"], "git-operand"),
-        (["restore", "--", ".git/config"], "git-operand"),
-        (["mv", "x", "config"], judged),
-        (["diff", "--", ".git/config"], judged),
-    ] {
-        assert_eq!(code(&script(&[&[&["git"], &words[..]].concat()])), wanted, "{words:?}");
-    }
-    for (target, wanted) in
-        [("out.txt", "git-after-wait"), ("/dev/null", judged), (".git/config", "git-after-write"), ("x/HEAD", "git-after-write")]
-    {
-        let mut request = script(&[&["git", "log"]]);
-        request.nodes[0].redirects.push(portcullis_sdk::Redirect {
-            fd: 1,
-            mode: portcullis_sdk::RedirectMode::Append,
-            target: Word::Literal(target.to_owned()),
-            place: Some(Place { start: 0, path: target.to_owned(), inside_roots: true, exists: true, via_link: false }),
-        });
-        assert_eq!(code(&request), wanted, "{target}");
+        assert_eq!(code(command), wanted, "{command}");
     }
 }
 
@@ -963,17 +882,12 @@ fn what_becomes_part_of_a_repository_is_looked_for() {
         (&["commit -am x"], Look::Nowhere),
         (&["add a", "add b"], below(&["a", "b"])),
         (&["add a", "commit -m x"], below(&["a"])),
-        (&["add -u", "commit -am x"], Look::Everywhere),
-        (&["commit -am x", "commit -am y"], Look::Everywhere),
-        (&["switch x", "status"], Look::Nowhere),
-        (&["switch x", "add a"], Look::Everywhere),
-        (&["switch -c x", "add a"], below(&["a"])),
     ] {
         let mut request = World::new().request(&["true"]);
         let nodes = commands.iter().map(|one| ["git"].into_iter().chain(one.split(' ')).collect::<Vec<_>>());
         request.nodes = nodes.flat_map(|words| hardened(&words).nodes).collect();
         let calls: Vec<usize> = (0..request.nodes.len()).collect();
-        let visits = order::visits(&request, &calls, &no_files()).unwrap();
+        let visits = visit::visits(&request, &calls);
         assert_eq!(visits["/work"].look, wanted, "{commands:?}");
     }
     let scene = Scene::new();
@@ -1016,45 +930,6 @@ fn lists_of_files_lead_nowhere() {
     assert_eq!(scene.code(), "fine");
     scene.write("root/.git/reftable/tables.list", "0x1-0x1-a.ref\n../../../outside/x.ref\n");
     assert_eq!(scene.code(), "repository-outside");
-}
-
-#[test]
-fn nothing_of_gits_own_lies_among_files_that_change() {
-    let moving = || Visit { is_moving: true, ..Visit::default() };
-    let code = |scene: &Scene| scene.visit("root", moving()).map_or_else(|refusal| refusal.code, |()| "fine");
-    let scene = Scene::new();
-    scene.write("root/d/x", "");
-    assert_eq!(code(&scene), "fine");
-    assert_eq!(scene.visit("root/d", moving()).unwrap_err().code, "git-after-git", "a branch could make it a repository");
-    scene.write("root/.git/config", "[blame]ignoreRevsFile=x\n");
-    assert_eq!(code(&scene), "git-after-git", "a branch could make it a link");
-    for (file, text) in [
-        (".git/commondir", "../d/repository\n"),
-        (".git/objects/info/alternates", "../../d/repository/objects\n"),
-        (".git/commondir", "../l/repository\n"),
-        (".git/commondir", "../d/.git\n"),
-    ] {
-        let scene = Scene::new();
-        scene.repository("root/d/repository");
-        scene.repository("root/d/.git");
-        scene.link("root/l", "d");
-        scene.write(&format!("root/{file}"), text);
-        assert_eq!(code(&scene), "git-after-git", "{file} {text}");
-    }
-    let scene = Scene::new();
-    fs::rename(scene.path("root/.git"), scene.path("root/own")).unwrap();
-    scene.write("root/.git", "gitdir: own\n");
-    assert_eq!(code(&scene), "git-after-git");
-    let scene = Scene::new();
-    scene.write("root/.git/worktrees/x/HEAD", "ref: refs/heads/x\n");
-    scene.write("root/.git/worktrees/x/commondir", "../..\n");
-    scene.write("root/x/.git", format!("gitdir: {}\n", scene.path("root/.git/worktrees/x")));
-    assert_eq!(scene.visit("root/x", moving()), Ok(()), "a worktree");
-    for head in ["", "x", "ref: x", "ü".repeat(40).as_str()] {
-        let scene = Scene::new();
-        scene.write("root/.git/HEAD", head);
-        assert_eq!(code(&scene), "git-after-git", "{head:?}");
-    }
 }
 
 /// git would count their paths from where it is started.
@@ -1111,36 +986,4 @@ fn lists_of_the_user_are_no_links_where_jobs_can_write_them() {
         ("root/.git", "repository-unreadable"),
     ];
     wanted.into_iter().for_each(|(path, wanted)| assert_eq!(code(path), wanted, "{path}"));
-}
-
-/// By the names of the commands: which may run before which, or beside it, itself included.
-#[test]
-fn the_order_of_a_script_is_that_of_what_runs() {
-    let one = |name: &str| Item::command(&[name]);
-    let both = || Item::sequence([one("a"), one("b")]);
-    let looped = |kind| Item::compound(kind, Role::Body, [both()]);
-    let of_words = Item::compound(NodeKind::ForLoop, Role::Body, []).substituted(harness::dynamic("", "\"$(a)\""), one("a"));
-    let of_words = of_words.part(Role::Body, one("b"));
-    for (item, wanted) in [
-        (both(), "ab"),
-        (one("a").and(one("b")), "ab"),
-        (Item::pipeline([one("a"), one("b")]), "ab ba"),
-        (Item::pipeline([both(), one("c")]), "ab ac bc ca cb"),
-        (Item::sequence([Item::pipeline([one("a"), one("b")]), one("c")]), "ab ac ba bc"),
-        (Item::sequence([one("a").inside(NodeKind::Background), one("b")]), "ab ba"),
-        (looped(NodeKind::Loop), "aa ab ba bb"),
-        (looped(NodeKind::ForLoop), "aa ab ba bb"),
-        (of_words, "ab bb"),
-        (one("b").substituted(harness::dynamic("", "\"$(a)\""), one("a")), "ab"),
-        (one("b").substituted(harness::dynamic("", "<(a)"), one("a").inside(NodeKind::ProcessSubstitution)), "ab ba"),
-    ] {
-        let request = World::new().script(item);
-        let script = script::Script(&request.nodes);
-        let at = |name: &str| request.nodes.iter().position(|node| command::name(node) == Some(name));
-        let pairs = ["a", "b", "c"].into_iter().flat_map(|one| ["a", "b", "c"].map(|other| (one, other)));
-        let precedes =
-            |(one, other): &(&str, &str)| at(one).zip(at(other)).is_some_and(|(one, other)| script.may_precede(one, other));
-        let found: Vec<String> = pairs.filter(precedes).map(|(one, other)| format!("{one}{other}")).collect();
-        assert_eq!(found.join(" "), wanted, "{}", request.source);
-    }
 }

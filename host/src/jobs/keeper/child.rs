@@ -211,6 +211,6 @@ mod tests {
         let ready = Child::ready(UnixStream::from_std(ours).unwrap());
         assert!(timeout(Duration::from_millis(100), ready).await.is_err());
         // A warden that takes the job now finds nobody there.
-        assert!(super::super::message::receive_order(&its).unwrap().is_none());
+        assert!(super::super::message::receive_message::<crate::jobs::keeper::Order>(&its).unwrap().is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! The start of a program: a new process, everything about it in place, then the program.
 
 use std::{
+    convert::Infallible,
     ffi::{CStr, CString, c_char, c_int, c_void},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::atomic::{AtomicI32, Ordering},
@@ -15,7 +16,7 @@ use rustix::{
 };
 
 use super::{
-    message::{Fault, Order, Step, StreamKind, Target},
+    message::{Execution, Fault, Order, Step, StreamKind, Target},
     system::{Closing, connect, last_error, seal},
 };
 use crate::{config::JobLimits, script::Identity};
@@ -34,25 +35,16 @@ const LAST_CPU_S: u64 = 1;
 /// streams and no other descriptor, blocks no signal, is limited in what it can use up, and is killed when the calling process
 /// ends. What signals do in it is as it is here, unless they are handled: then it is the default.
 ///
-/// A binary is executed by its handle. What is executed by its path, an interpreted program, or whatever the text for a shell
-/// names, is looked at immediately before; between that and the kernel's own look at the path lies the race that remains.
+/// A binary is executed by its handle. What is executed by its path, an interpreted program, is looked at immediately before; between
+/// that and the kernel's own look at the path lies the race that remains.
 ///
 /// # Errors
 ///
 /// The program was not executed, and no process is left of the attempt.
 pub fn execute(order: &Order, handles: &[OwnedFd]) -> Result<Pid, Fault> {
     let [directory, stdin, stdout, stderr, rest @ ..] = handles else { return Err(Fault::Order) };
-    let program = match (&order.target, rest) {
-        (Target::Handle, [program]) => Program::Handle(program.as_fd()),
-        (Target::Path(path), []) => Program::Path(path),
-        _ => return Err(Fault::Order),
-    };
-    for (path, identity) in &order.unchanged {
-        if Identity::at(path).ok().as_ref() != Some(identity) {
-            return Err(Fault::Changed(path.clone()));
-        }
-    }
-    let (args, env) = (pointers(&order.args), pointers(&order.env));
+    let program = Program::of(&order.execution, rest)?;
+    let (args, env) = (pointers(&order.execution.args), pointers(&order.execution.env));
     let streams = [stdin, stdout, stderr].map(AsFd::as_fd);
     let start = Start {
         program,
@@ -66,6 +58,18 @@ pub fn execute(order: &Order, handles: &[OwnedFd]) -> Result<Pid, Fault> {
         failure: Failure::default(),
     };
     start.begin()
+}
+
+/// Executes a program in the place of the calling one, in the directory and with the streams that this has. `rest` is the handle if it
+/// is executed by one.
+///
+/// # Errors
+///
+/// Always: it was not executed.
+pub fn become_it(execution: &Execution, rest: &[OwnedFd]) -> Result<Infallible, Fault> {
+    let program = Program::of(execution, rest)?;
+    let errno = program.execute(&pointers(&execution.args), &pointers(&execution.env));
+    Err(Fault::System { step: Step::Execute, errno: errno.raw_os_error() })
 }
 
 /// Never more than this process may itself: raising a limit takes a right that it need not have.
@@ -88,6 +92,40 @@ fn limits(limits: &JobLimits) -> Vec<(Resource, Rlimit)> {
 enum Program<'a> {
     Handle(BorrowedFd<'a>),
     Path(&'a CStr),
+}
+
+impl<'a> Program<'a> {
+    /// What is executed, looked at once more if that is done by its path.
+    fn of(execution: &'a Execution, rest: &'a [OwnedFd]) -> Result<Self, Fault> {
+        if let Some((path, identity)) = &execution.unchanged
+            && Identity::at(path).ok().as_ref() != Some(identity)
+        {
+            return Err(Fault::Changed(path.clone()));
+        }
+        match (&execution.target, rest) {
+            (Target::Handle, [program]) => Ok(Self::Handle(program.as_fd())),
+            (Target::Path(path), []) => Ok(Self::Path(path)),
+            _ => Err(Fault::Order),
+        }
+    }
+
+    /// Gives back why it was not executed. Each list ends with a null pointer, and what they point to lives. Allocates nothing.
+    fn execute(&self, args: &[*const c_char], env: &[*const c_char]) -> Errno {
+        #[expect(unsafe_code, reason = "no safe function executes a program")]
+        // SAFETY: the lists live through the calls; a set of no signals is all zeroes.
+        unsafe {
+            let none: libc::sigset_t = std::mem::zeroed();
+            libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+            match self {
+                Self::Handle(program) => {
+                    let (program, flags) = (program.as_raw_fd(), libc::AT_EMPTY_PATH);
+                    libc::syscall(libc::SYS_execveat, program, c"".as_ptr(), args.as_ptr(), env.as_ptr(), flags);
+                }
+                Self::Path(path) => _ = libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()),
+            }
+        }
+        last_error()
+    }
 }
 
 /// Everything the new process needs, made before it exists: it can not allocate.
@@ -151,7 +189,7 @@ impl Start<'_> {
         (step, errno)
     }
 
-    fn prepare(&self) -> Result<std::convert::Infallible, (Step, Errno)> {
+    fn prepare(&self) -> Result<Infallible, (Step, Errno)> {
         let at = |step: Step| move |errno: Errno| (step, errno);
         setsid().map_err(at(Step::Session))?;
         set_parent_process_death_signal(Some(Signal::KILL)).map_err(at(Step::Session))?;
@@ -164,26 +202,7 @@ impl Start<'_> {
             ioctl_tiocsctty(self.streams[0]).map_err(at(Step::Streams))?;
         }
         self.limits.iter().try_for_each(|(resource, limit)| setrlimit(*resource, *limit)).map_err(at(Step::Limits))?;
-        Err((Step::Execute, self.execute()))
-    }
-
-    /// Gives back why the program was not executed.
-    fn execute(&self) -> Errno {
-        let (args, env) = (self.args.as_ptr(), self.env.as_ptr());
-        #[expect(unsafe_code, reason = "no safe function executes a program")]
-        // SAFETY: the texts and the two lists live in the calling process, which stands still; each list ends with a null pointer.
-        // A set of no signals is all zeroes.
-        unsafe {
-            let none: libc::sigset_t = std::mem::zeroed();
-            libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
-            match self.program {
-                Program::Handle(program) => {
-                    libc::syscall(libc::SYS_execveat, program.as_raw_fd(), c"".as_ptr(), args, env, libc::AT_EMPTY_PATH);
-                }
-                Program::Path(path) => _ = libc::execve(path.as_ptr(), args, env),
-            }
-        }
-        last_error()
+        Err((Step::Execute, self.program.execute(&self.args, &self.env)))
     }
 }
 

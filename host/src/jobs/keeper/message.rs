@@ -44,14 +44,8 @@ const LENGTH_BYTES: usize = size_of::<u32>();
 /// it is executed by handle.
 #[derive(Serialize, Deserialize)]
 pub struct Order {
-    /// What is executed.
-    pub target: Target,
-    /// Arguments; the first is the program's name.
-    pub args: Vec<CString>,
-    /// Variables, as `NAME=value`.
-    pub env: Vec<CString>,
-    /// Paths that must still lead to what they led to when the job was judged.
-    pub unchanged: Vec<(PathBuf, Identity)>,
+    /// The program.
+    pub execution: Execution,
     /// What each of its processes may use up.
     pub limits: JobLimits,
     /// What its three streams are.
@@ -65,6 +59,19 @@ pub enum StreamKind {
     Pipes,
     /// The job's own side of a terminal, each of them; it becomes the terminal of the job's session.
     Terminal,
+}
+
+/// A program and what it is given.
+#[derive(Serialize, Deserialize)]
+pub struct Execution {
+    /// What is executed.
+    pub target: Target,
+    /// Arguments; the first is the program's name.
+    pub args: Vec<CString>,
+    /// Variables, as `NAME=value`.
+    pub env: Vec<CString>,
+    /// Of a program that is executed by its path: what that must still lead to.
+    pub unchanged: Option<(PathBuf, Identity)>,
 }
 
 /// How the program is executed.
@@ -240,12 +247,12 @@ pub fn receive(socket: impl AsFd, bytes: &mut [u8], handles: &mut Vec<OwnedFd>) 
     Ok(received.bytes)
 }
 
-/// Waits for an order. None: whoever wanted to send it is gone.
+/// Waits for a framed message and its handles. None: whoever wanted to send it is gone.
 ///
 /// # Errors
 ///
-/// It is no order, or the socket failed.
-pub fn receive_order(socket: impl AsFd) -> io::Result<Option<(Order, Vec<OwnedFd>)>> {
+/// It is no message of this kind, or the socket failed.
+pub fn receive_message<M: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<(M, Vec<OwnedFd>)>> {
     let mut handles = Vec::new();
     let mut length = [0; LENGTH_BYTES];
     if !fill(&socket, &mut length, &mut handles)? {
@@ -281,14 +288,9 @@ mod tests {
 
     fn order(bytes: usize) -> Order {
         let args = vec![c"tool".to_owned(), CString::new(vec![b'x'; bytes]).unwrap()];
-        Order {
-            target: Target::Path(c"/bin/tool".to_owned()),
-            args,
-            env: vec![c"A=\xff".to_owned()],
-            unchanged: Vec::new(),
-            limits: JobLimits::default(),
-            streams: StreamKind::Pipes,
-        }
+        let execution =
+            Execution { target: Target::Path(c"/bin/tool".to_owned()), args, env: vec![c"A=\xff".to_owned()], unchanged: None };
+        Order { execution, limits: JobLimits::default(), streams: StreamKind::Pipes }
     }
 
     #[test]
@@ -300,9 +302,9 @@ mod tests {
             let sent = send(&ours, &framed[..3], &[writer.as_fd()]).unwrap();
             ours.write_all(&framed[sent..]).unwrap();
         });
-        let (order, handles) = receive_order(&its).unwrap().unwrap();
+        let (order, handles) = receive_message::<Order>(&its).unwrap().unwrap();
         sender.join().unwrap();
-        assert_eq!((order.args[1].as_bytes().len(), order.env[0].as_bytes()), (1 << 20, &b"A=\xff"[..]));
+        assert_eq!((order.execution.args[1].as_bytes().len(), order.execution.env[0].as_bytes()), (1 << 20, &b"A=\xff"[..]));
         assert!(rustix::io::fcntl_getfd(&handles[0]).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
         let [handle] = <[OwnedFd; 1]>::try_from(handles).unwrap();
         std::fs::File::from(handle).write_all(b"here").unwrap();
@@ -317,7 +319,7 @@ mod tests {
         let framed = frame(&order(10)).unwrap();
         ours.write_all(&framed[..framed.len() - 1]).unwrap();
         drop(ours);
-        assert!(receive_order(&its).unwrap().is_none());
+        assert!(receive_message::<Order>(&its).unwrap().is_none());
     }
 
     #[test]
@@ -325,7 +327,7 @@ mod tests {
         for bytes in [&[255, 255, 255, 255, 0][..], &[1, 0, 0, 0, 7]] {
             let (mut ours, its) = UnixStream::pair().unwrap();
             ours.write_all(bytes).unwrap();
-            assert!(receive_order(&its).is_err(), "{bytes:?}");
+            assert!(receive_message::<Order>(&its).is_err(), "{bytes:?}");
         }
         assert!(frame(&order(MOST_ORDER_BYTES)).is_err());
     }

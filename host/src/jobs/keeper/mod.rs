@@ -47,11 +47,12 @@ use tokio::{io::Interest, net::UnixStream, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use child::Child;
+pub use execute::become_it;
 #[cfg(test)]
 pub use execute::execute;
-use message::{Fault, frame, send};
-pub use message::{Order, Reach, StreamKind, Target};
+pub use message::{Execution, Fault, Order, Reach, StreamKind, Target, frame, receive, receive_message, send, unframe};
 pub use process::keep;
+pub use system::default_of_pipes;
 
 /// How long a warden may take to be ready, and then to start a job; most of that is the system's reading of the program.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -65,6 +66,7 @@ pub const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// The server's end of the keeper. The keeper ends, and everything with it, when this is dropped.
 pub struct Keeper {
+    program: PathBuf,
     socket: Arc<UnixStream>,
     lost: CancellationToken,
     _watch: DropGuard,
@@ -118,7 +120,13 @@ impl Keeper {
         let socket = Arc::new(UnixStream::from_std(ours)?);
         let (lost, over) = (CancellationToken::new(), CancellationToken::new());
         tokio::spawn(over.clone().run_until_cancelled_owned(watch(socket.clone(), process, lost.clone(), groups)));
-        Ok(Self { socket, lost, _watch: over.drop_guard() })
+        let program = if program == Path::new(THIS_PROGRAM) { this_program() } else { program.to_owned() };
+        Ok(Self { program, socket, lost, _watch: over.drop_guard() })
+    }
+
+    /// The program that it was started from, by a path that is good for every process as long as this one lives.
+    pub(super) fn program(&self) -> &Path {
+        &self.program
     }
 
     /// Starts a job. `handles` are those that an [`Order`] names. If no warden is ready in time the keeper is given up, and all jobs with
@@ -152,6 +160,10 @@ impl Keeper {
         drop(its);
         Child::ready(UnixStream::from_std(ours)?).await
     }
+}
+
+fn this_program() -> PathBuf {
+    PathBuf::from(format!("/proc/{}/exe", std::process::id()))
 }
 
 /// Where jobs get cgroups of their own, if the user may make them; it is told which.

@@ -70,6 +70,15 @@ impl Signals {
     }
 }
 
+/// Has SIGPIPE end this process again, as it does in every other: the runtime of Rust has it ignored, and what is executed inherits that.
+pub fn default_of_pipes() {
+    #[expect(unsafe_code, reason = "no safe function sets what a signal does")]
+    // SAFETY: the signal is one that exists and can be set, and the default needs no handler.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
 /// The pauses between rounds of killing, each twice as long as the one before.
 pub struct Pauses(Duration);
 

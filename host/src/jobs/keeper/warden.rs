@@ -19,7 +19,7 @@ use rustix::{
 use super::{
     execute::execute,
     family,
-    message::{Fault, Reach, Report, Step, frame, receive, receive_order, send, signal_of_byte},
+    message::{Fault, Reach, Report, Step, frame, receive, receive_message, send, signal_of_byte},
     system::{Pauses, Signals},
 };
 
@@ -64,7 +64,7 @@ pub fn run(jobs: OwnedFd, taken: OwnedFd, signals: Signals, keeper: Pid) -> io::
     let number = |pid: Pid| pid.as_raw_nonzero().get().unsigned_abs();
     // Before anything of the job runs, which could stop this process and with it every report.
     tell(Some(&socket), &Report::Ready { warden: number(getpid()) });
-    let started = match receive_order(&socket) {
+    let started = match receive_message(&socket) {
         Ok(None) => return Ok(()),
         Ok(Some((order, handles))) => execute(&order, &handles),
         Err(_) => Err(Fault::Order),

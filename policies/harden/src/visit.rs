@@ -1,0 +1,140 @@
+//! What the calls of git in a script do where they stand, and what the script writes by itself.
+//!
+//! Each is judged by the repository as it is now. When it starts, the host has it judged once more, by what it finds then.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portcullis_sdk::{Argument, Node, NodeKind, Redirect, RedirectMode, Request, Word};
+
+use crate::{
+    git::{HARMLESS, PREFIX, STAYING, parts, reach, switches},
+    repository::{Look, Refusal, Visit},
+};
+
+/// Flags of `add` that do not change what its operands mean.
+const PLAIN_FLAGS: &[&str] = &["--", "--all", "--verbose", "-A", "-f", "-v"];
+/// Options of `stash` with which it leaves alone what is not tracked.
+const TRACKED: &[&str] = &["--keep-index", "--message", "--quiet", "--staged", "-S", "-k", "-m", "-q"];
+
+/// What is to be judged for calls of git, by the directories they stand in.
+pub fn visits<'a>(request: &'a Request, calls: &[usize]) -> BTreeMap<&'a str, Visit> {
+    let mut visits: BTreeMap<&str, Visit> = BTreeMap::new();
+    for git in calls.iter().map(|at| &request.nodes[*at]) {
+        let visit = Visit { reach: reach(git), look: looks_for(git), is_commit: parts(git).0 == Some("commit") };
+        visits.entry(git.directory.as_str()).or_default().add(visit);
+    }
+    visits
+}
+
+/// Refuses scripts that change files by git where something else opens some that were judged before: the shell itself, and programs
+/// that run beside it. What programs open that start behind it is judged by then.
+pub fn nothing_is_opened(request: &Request, calls: &[usize]) -> Result<(), Refusal> {
+    let changing: Vec<usize> = calls.iter().copied().filter(|at| changes_files(&request.nodes[*at])).collect();
+    if changing.is_empty() {
+        return Ok(());
+    }
+    let is_apart = |kind: NodeKind| matches!(kind, NodeKind::Background | NodeKind::ProcessSubstitution);
+    let is_beside = |at: usize| above(request, at).any(|kind| is_apart(kind) || kind == NodeKind::Pipeline);
+    let what = if request.nodes.iter().any(|node| is_apart(node.kind)) || changing.into_iter().any(is_beside) {
+        Some("something runs beside it")
+    } else {
+        request.nodes.iter().find_map(opens)
+    };
+    match what {
+        Some(what) => {
+            let message = format!(
+                "a call of git in this script changes files, and {what}, which may look for files where links lie by then; send them one after another"
+            );
+            Err(Refusal { code: "read-after-git", message })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The kinds of what is around a node.
+fn above(request: &Request, at: usize) -> impl Iterator<Item = NodeKind> {
+    let parent = |at: &usize| request.nodes[*at].parent.map(|parent| parent as usize);
+    std::iter::successors(parent(&at), parent).map(|at| request.nodes[at].kind)
+}
+
+/// What has the shell itself look for files.
+fn opens(node: &Node) -> Option<&'static str> {
+    let is_opened = |redirect: &Redirect| redirect.place.as_ref().is_none_or(|place| place.path != "/dev/null");
+    match node.kind {
+        _ if node.redirects.iter().filter(|redirect| is_of_file(redirect.mode)).any(is_opened) => Some("there is a redirection"),
+        NodeKind::Test => Some("there is `[[`"),
+        _ if node.args.iter().any(is_pattern) => Some("there is a pattern, or another word that can become many"),
+        _ => None,
+    }
+}
+
+/// Whether a call may change files that are not git's own.
+pub fn changes_files(git: &Node) -> bool {
+    let (command, rest) = parts(git);
+    let is_loud = |word: &Option<&str>| !matches!(word, Some("-q" | "--quiet"));
+    let words: Vec<Option<&str>> = rest.iter().map(Argument::text).filter(is_loud).collect();
+    match (command, words.as_slice()) {
+        (None, _) => git.args.len() > PREFIX.len(),
+        (Some("config"), [Some("--get" | "--get-all" | "--list" | "-l" | "get" | "list"), ..]) => false,
+        (Some("config"), [Some(name)]) if !name.starts_with('-') => false,
+        // A new name for the commit that is checked out. `checkout -b` is none: it looks at `sparse-checkout` anew.
+        (Some("switch"), [Some("-c" | "--create"), Some(_)]) => false,
+        (Some("stash"), _) => !only_tells_stashes(rest),
+        (Some("add" | "commit" | "describe" | "push"), _) => false,
+        (Some("checkout" | "reset" | "restore" | "rm" | "switch"), _) => true,
+        (Some(command), _) => !(STAYING.contains(&command) || HARMLESS.contains(&command)) && switches(command).is_empty(),
+    }
+}
+
+/// The places that a script writes to by itself.
+pub fn written(request: &Request) -> impl Iterator<Item = &str> {
+    let redirects = request.nodes.iter().flat_map(|node| &node.redirects).filter(|redirect| is_write(redirect.mode));
+    redirects.filter_map(|redirect| redirect.place.as_ref()).filter(|place| place.inside_roots).map(|place| place.path.as_str())
+}
+
+/// Where a call finds repositories that nobody knew: it reads which commit is checked out there.
+fn looks_for(git: &Node) -> Look {
+    let (command, rest) = parts(git);
+    let has = |names: &[&str]| rest.iter().any(|arg| arg.text().is_some_and(|word| names.contains(&word)));
+    let is_odd = |arg: &Argument| arg.text().is_none_or(|word| word.starts_with('-') && !TRACKED.contains(&word));
+    match command {
+        Some("add") if has(&["-u", "--update"]) => Look::Nowhere,
+        Some("add") => operands(rest),
+        Some("stash") if !only_tells_stashes(rest) && rest.iter().any(is_odd) => Look::Everywhere,
+        _ => Look::Nowhere,
+    }
+}
+
+fn only_tells_stashes(args: &[Argument]) -> bool {
+    matches!(args.first().and_then(Argument::text), Some("list" | "show"))
+}
+
+/// The places that `add` is told; everywhere, unless they are plainly written out.
+fn operands(args: &[Argument]) -> Look {
+    let place = |arg: &Argument| {
+        let word = arg.text()?;
+        let is_plain = !word.starts_with([':', '-']) && !word.contains(['*', '?', '[', '\\']);
+        is_plain.then(|| arg.places.iter().find(|place| place.start == 0)).flatten().map(|place| place.path.clone())
+    };
+    let operands = args.iter().filter(|arg| !arg.text().is_some_and(|word| PLAIN_FLAGS.contains(&word)));
+    match operands.map(place).collect::<Option<BTreeSet<String>>>() {
+        Some(places) if !places.is_empty() => Look::Below(places),
+        _ => Look::Everywhere,
+    }
+}
+
+/// Whether the shell may make names of files of a word.
+fn is_pattern(arg: &Argument) -> bool {
+    match &arg.word {
+        Word::Literal(_) => false,
+        Word::Dynamic(expansion) => !expansion.one_word,
+    }
+}
+
+fn is_of_file(mode: RedirectMode) -> bool {
+    is_write(mode) || mode == RedirectMode::Read
+}
+
+fn is_write(mode: RedirectMode) -> bool {
+    matches!(mode, RedirectMode::Write | RedirectMode::Append | RedirectMode::ReadWrite | RedirectMode::Clobber)
+}
