@@ -4,6 +4,8 @@
 mod support;
 
 mod suites {
+    // Projects of policies: written, built, and what is said where a tool is not there.
+    mod authors;
     // The audit log: its chain, several writers, rotation, and the verbs that read it.
     mod audit;
     // The command line: exit codes, streams, the audit log, signals, help.
@@ -40,6 +42,14 @@ mod suites {
     mod reload;
     // Hostile and ordinary repositories, with git itself.
     mod repositories;
+}
+
+/// New projects and the examples in all languages, as their authors build and test them; that in Rust is in `suites::authors` too.
+#[test]
+#[ignore = "needs Node, Python and their component tools: left to .ci/run, which runs tests/authors/run"]
+fn policies_of_authors() {
+    let run = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/authors/run");
+    assert!(std::process::Command::new(run).arg(env!("CARGO_BIN_EXE_portcullis")).status().unwrap().success());
 }
 
 /// The clients of others speak for themselves: Python's `mcp` and the MCP inspector.

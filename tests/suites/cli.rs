@@ -518,6 +518,8 @@ fn a_result_that_can_not_be_written_is_a_failure_of_portcullis(#[case] args: &[&
 #[case::policy_test("help/policy-test.txt", &["policy", "test"])]
 #[case::policy_inspect("help/policy-inspect.txt", &["policy", "inspect"])]
 #[case::policy_bench("help/policy-bench.txt", &["policy", "bench"])]
+#[case::policy_new("help/policy-new.txt", &["policy", "new"])]
+#[case::policy_build("help/policy-build.txt", &["policy", "build"])]
 #[case::policy_import("help/policy-import.txt", &["policy", "import"])]
 fn help_teaches(#[case] golden: &str, #[case] verb: &[&str]) {
     // Broken, since help must be had where it is needed.

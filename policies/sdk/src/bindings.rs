@@ -5,7 +5,7 @@
 /// What every policy has: types, log and settings.
 pub mod common {
     wit_bindgen::generate!({
-        path: "../../wit",
+        path: "wit",
         inline: "
             package portcullis:sdk;
             world common {
@@ -26,7 +26,7 @@ pub mod common {
 /// The hook that judges commands.
 pub mod command {
     wit_bindgen::generate!({
-        path: "../../wit",
+        path: "wit",
         inline: "package portcullis:sdk; world command-hook { export portcullis:policy/command@0.1.0; }",
         world: "portcullis:sdk/command-hook",
         with: { "portcullis:policy/types@0.1.0": crate::bindings::common::portcullis::policy::types },
@@ -40,7 +40,7 @@ pub mod command {
 /// The hook that judges input.
 pub mod input {
     wit_bindgen::generate!({
-        path: "../../wit",
+        path: "wit",
         inline: "package portcullis:sdk; world input-hook { export portcullis:policy/input@0.1.0; }",
         world: "portcullis:sdk/input-hook",
         with: { "portcullis:policy/types@0.1.0": crate::bindings::common::portcullis::policy::types },
@@ -54,7 +54,7 @@ pub mod input {
 /// The hook that filters output.
 pub mod output {
     wit_bindgen::generate!({
-        path: "../../wit",
+        path: "wit",
         inline: "package portcullis:sdk; world output-hook { export portcullis:policy/output@0.1.0; }",
         world: "portcullis:sdk/output-hook",
         with: { "portcullis:policy/types@0.1.0": crate::bindings::common::portcullis::policy::types },

@@ -37,6 +37,7 @@ pub mod glue;
 #[cfg(not(target_family = "wasm"))]
 pub mod harness;
 pub mod log;
+mod matching;
 mod settings;
 mod variables;
 mod verdict;
@@ -51,6 +52,7 @@ pub use bindings::common::portcullis::policy::types::{
 };
 pub use bindings::input::exports::portcullis::policy::input::InputVerdict;
 pub use bindings::output::exports::portcullis::policy::output::{Action, Boundary, Emission, Finding, StreamKind, Trigger};
+pub use matching::{Invocation, Match};
 pub use schemars;
 pub use settings::read as read_settings;
 pub use variables::variables;
@@ -146,3 +148,7 @@ macro_rules! export_hook {
     (input) => { $crate::bindings::input::export_input!(Exports with_types_in $crate::bindings::input); };
     (output) => { $crate::bindings::output::export_output!(Exports with_types_in $crate::bindings::output); };
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

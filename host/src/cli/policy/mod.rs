@@ -1,8 +1,10 @@
 //! `portcullis policy`: what authors and operators of policies need.
 
 mod bench;
+mod build;
 mod import;
 mod inspect;
+mod new;
 mod test;
 mod watch;
 
@@ -21,6 +23,8 @@ pub struct PolicyVerbs {
 
 #[derive(Debug, Subcommand)]
 enum PolicyVerb {
+    New(new::New),
+    Build(build::Build),
     Import(import::Import),
     Test(test::Test),
     Inspect(inspect::Inspect),
@@ -31,6 +35,8 @@ impl PolicyVerbs {
     /// Does what was asked and gives the exit code. The configuration is read only where it is what is looked at.
     pub(super) async fn execute(self, explicit: Option<&Path>) -> Result<u8, CliError> {
         match self.verb {
+            PolicyVerb::New(verb) => verb.execute(),
+            PolicyVerb::Build(verb) => verb.execute(),
             PolicyVerb::Import(verb) => verb.execute(),
             PolicyVerb::Test(verb) => verb.execute(explicit).await,
             PolicyVerb::Inspect(verb) => verb.execute().await,

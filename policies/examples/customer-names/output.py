@@ -1,0 +1,3 @@
+"""Where componentize-py looks for the resources of the interface `output`."""
+
+from app import Filter  # noqa: F401
