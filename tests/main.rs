@@ -26,6 +26,8 @@ mod suites {
     mod jobs;
     // The server through rmcp's own client, in both eras of the protocol.
     mod mcp;
+    // The verdict `ask`: who is asked, how, and what an answer is worth.
+    mod mcp_ask;
     // What authors of policies see: cases, components, figures, schemas.
     mod policy_test;
     // Reading what jobs print, and jobs that wait for their turn.

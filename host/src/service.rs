@@ -1,10 +1,15 @@
 //! One method per verb, each the steps of the way through in their order. Command line and MCP server call nothing below this.
 
+mod asking;
+
 use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
+
+pub use asking::{Place, Question};
+use asking::{Standing, What};
 
 use crate::{
     audit::{self, Altered, Audit, AuditError, Decided, Outcome, Subject},
@@ -15,8 +20,8 @@ use crate::{
         output::{Cursor, Part},
     },
     policy::{
-        Answer, Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, InputJudgement, Judgement,
-        MOST_INPUT_BYTES, Request, StreamKind, printable, types::Client,
+        Answer, Approved, Chain, ChainError, Consent, Decision, Denial, Engine, InputDecision, InputJudgement, Judgement,
+        MOST_INPUT_BYTES, Pending, Request, StreamKind, printable, types::Client,
     },
     script::{Directory, Refusal, Script, Site, check_text, source_of, tree_of_words},
 };
@@ -51,8 +56,8 @@ pub enum Command {
 pub enum Refused {
     /// Denied.
     Denied(Denial),
-    /// Somebody would have to be asked, and nobody can be.
-    Asks(Denial),
+    /// A person has to be asked.
+    Asks(Box<Question>),
     /// Approved, but the system did not start it; the text is filtered.
     NotStarted(String),
     /// Approved, and this server executes nothing.
@@ -72,7 +77,7 @@ impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Denied(denial) => write!(f, "denied: {denial}"),
-            Self::Asks(denial) => write!(f, "a person would have to approve: {denial}"),
+            Self::Asks(question) => write!(f, "a person would have to approve: {}", question.reason()),
             Self::NotStarted(text) => f.write_str(text),
             Self::Rehearsed(_) => f.write_str(REHEARSED),
         }
@@ -84,8 +89,8 @@ impl std::fmt::Display for Refused {
 pub enum InputRefused {
     /// Denied.
     Denied(Denial),
-    /// Somebody would have to be asked, and nobody can be.
-    Asks(Denial),
+    /// A person has to be asked.
+    Asks(Box<Question>),
     /// Approved, but the job did not take it.
     NotWritten(WriteError),
     /// The job could not be sent a signal.
@@ -99,6 +104,8 @@ pub struct Input {
     pub data: Vec<u8>,
     /// What is done behind them.
     pub then: Then,
+    /// What a person said to it.
+    pub consent: Option<Consent>,
     /// What shows that the answer is complete.
     pub until: Until,
     /// The longest wait for that.
@@ -130,6 +137,8 @@ pub struct Answered {
 pub struct Terms {
     /// How long it may run; none: as long as is configured.
     pub timeout: Option<Duration>,
+    /// What a person said to it.
+    pub consent: Option<Consent>,
     /// The rest.
     pub order: Order,
 }
@@ -139,6 +148,15 @@ struct Asked {
     command: Command,
     client: Client,
     timeout: Option<Duration>,
+    consent: Option<Consent>,
+}
+
+/// What a person's yes released.
+struct Released<T> {
+    held: T,
+    /// Who had asked, and why.
+    reason: Denial,
+    question: Uuid,
 }
 
 /// A started job, and what was decided about it.
@@ -173,6 +191,8 @@ pub struct Service {
     audit: Arc<Audit>,
     site: Site,
     jobs: config::Jobs,
+    ask: config::Ask,
+    standing: Standing,
     /// Tasks that record the ends of jobs.
     recorders: TaskTracker,
 }
@@ -215,6 +235,8 @@ impl Service {
             registry: Registry::new(config.jobs.clone(), keeper, history(config)),
             site: site(config),
             jobs: config.jobs.clone(),
+            ask: config.ask,
+            standing: Standing::default(),
             recorders: TaskTracker::new(),
         }))
     }
@@ -245,7 +267,7 @@ impl Service {
 
     /// Runs a command: parse, judge, record, start. Where it has to wait for its turn, the first three again when that comes.
     pub async fn run(self: &Arc<Self>, command: Command, client: &Client, terms: Terms) -> Result<Started, Refused> {
-        let asked = Asked { command, client: bounded(client), timeout: terms.timeout };
+        let asked = Asked { command, client: bounded(client), timeout: terms.timeout, consent: terms.consent };
         let (approved, trail) = self.judge(&asked, None).await?;
         if self.execution == Execution::Dry {
             self.record_not_started(&approved.id().to_string(), REHEARSED);
@@ -256,7 +278,7 @@ impl Service {
 
     /// Parses, judges and records; `earlier` is what was decided before the same command had to wait.
     async fn judge(&self, asked: &Asked, earlier: Option<&Approved>) -> Result<(Approved, Vec<Answer>), Refused> {
-        let Asked { command, client, timeout } = asked;
+        let Asked { command, client, timeout, consent } = asked;
         let chain = self.chain().await;
         let (script, cwd) = match parse(&chain, command, &self.site, &self.jobs.cwd).await {
             Ok(parsed) => parsed,
@@ -266,33 +288,57 @@ impl Service {
         request.timeout = timeout.iter().copied().chain(request.timeout).min();
         let Sent { shown: sent, request: recorded } = Sent::of(&chain, &request).await;
         let Judgement { decision, shown, trail } = chain.decide(request).await;
+        let (decision, reason, question) = match decision {
+            Decision::Asks(pending) => match self.released(pending, consent.as_ref()) {
+                Ok(Released { held, reason, question }) => (Decision::Approved(held), Some(reason), Some(question)),
+                Err(pending) => (Decision::Asks(pending), None, None),
+            },
+            decision => (decision, None, None),
+        };
         let decision = match (decision, earlier) {
             (Decision::Approved(approved), Some(earlier)) => approved.instead_of(earlier),
             (decision, _) => decision,
         };
         let (outcome, denial, job_id) = match &decision {
-            Decision::Approved(approved) => (Outcome::Allow, None, Some(approved.id().to_string())),
-            Decision::Asks(denial) => (Outcome::Ask, Some(denial), None),
+            Decision::Approved(approved) => (Outcome::Allow, reason.as_ref(), Some(approved.id().to_string())),
+            Decision::Asks(pending) => (Outcome::Ask, Some(pending.reason()), None),
             Decision::Denied(denial) => (Outcome::Deny, Some(denial), None),
         };
+        let client = chain.scrub(&client.name).await;
+        let place = Place::Directory(printable(&recorded.cwd));
         self.record(&Decided {
             subject: Subject::Command,
             job_id,
-            client: &chain.scrub(&client.name).await,
+            client: &client,
             sent: &sent,
             request: Some(recorded),
             runs: Some(&shown),
             outcome,
             denial,
+            question,
             set: chain.digest(),
             trail: &trail,
         })
         .map_err(Refused::Denied)?;
         match decision {
             Decision::Approved(approved) => Ok((*approved, trail)),
-            Decision::Asks(denial) => Err(Refused::Asks(denial)),
+            Decision::Asks(pending) => {
+                let (reason, form) = (pending.reason(), pending.form());
+                let what = What { subject: Subject::Command, sent, runs: shown, place };
+                let question = Question::new(what, &client, reason, &trail, form);
+                Err(Refused::Asks(Box::new(question)))
+            }
             Decision::Denied(denial) => Err(Refused::Denied(denial)),
         }
+    }
+
+    /// What a person's yes releases, whether it came with this or stands from before.
+    fn released<T>(&self, pending: Pending<T>, consent: Option<&Consent>) -> Result<Released<T>, Pending<T>> {
+        let (reason, form) = (pending.reason().clone(), pending.form());
+        let Some(consent) = consent.copied().filter(|consent| consent.form == form).or_else(|| self.standing.of(form)) else {
+            return Err(pending);
+        };
+        pending.release(&consent).map(|held| Released { held, reason, question: consent.question })
     }
 
     /// The job of this id.
@@ -320,7 +366,7 @@ impl Service {
         let Ok(turn) = job.input_turn().await else { return Err(InputRefused::NotWritten(WriteError::Closed)) };
         let from = job.end_of_output();
         if !input.data.is_empty() {
-            self.write_judged(job, input.data, &bounded(client)).await?;
+            self.write_judged(job, input.data, input.consent.as_ref(), &bounded(client)).await?;
         }
         match input.then {
             Then::Nothing => {}
@@ -394,6 +440,7 @@ impl Service {
             runs: None,
             outcome: Outcome::Deny,
             denial: Some(&denial),
+            question: None,
             set: chain.digest(),
             trail: &[],
         });
@@ -402,10 +449,7 @@ impl Service {
 
     /// A denial that says so if the record could not be kept.
     fn record(&self, decided: &Decided<'_>) -> Result<(), Denial> {
-        tokio::task::block_in_place(|| self.audit.decided(decided)).map_err(|error| {
-            tracing::error!(%error, "nothing is started while decisions can not be recorded");
-            Denial::by_host("audit-unavailable", format!("{error}; nothing is done that can not be recorded"))
-        })
+        tokio::task::block_in_place(|| self.audit.decided(decided)).map_err(unavailable)
     }
 
     async fn spawn(self: &Arc<Self>, approved: Approved, asked: Asked, order: Order) -> Result<Arc<Job>, Refused> {
@@ -445,7 +489,13 @@ impl Service {
         }
     }
 
-    async fn write_judged(&self, job: &Job, data: Vec<u8>, client: &Client) -> Result<(), InputRefused> {
+    async fn write_judged(
+        &self,
+        job: &Job,
+        data: Vec<u8>,
+        consent: Option<&Consent>,
+        client: &Client,
+    ) -> Result<(), InputRefused> {
         let Some(contract) = job.contract() else { return Err(InputRefused::NotWritten(WriteError::Closed)) };
         // With what was sent before on the same line, or a secret could be recorded in two halves.
         let pending = job.pending_input();
@@ -457,33 +507,55 @@ impl Service {
         } else {
             chain.decide_input(contract, &pending, data).await
         };
-        let (outcome, denial, runs) = match &decision {
-            InputDecision::Approved(input) => {
-                let written = [pending.as_slice(), input.bytes()].concat();
-                (Outcome::Allow, None, Some(chain.scrub(&String::from_utf8_lossy(&written)).await))
-            }
-            InputDecision::Asks(denial) => (Outcome::Ask, Some(denial), None),
+        let (decision, reason, question) = match decision {
+            InputDecision::Asks(pending) => match self.released(pending, consent) {
+                Ok(Released { held, reason, question }) => (InputDecision::Approved(held), Some(reason), Some(question)),
+                Err(pending) => (InputDecision::Asks(pending), None, None),
+            },
+            decision => (decision, None, None),
+        };
+        let (outcome, denial, bytes) = match &decision {
+            InputDecision::Approved(input) => (Outcome::Allow, reason.as_ref(), Some(input.bytes())),
+            InputDecision::Asks(pending) => (Outcome::Ask, Some(pending.reason()), Some(pending.bytes())),
             InputDecision::Denied(denial) => (Outcome::Deny, Some(denial), None),
         };
+        let written = |bytes: &[u8]| String::from_utf8_lossy(&[pending.as_slice(), bytes].concat()).into_owned();
+        let runs = match bytes.map(written) {
+            Some(written) => Some(chain.scrub(&written).await),
+            None => None,
+        };
+        let client = chain.scrub(&client.name).await;
         self.record(&Decided {
             subject: Subject::Input,
             job_id: Some(job.id().to_string()),
-            client: &chain.scrub(&client.name).await,
+            client: &client,
             sent: last_part(&sent),
             request: None,
             runs: runs.as_deref().map(last_part),
             outcome,
             denial,
+            question,
             set: chain.digest(),
             trail: &trail,
         })
         .map_err(InputRefused::Denied)?;
         match decision {
             InputDecision::Approved(approved) => job.write(approved).await.map_err(InputRefused::NotWritten),
-            InputDecision::Asks(denial) => Err(InputRefused::Asks(denial)),
+            InputDecision::Asks(pending) => {
+                let (runs, reason, form) = (runs.unwrap_or_default(), pending.reason(), pending.form());
+                let what = What { subject: Subject::Input, sent, runs, place: Place::of(job) };
+                let question = Question::new(what, &client, reason, &trail, form);
+                Err(InputRefused::Asks(Box::new(question)))
+            }
             InputDecision::Denied(denial) => Err(InputRefused::Denied(denial)),
         }
     }
+}
+
+/// What is said where the record can not be kept.
+fn unavailable(error: AuditError) -> Denial {
+    tracing::error!(%error, "nothing is started while decisions can not be recorded");
+    Denial::by_host("audit-unavailable", format!("{error}; nothing is done that can not be recorded"))
 }
 
 /// What is recorded of what came in.

@@ -1,5 +1,6 @@
 //! The MCP front end: protocol in, [`crate::service::Service`] calls, protocol out.
 
+mod ask;
 mod server;
 mod tools;
 mod transport;

@@ -17,7 +17,7 @@ use rmcp::{
 use tokio::{signal::unix::SignalKind, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
-use super::transport::Stdio;
+use super::{ask::Asking, transport::Stdio};
 use crate::{
     policy::ChainError,
     service::{Execution, Service},
@@ -44,6 +44,7 @@ pub(super) struct Server {
     /// Cancelled when the client is gone or the server ends: whatever waits stops waiting.
     pub(super) gone: CancellationToken,
     pub(super) tool_router: ToolRouter<Self>,
+    pub(super) asking: Arc<Asking>,
 }
 
 /// Why serving ended as it should.
@@ -64,6 +65,9 @@ pub enum ServeError {
     /// Signals can not be waited for.
     #[error("could not wait for signals")]
     Signals(#[source] std::io::Error),
+    /// There is no randomness for the seal on questions.
+    #[error("could not get randomness from the system")]
+    Randomness(#[source] std::io::Error),
     /// The policies can not be used.
     #[error(transparent)]
     Policies(ChainError),
@@ -124,7 +128,8 @@ pub async fn serve_stdio(
 }
 
 async fn serve(service: Arc<Service>, gone: &CancellationToken) -> Result<(), ServeError> {
-    let server = Server { service, gone: gone.clone(), tool_router: Server::tools() };
+    let asking = Arc::new(Asking::new().map_err(ServeError::Randomness)?);
+    let server = Server { service, gone: gone.clone(), tool_router: Server::tools(), asking };
     let handshake = server.serve_with_ct(Stdio::new(gone.clone()), gone.child_token());
     let running = match handshake.await {
         Ok(running) => running,

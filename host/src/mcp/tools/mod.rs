@@ -27,7 +27,7 @@ use crate::{
 const ENDING: &str = "the server is ending, and with it every job";
 
 /// The name of this connection's client, as it says.
-fn client(context: &RequestContext<RoleServer>) -> Client {
+pub(super) fn client(context: &RequestContext<RoleServer>) -> Client {
     let info = context.meta.client_info().or_else(|| context.client_info());
     info.map_or_else(
         || Client { name: String::new(), version: String::new() },
@@ -88,11 +88,16 @@ fn error(text: String) -> CallToolResult {
 
 /// A refusal is text that the model can read; clients that validate structured content against the output schema would drop it. For
 /// programs the same stands in `_meta`.
-fn denied(what: &str, denial: &Denial) -> CallToolResult {
+pub(super) fn denied(what: &str, denial: &Denial) -> CallToolResult {
     let mut meta = MetaObject::new();
     let details = json!({ "policy": denial.policy, "code": denial.code, "message": denial.message });
     meta.insert("portcullis/denial".to_owned(), details);
     error(format!("{what} {denial}")).with_meta(Some(meta))
+}
+
+/// A refusal of portcullis itself.
+pub(super) fn denied_by_host(code: &str, message: String) -> CallToolResult {
+    denied("denied", &Denial::by_host(code, message))
 }
 
 /// Lines that were broken for the source's sake joined again.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rmcp::{
     RoleServer,
     handler::server::{tool::schema_for_output, wrapper::Parameters},
-    model::CallToolResult,
+    model::{CallToolResponse, CallToolResult},
     service::RequestContext,
     tool, tool_router,
 };
@@ -18,9 +18,13 @@ use super::{
     results::{ExecuteResult, KillResult, WaitResult, queued_behind},
 };
 use crate::{
+    audit::Subject,
     jobs::{Beginning, Order, State, Stdin, Streams, Until, output::View},
-    mcp::server::Server,
-    policy::{Answer, VerdictKind, types::Client},
+    mcp::{
+        ask::{Call, Said},
+        server::Server,
+    },
+    policy::{Answer, VerdictKind},
     service::{Command, Input, InputRefused, Refused, Rehearsed, Started, Terms, Then},
 };
 
@@ -39,12 +43,8 @@ impl Server {
         output_schema = schema_for_output::<ExecuteResult>(),
         annotations(title = "Run a command", read_only_hint = false, destructive_hint = true, idempotent_hint = false, open_world_hint = true)
     )]
-    async fn execute_command(
-        &self,
-        Parameters(asked): Parameters<ExecuteArguments>,
-        context: RequestContext<RoleServer>,
-    ) -> CallToolResult {
-        answer(self.attended(&context, self.execute(asked, client(&context))).await)
+    async fn execute_command(&self, call: Call, Parameters(asked): Parameters<ExecuteArguments>) -> CallToolResponse {
+        self.attended(&call.context, self.execute(&call, asked)).await.unwrap_or_else(CallToolResponse::from)
     }
 
     /// Writes to a job's standard input, if the policies allow it, or presses a key, and answers with what the job printed since, once
@@ -53,12 +53,8 @@ impl Server {
         output_schema = schema_for_output::<WaitResult>(),
         annotations(title = "Send input", read_only_hint = false, destructive_hint = true, idempotent_hint = false, open_world_hint = true)
     )]
-    async fn interact_with_job(
-        &self,
-        Parameters(asked): Parameters<InteractArguments>,
-        context: RequestContext<RoleServer>,
-    ) -> CallToolResult {
-        answer(self.attended(&context, self.interact(asked, client(&context))).await)
+    async fn interact_with_job(&self, call: Call, Parameters(asked): Parameters<InteractArguments>) -> CallToolResponse {
+        self.attended(&call.context, self.interact(&call, asked)).await.unwrap_or_else(CallToolResponse::from)
     }
 
     /// Stops a job and everything it started: asks it to end, and after a grace period ends it.
@@ -76,14 +72,35 @@ impl Server {
 }
 
 impl Server {
-    async fn execute(&self, asked: ExecuteArguments, client: Client) -> Result<CallToolResult, CallToolResult> {
+    async fn execute(&self, call: &Call, asked: ExecuteArguments) -> Result<CallToolResponse, CallToolResult> {
         let (longest, most) = (arguments::wait(asked.wait_ms)?, arguments::page(asked.max_bytes)?);
-        let terms = self.terms(&asked)?;
-        let Started { job, trail } = self.service.run(Command::Text(asked.command), &client, terms).await.map_err(not_started)?;
+        let client = client(&call.context);
+        let mut consent = self.brought(call, Subject::Command).await?;
+        let started = loop {
+            let terms = Terms { consent, ..self.terms(&asked)? };
+            match self.service.run(Command::Text(asked.command.clone()), &client, terms).await {
+                Ok(started) => break started,
+                Err(Refused::Asks(question)) => match self.said(call, *question, consent).await? {
+                    Said::Yes(said) => consent = Some(said),
+                    Said::Later(question) => return Ok(question.into()),
+                },
+                Err(refused) => return Err(not_started(refused)),
+            }
+        };
+        self.started(started, longest, most, asked.tidy).await.map(CallToolResponse::from)
+    }
+
+    async fn started(
+        &self,
+        Started { job, trail }: Started,
+        longest: Duration,
+        most: usize,
+        tidy: bool,
+    ) -> Result<CallToolResult, CallToolResult> {
         let mut output = None;
         if !longest.is_zero() {
             _ = tokio::time::timeout(longest, job.ended()).await;
-            output = Some(self.output(&job, View::Both, Beginning::First, most, asked.tidy).await?);
+            output = Some(self.output(&job, View::Both, Beginning::First, most, tidy).await?);
         }
         Ok(ok(&ExecuteResult {
             job_id: Some(job.id().to_string()),
@@ -114,7 +131,7 @@ impl Server {
             (None, StdinArgument::Open) => Streams::Pipes(Stdin::Pipe),
             (None, StdinArgument::Closed) => Streams::Pipes(Stdin::Null),
         };
-        Ok(Terms { timeout, order: Order { streams, outlet: None, group: asked.group.clone() } })
+        Ok(Terms { timeout, consent: None, order: Order { streams, outlet: None, group: asked.group.clone() } })
     }
 
     async fn kill(&self, asked: KillArguments) -> Result<CallToolResult, CallToolResult> {
@@ -130,7 +147,7 @@ impl Server {
         Ok(killed(if status.state == State::Killed { "killed" } else { "already_terminated" }))
     }
 
-    async fn interact(&self, asked: InteractArguments, client: Client) -> Result<CallToolResult, CallToolResult> {
+    async fn interact(&self, call: &Call, asked: InteractArguments) -> Result<CallToolResponse, CallToolResult> {
         let most = arguments::page(asked.max_bytes)?;
         let longest = arguments::wait(asked.wait_ms)?;
         let until = arguments::until(asked.until.as_deref(), Until::Silence(ANSWER_SILENCE))?;
@@ -152,19 +169,21 @@ impl Server {
             Some(Press::Close) => then = Then::Close,
             None => {}
         }
-        let answered = self.service.write(&job, Input { data, then, until, longest }, &client).await;
-        match answered {
-            Ok(answered) => {
-                let output = self.output(&job, View::Both, Beginning::Cursor(answered.from), most, asked.tidy).await?;
-                Ok(ok(&WaitResult::of(answered.met, output)))
+        let client = client(&call.context);
+        let mut consent = self.brought(call, Subject::Input).await?;
+        let answered = loop {
+            let input = Input { data: data.clone(), then, consent, until: until.clone(), longest };
+            match self.service.write(&job, input, &client).await {
+                Ok(answered) => break answered,
+                Err(InputRefused::Asks(question)) => match self.said(call, *question, consent).await? {
+                    Said::Yes(said) => consent = Some(said),
+                    Said::Later(question) => return Ok(question.into()),
+                },
+                Err(refused) => return Err(not_written(refused)),
             }
-            Err(InputRefused::Denied(denial)) => Err(denied("input denied", &denial)),
-            Err(InputRefused::Asks(denial)) => {
-                Err(denied("input needs a person's approval, which can not be asked for here yet: denied", &denial))
-            }
-            Err(InputRefused::NotWritten(why)) => Err(error(why.to_string())),
-            Err(InputRefused::NotTold(why)) => Err(error(why.to_string())),
-        }
+        };
+        let output = self.output(&job, View::Both, Beginning::Cursor(answered.from), most, asked.tidy).await?;
+        Ok(ok(&WaitResult::of(answered.met, output)).into())
     }
 }
 
@@ -184,8 +203,17 @@ fn killed(status: &str) -> CallToolResult {
 fn not_started(refused: Refused) -> CallToolResult {
     match refused {
         Refused::Denied(denial) => denied("denied", &denial),
-        Refused::Asks(denial) => denied("needs a person's approval, which can not be asked for here yet: denied", &denial),
+        Refused::Asks(question) => denied("needs a person's approval: denied", question.reason()),
         Refused::NotStarted(text) => error(text),
         Refused::Rehearsed(rehearsed) => would_run(rehearsed),
+    }
+}
+
+fn not_written(refused: InputRefused) -> CallToolResult {
+    match refused {
+        InputRefused::Denied(denial) => denied("input denied", &denial),
+        InputRefused::Asks(question) => denied("input needs a person's approval: denied", question.reason()),
+        InputRefused::NotWritten(why) => error(why.to_string()),
+        InputRefused::NotTold(why) => error(why.to_string()),
     }
 }
