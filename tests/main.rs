@@ -28,6 +28,8 @@ mod suites {
     mod mcp;
     // The verdict `ask`: who is asked, how, and what an answer is worth.
     mod mcp_ask;
+    // Jobs as resources, subscriptions, progress, cancelled waits, prompts and completion.
+    mod mcp_resources;
     // What authors of policies see: cases, components, figures, schemas.
     mod policy_test;
     // Reading what jobs print, and jobs that wait for their turn.

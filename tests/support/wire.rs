@@ -138,6 +138,27 @@ impl Wire {
         }
     }
 
+    /// Waits for a notification of this method: its parameters.
+    #[track_caller]
+    pub fn notified(&mut self, method: &str) -> Value {
+        let is_it = |message: &Value| message["method"] == method && message["id"].is_null();
+        if let Some(at) = self.early.iter().position(is_it) {
+            return self.early.remove(at).unwrap()["params"].clone();
+        }
+        loop {
+            let message = self.message().unwrap_or_else(|| panic!("no {method}; the server says: {}", self.stderr()));
+            if is_it(&message) {
+                return message["params"].clone();
+            }
+            self.early.push_back(message);
+        }
+    }
+
+    /// Messages that came and were not awaited.
+    pub fn unawaited(&self) -> impl Iterator<Item = &Value> {
+        self.early.iter()
+    }
+
     /// The next message; none at the end of the server's output. A line that is no JSON-RPC is a failure.
     #[track_caller]
     pub fn message(&mut self) -> Option<Value> {

@@ -1,7 +1,11 @@
 //! The MCP front end: protocol in, [`crate::service::Service`] calls, protocol out.
 
 mod ask;
+mod progress;
+mod prompts;
+mod resources;
 mod server;
+mod subscriptions;
 mod tools;
 mod transport;
 

@@ -5,6 +5,8 @@ mod read;
 mod results;
 mod run;
 
+pub(super) use results::{JobOutput, JobStatus};
+
 use std::sync::Arc;
 
 use rmcp::{
@@ -17,7 +19,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::server::Server;
+use super::{resources::Part, server::Server};
 use crate::{
     jobs::Job,
     policy::{Denial, types::Client},
@@ -80,6 +82,14 @@ fn answer(result: Result<CallToolResult, CallToolResult>) -> CallToolResult {
 
 fn ok(result: &impl Serialize) -> CallToolResult {
     CallToolResult::structured(json!(result))
+}
+
+/// A result, and where all of the job's output is, if there is or may come more of it than is answered.
+fn linked(mut result: CallToolResult, job: &Job, is_all: bool) -> CallToolResult {
+    if !is_all {
+        result.content.push(ContentBlock::resource_link(Part::Merged.link(job)));
+    }
+    result
 }
 
 fn error(text: String) -> CallToolResult {

@@ -14,8 +14,8 @@ use serde_json::json;
 use super::{
     answer,
     arguments::{self, ExecuteArguments, InteractArguments, KillArguments, Press, StdinArgument},
-    client, denied, error, ok,
-    results::{ExecuteResult, KillResult, WaitResult, queued_behind},
+    client, denied, error, linked, ok,
+    results::{ExecuteResult, JobOutput, KillResult, WaitResult, queued_behind},
 };
 use crate::{
     audit::Subject,
@@ -87,11 +87,12 @@ impl Server {
                 Err(refused) => return Err(not_started(refused)),
             }
         };
-        self.started(started, longest, most, asked.tidy).await.map(CallToolResponse::from)
+        self.started(call, started, longest, most, asked.tidy).await.map(CallToolResponse::from)
     }
 
     async fn started(
         &self,
+        call: &Call,
         Started { job, trail }: Started,
         longest: Duration,
         most: usize,
@@ -99,17 +100,20 @@ impl Server {
     ) -> Result<CallToolResult, CallToolResult> {
         let mut output = None;
         if !longest.is_zero() {
-            _ = tokio::time::timeout(longest, job.ended()).await;
+            let ended = tokio::time::timeout(longest, job.ended());
+            _ = self.reported(&call.context, &job, longest, ended).await;
             output = Some(self.output(&job, View::Both, Beginning::First, most, tidy).await?);
         }
-        Ok(ok(&ExecuteResult {
+        let is_all = output.as_ref().is_some_and(JobOutput::is_all);
+        let result = ok(&ExecuteResult {
             job_id: Some(job.id().to_string()),
             not_executed: None,
             runs: job.shown().to_owned(),
             rewritten: is_rewritten(&trail),
             queued_behind: queued_behind(&job, || self.service.queued_before(&job)),
             output,
-        }))
+        });
+        Ok(linked(result, &job, is_all))
     }
 
     fn terms(&self, asked: &ExecuteArguments) -> Result<Terms, CallToolResult> {
@@ -173,7 +177,8 @@ impl Server {
         let mut consent = self.brought(call, Subject::Input).await?;
         let answered = loop {
             let input = Input { data: data.clone(), then, consent, until: until.clone(), longest };
-            match self.service.write(&job, input, &client).await {
+            let writing = self.service.write(&job, input, &client);
+            match self.reported(&call.context, &job, longest, writing).await {
                 Ok(answered) => break answered,
                 Err(InputRefused::Asks(question)) => match self.said(call, *question, consent).await? {
                     Said::Yes(said) => consent = Some(said),
@@ -183,7 +188,8 @@ impl Server {
             }
         };
         let output = self.output(&job, View::Both, Beginning::Cursor(answered.from), most, asked.tidy).await?;
-        Ok(ok(&WaitResult::of(answered.met, output)).into())
+        let is_all = output.is_all();
+        Ok(linked(ok(&WaitResult::of(answered.met, output)), &job, is_all).into())
     }
 }
 
