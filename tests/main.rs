@@ -30,6 +30,8 @@ mod suites {
     mod mcp_ask;
     // Jobs as resources, subscriptions, progress, cancelled waits, prompts and completion.
     mod mcp_resources;
+    // Calls that become tasks, and the texts that models read.
+    mod mcp_tasks;
     // What authors of policies see: cases, components, figures, schemas.
     mod policy_test;
     // Reading what jobs print, and jobs that wait for their turn.

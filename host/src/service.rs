@@ -356,6 +356,11 @@ impl Service {
         self.jobs.timeout
     }
 
+    /// How long a job that has ended is remembered at most.
+    pub fn keeps_for(&self) -> Duration {
+        self.jobs.keep_for
+    }
+
     /// How many jobs are queued before this one.
     pub fn queued_before(&self, job: &Job) -> usize {
         self.registry.queued_before(job)

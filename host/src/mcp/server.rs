@@ -7,10 +7,11 @@ use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt,
     handler::server::{router::tool::ToolRouter, tool::ToolCallContext},
     model::{
-        CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult, ContentBlock, GetPromptRequestParams,
-        GetPromptResponse, Implementation, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
-        PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig,
-        SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestParams,
+        CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams, CompleteResult, ContentBlock,
+        GetPromptRequestParams, GetPromptResponse, GetTaskParams, GetTaskResult, Implementation, ListPromptsResult,
+        ListResourceTemplatesResult, ListResourcesResult, PaginatedRequestParams, ReadResourceRequestParams,
+        ReadResourceResponse, ServerCapabilities, ServerConfig, SubscribeRequestParams, SubscriptionFilter,
+        UnsubscribeRequestParams, UpdateTaskParams,
     },
     service::{RequestContext, SubscriptionContext},
     tool_handler,
@@ -18,7 +19,7 @@ use rmcp::{
 use tokio::{signal::unix::SignalKind, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
-use super::{ask::Asking, subscriptions::Subscriptions, transport::Stdio};
+use super::{ask::Asking, subscriptions::Subscriptions, tasks::Tasks, transport::Stdio};
 use crate::{
     policy::ChainError,
     service::{Execution, Service},
@@ -47,6 +48,7 @@ pub(super) struct Server {
     pub(super) tool_router: ToolRouter<Self>,
     pub(super) asking: Arc<Asking>,
     pub(super) subscriptions: Arc<Subscriptions>,
+    pub(super) tasks: Arc<Tasks>,
 }
 
 /// Why serving ended as it should.
@@ -131,7 +133,14 @@ pub async fn serve_stdio(
 
 async fn serve(service: Arc<Service>, gone: &CancellationToken) -> Result<(), ServeError> {
     let asking = Arc::new(Asking::new().map_err(ServeError::Randomness)?);
-    let server = Server { service, gone: gone.clone(), tool_router: Server::tools(), asking, subscriptions: Arc::default() };
+    let server = Server {
+        service,
+        gone: gone.clone(),
+        tool_router: Server::tools(),
+        asking,
+        subscriptions: Arc::default(),
+        tasks: Arc::default(),
+    };
     let handshake = server.serve_with_ct(Stdio::new(gone.clone()), gone.child_token());
     let running = match handshake.await {
         Ok(running) => running,
@@ -165,7 +174,7 @@ impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
         let this = Implementation::new("portcullis", env!("CARGO_PKG_VERSION")).with_title("portcullis");
         let offers = ServerCapabilities::builder().enable_tools().enable_resources().enable_resources_subscribe();
-        let offers = offers.enable_prompts().enable_completions().build();
+        let offers = offers.enable_prompts().enable_completions().enable_tasks().build();
         ServerConfig::new(offers).with_server_info(this).with_instructions(match self.service.execution() {
             Execution::Real => INSTRUCTIONS.to_owned(),
             Execution::Dry => format!("{DRY_RUN}{INSTRUCTIONS}"),
@@ -232,5 +241,18 @@ impl ServerHandler for Server {
     async fn unsubscribe(&self, asked: UnsubscribeRequestParams, _: RequestContext<RoleServer>) -> Result<(), ErrorData> {
         self.unsubscribe_from(&asked.uri);
         Ok(())
+    }
+
+    async fn get_task(&self, asked: GetTaskParams, _: RequestContext<RoleServer>) -> Result<GetTaskResult, ErrorData> {
+        self.task_now(&asked.task_id).await
+    }
+
+    /// Takes note of nothing: what a person has to say to a command they say before it becomes a task.
+    async fn update_task(&self, asked: UpdateTaskParams, _: RequestContext<RoleServer>) -> Result<(), ErrorData> {
+        self.job_of(&asked.task_id).map(drop)
+    }
+
+    async fn cancel_task(&self, asked: CancelTaskParams, _: RequestContext<RoleServer>) -> Result<(), ErrorData> {
+        self.cancel(&asked.task_id)
     }
 }

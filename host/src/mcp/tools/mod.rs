@@ -5,6 +5,7 @@ mod read;
 mod results;
 mod run;
 
+use results::Told;
 pub(super) use results::{JobOutput, JobStatus};
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ impl Server {
     pub(super) fn tools() -> ToolRouter<Self> {
         let mut tools = Self::running_tools() + Self::reading_tools();
         for route in tools.map.values_mut() {
+            route.attr.title = route.attr.annotations.as_ref().and_then(|hints| hints.title.clone());
             route.attr.description = route.attr.description.as_deref().map(|text| one_line(text).into());
             route.attr.input_schema = Arc::new(portable(&route.attr.input_schema));
             route.attr.output_schema = route.attr.output_schema.as_deref().map(|schema| Arc::new(portable(schema)));
@@ -80,8 +82,11 @@ fn answer(result: Result<CallToolResult, CallToolResult>) -> CallToolResult {
     result.unwrap_or_else(|error| error)
 }
 
-fn ok(result: &impl Serialize) -> CallToolResult {
-    CallToolResult::structured(json!(result))
+/// A result as structure for programs and as text for models.
+fn ok(result: &(impl Serialize + Told)) -> CallToolResult {
+    let mut answer = CallToolResult::structured(json!(result));
+    answer.content = vec![ContentBlock::text(result.told())];
+    answer
 }
 
 /// A result, and where all of the job's output is, if there is or may come more of it than is answered.
@@ -115,8 +120,8 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Without Rust's names for the sizes of integers, which are no formats of JSON Schema and make validators warn; descriptions on
-/// one line.
+/// Without Rust's names for the sizes of integers, which are no formats of JSON Schema and make validators warn, and without null as
+/// the default of what can not be null; descriptions on one line.
 fn portable(schema: &serde_json::Map<String, Value>) -> serde_json::Map<String, Value> {
     fn clean(value: &Value) -> Value {
         match value {
@@ -130,5 +135,6 @@ fn portable(schema: &serde_json::Map<String, Value>) -> serde_json::Map<String, 
         Some(text) if key == "description" => (key.clone(), Value::String(one_line(text))),
         _ => (key.clone(), clean(value)),
     };
-    schema.iter().filter(|(key, value)| !is_size(key, value)).map(member).collect()
+    let is_nothing = |key: &str, value: &Value| key == "default" && value.is_null();
+    schema.iter().filter(|(key, value)| !is_size(key, value) && !is_nothing(key, value)).map(member).collect()
 }

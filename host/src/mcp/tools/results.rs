@@ -1,9 +1,13 @@
 //! What the tools answer.
 
+mod told;
+
 use std::{borrow::Cow, collections::BTreeMap};
 
 use schemars::JsonSchema;
 use serde::Serialize;
+
+pub(super) use told::Told;
 
 use crate::{
     audit::stamp,

@@ -19,10 +19,11 @@ use super::{
 };
 use crate::{
     audit::Subject,
-    jobs::{Beginning, Order, State, Stdin, Streams, Until, output::View},
+    jobs::{Beginning, Job, Order, State, Stdin, Streams, Until, output::View},
     mcp::{
         ask::{Call, Said},
         server::Server,
+        tasks::{self, Manner},
     },
     policy::{Answer, VerdictKind},
     service::{Command, Input, InputRefused, Refused, Rehearsed, Started, Terms, Then},
@@ -30,6 +31,8 @@ use crate::{
 
 /// How long output must be silent for an answer to input to count as complete.
 const ANSWER_SILENCE: Duration = Duration::from_millis(150);
+/// How long a call waits before it becomes a task, where it can: what ends within needs no second question.
+const SHORT: Duration = Duration::from_millis(500);
 /// What is said where an approved command is not executed.
 const DRY: &str = "this server is on a dry run: the policies allow the command, and it would run as `runs` shows; nothing was executed, so \
 there is neither a job nor output";
@@ -87,9 +90,10 @@ impl Server {
                 Err(refused) => return Err(not_started(refused)),
             }
         };
-        self.started(call, started, longest, most, asked.tidy).await.map(CallToolResponse::from)
+        self.started(call, started, longest, most, asked.tidy).await
     }
 
+    /// What is answered about a job that is started: at once, or when it has ended or the wait is over, or as a task.
     async fn started(
         &self,
         call: &Call,
@@ -97,23 +101,37 @@ impl Server {
         longest: Duration,
         most: usize,
         tidy: bool,
-    ) -> Result<CallToolResult, CallToolResult> {
-        let mut output = None;
-        if !longest.is_zero() {
-            let ended = tokio::time::timeout(longest, job.ended());
-            _ = self.reported(&call.context, &job, longest, ended).await;
-            output = Some(self.output(&job, View::Both, Beginning::First, most, tidy).await?);
+    ) -> Result<CallToolResponse, CallToolResult> {
+        let manner = Manner { most, tidy, rewritten: is_rewritten(&trail) };
+        if longest.is_zero() {
+            let result = ok(&self.execute_result(&job, manner.rewritten, None));
+            return Ok(linked(result, &job, false).into());
         }
-        let is_all = output.as_ref().is_some_and(JobOutput::is_all);
-        let result = ok(&ExecuteResult {
+        let is_task = tasks::are_known(&call.context);
+        let ended = tokio::time::timeout(if is_task { longest.min(SHORT) } else { longest }, job.ended());
+        _ = self.reported(&call.context, &job, longest, ended).await;
+        if is_task && !job.is_final() {
+            return Ok(CallToolResponse::Task(self.task(&job, manner)));
+        }
+        self.executed(&job, manner).await.map(CallToolResponse::from)
+    }
+
+    /// What is answered about a job that was waited for.
+    pub(in crate::mcp) async fn executed(&self, job: &Job, manner: Manner) -> Result<CallToolResult, CallToolResult> {
+        let output = self.output(job, View::Both, Beginning::First, manner.most, manner.tidy).await?;
+        let is_all = output.is_all();
+        Ok(linked(ok(&self.execute_result(job, manner.rewritten, Some(output))), job, is_all))
+    }
+
+    fn execute_result(&self, job: &Job, rewritten: bool, output: Option<JobOutput>) -> ExecuteResult {
+        ExecuteResult {
             job_id: Some(job.id().to_string()),
             not_executed: None,
             runs: job.shown().to_owned(),
-            rewritten: is_rewritten(&trail),
-            queued_behind: queued_behind(&job, || self.service.queued_before(&job)),
+            rewritten,
+            queued_behind: queued_behind(job, || self.service.queued_before(job)),
             output,
-        });
-        Ok(linked(result, &job, is_all))
+        }
     }
 
     fn terms(&self, asked: &ExecuteArguments) -> Result<Terms, CallToolResult> {
