@@ -220,6 +220,15 @@ async fn where_nobody_can_be_asked_it_is_denied(
     client.close().await;
 }
 
+#[test]
+fn on_a_dry_run_nobody_is_asked() {
+    let scene = Scene::configured(TRUSTED);
+    let mut wire = Wire::over(&scene, scene.command(["serve", "--dry-run"]));
+    let result = execute(&mut wire, &json!({ "command": "touch made" }), None);
+    assert!(result["content"][0]["text"].as_str().unwrap().contains("on a dry run nobody is asked"), "{result}");
+    assert_eq!(events(&scene), ["ask"]);
+}
+
 #[tokio::test]
 async fn what_can_not_be_recorded_is_not_asked() {
     let scene = Scene::configured(&format!("{TRUSTED}\n[audit]\npath = \"/dev/full\""));

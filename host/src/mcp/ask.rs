@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Mutex,
+    sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -100,10 +100,24 @@ impl Asking {
     /// With a key of its own, from the system's randomness, for as long as it lives.
     pub(super) fn new() -> std::io::Result<Self> {
         let mut key = [0; 32];
-        let got = getrandom(&mut key, GetRandomFlags::empty())?;
-        debug_assert_eq!(got, key.len(), "so few bytes are given whole");
+        if getrandom(&mut key, GetRandomFlags::empty())? != key.len() {
+            return Err(std::io::Error::other("it gave less than was asked for"));
+        }
         let codec = RequestStateCodec::try_new(key).map_err(std::io::Error::other)?;
         Ok(Self { codec, open: Mutex::default(), at_once: Semaphore::new(MOST_AT_ONCE) })
+    }
+
+    /// The questions that can still be answered.
+    fn open(&self) -> MutexGuard<'_, HashMap<Uuid, Open>> {
+        let mut open = self.open.lock().expect("no holder of this lock panics");
+        let now = Instant::now();
+        open.retain(|_, open| open.until > now);
+        open
+    }
+
+    /// Whether a client may take one more away.
+    fn has_room(&self) -> bool {
+        self.open().len() < MOST_OPEN
     }
 
     /// Lets a client take a question away; says nothing if as many as may be are open.
@@ -111,13 +125,11 @@ impl Asking {
         let id = question.id;
         let form = InputRequest::Elicitation(ElicitRequest::new(form(&question)));
         {
-            let mut open = self.open.lock().expect("no holder of this lock panics");
-            let now = Instant::now();
-            open.retain(|_, open| open.until > now);
+            let mut open = self.open();
             if open.len() >= MOST_OPEN {
                 return None;
             }
-            open.insert(id, Open { question, until: now + longest });
+            open.insert(id, Open { question, until: Instant::now() + longest });
         }
         let sealed = self.codec.seal_with(id.as_bytes(), &SealOptions::new().associated_data(&call.binding).ttl(longest));
         Some(InputRequiredResult::new(Some([(ANSWER.to_owned(), form)].into()), Some(sealed)))
@@ -130,7 +142,7 @@ impl Asking {
             _ => "its `requestState` is none that this server gave out for this call",
         })?;
         let id = Uuid::from_slice(&opened).map_err(|_| "its `requestState` names no question")?;
-        let taken = self.open.lock().expect("no holder of this lock panics").remove(&id);
+        let taken = self.open().remove(&id);
         taken.map(|open| open.question).ok_or("its question was answered before")
     }
 }
@@ -167,13 +179,17 @@ impl Server {
             return Err(denied(CHANGED, question.reason()));
         }
         let way = self.way(call).map_err(|why| denied(why, question.reason()))?;
+        let too_many = denied(MANY, question.reason());
+        let Ok(_turn) = self.asking.at_once.try_acquire() else { return Err(too_many) };
+        if way == Way::InputRequired && !self.asking.has_room() {
+            return Err(too_many);
+        }
         self.service.asks(&question, way).map_err(|denial| denied("not asked:", &denial))?;
         if way == Way::Elicitation {
             return self.elicited(&question, call).await.map(Said::Yes);
         }
-        let reason = question.reason().clone();
         let lent = self.asking.lend(question, call, self.service.ask().timeout);
-        lent.map(Said::Later).ok_or_else(|| denied(MANY, &reason))
+        lent.map(Said::Later).ok_or(too_many)
     }
 
     /// How the person behind this call can be asked, or why not.
@@ -192,7 +208,6 @@ impl Server {
 
     /// Asks the person by a request to the client, and waits.
     async fn elicited(&self, question: &Question, call: &Call) -> Result<Consent, CallToolResult> {
-        let Ok(_turn) = self.asking.at_once.try_acquire() else { return Err(denied(MANY, question.reason())) };
         let request = ServerRequest::ElicitRequest(ElicitRequest::new(form(question)));
         let options = PeerRequestOptions::with_timeout(self.service.ask().timeout);
         let answered = match call.context.peer.send_request_with_option(request, options).await {

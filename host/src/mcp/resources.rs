@@ -102,7 +102,12 @@ impl Part {
     /// What leads to it.
     pub(super) fn link(self, job: &Job) -> Resource {
         let (uri, name) = (self.uri(job.id()), format!("{} of job {}", self.name(), job.id()));
-        let link = Resource::new(uri, name).with_title(format!("{}: {}", self.title(), short(job.shown())));
+        // What an earlier server recorded passed the filters of then, and is not shown here.
+        let title = match job.contract() {
+            Some(_) => format!("{}: {}", self.title(), short(job.shown())),
+            None => self.title().to_owned(),
+        };
+        let link = Resource::new(uri, name).with_title(title);
         let link = link.with_mime_type(self.mime_type());
         match self.size(job) {
             Some(size) => link.with_size(size),

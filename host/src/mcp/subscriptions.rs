@@ -13,7 +13,10 @@ use rmcp::{
     model::{ResourceUpdatedNotificationParam, SubscriptionFilter},
     service::{Peer, SubscriptionContext},
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -27,9 +30,13 @@ const MOMENT: Duration = Duration::from_millis(250);
 /// Most addresses that a client may be told of: of each job some, if it keeps all of them in view.
 const MOST: usize = 1024;
 
-/// What the client of a connection that began with `initialize` wants to be told of.
-#[derive(Default)]
-pub(super) struct Subscriptions(Mutex<HashMap<String, AbortOnDropHandle<()>>>);
+/// What the clients want to be told of.
+pub(super) struct Subscriptions {
+    /// Of one that began with `initialize`; one that listens has its own in the call that does.
+    lasting: Mutex<HashMap<String, AbortOnDropHandle<()>>>,
+    /// Held by each for as long as it lasts.
+    room: Arc<Semaphore>,
+}
 
 /// A part of a job that is looked at.
 struct Watch {
@@ -40,9 +47,15 @@ struct Watch {
     is_over: bool,
 }
 
+impl Default for Subscriptions {
+    fn default() -> Self {
+        Self { lasting: Mutex::default(), room: Arc::new(Semaphore::new(MOST)) }
+    }
+}
+
 impl Subscriptions {
-    fn all(&self) -> MutexGuard<'_, HashMap<String, AbortOnDropHandle<()>>> {
-        self.0.lock().expect("no holder of this lock panics")
+    fn lasting(&self) -> MutexGuard<'_, HashMap<String, AbortOnDropHandle<()>>> {
+        self.lasting.lock().expect("no holder of this lock panics")
     }
 }
 
@@ -87,7 +100,8 @@ impl Server {
     /// What of these addresses this client can be told of.
     pub(super) fn accepted(&self, asked: &SubscriptionFilter) -> SubscriptionFilter {
         let is_there = |uri: &&String| uri.parse::<Address>().is_ok_and(|address| self.service.job(address.job.0).is_some());
-        let uris = asked.resource_subscriptions.iter().flatten().take(MOST).filter(is_there).cloned();
+        let room = self.subscriptions.room.available_permits();
+        let uris = asked.resource_subscriptions.iter().flatten().take(MOST).filter(is_there).take(room).cloned();
         let mut accepted = SubscriptionFilter::new();
         accepted.resource_subscriptions = asked.resource_subscriptions.is_some().then(|| uris.collect());
         accepted
@@ -96,10 +110,14 @@ impl Server {
     /// Tells of changes as long as the client listens.
     pub(super) async fn tell_of(&self, listener: SubscriptionContext) {
         let mut tasks = JoinSet::new();
-        for uri in listener.accepted().resource_subscriptions.iter().flatten().cloned() {
-            let Ok((job, address)) = self.at(&uri).await else { continue };
-            let (mut watch, sink) = (Watch::new(job, address.part), listener.sink().clone());
-            tasks.spawn(async move { while watch.changed().await && sink.notify_resource_updated(uri.clone()).await.is_ok() {} });
+        for uri in listener.accepted().resource_subscriptions.iter().flatten() {
+            let Ok((job, address)) = self.at(uri).await else { continue };
+            let Ok(room) = self.subscriptions.room.clone().try_acquire_owned() else { break };
+            let (mut watch, sink, uri) = (Watch::new(job, address.part), listener.sink().clone(), uri.clone());
+            tasks.spawn(async move {
+                let _room = room;
+                while watch.changed().await && sink.notify_resource_updated(uri.clone()).await.is_ok() {}
+            });
         }
         tokio::select! {
             () = listener.cancelled() => {}
@@ -110,23 +128,27 @@ impl Server {
     /// Tells a client of changes of this address from now on.
     pub(super) async fn subscribe_to(&self, uri: String, peer: Peer<RoleServer>) -> Result<(), ErrorData> {
         let (job, address) = self.at(&uri).await?;
-        let mut all = self.subscriptions.all();
-        all.retain(|_, task| !task.is_finished());
-        if all.len() >= MOST && !all.contains_key(&uri) {
+        let mut lasting = self.subscriptions.lasting();
+        lasting.retain(|_, task| !task.is_finished());
+        if lasting.contains_key(&uri) {
+            return Ok(());
+        }
+        let Ok(room) = self.subscriptions.room.clone().try_acquire_owned() else {
             let text = format!("{MOST} subscriptions are as many as may be; end one of them first");
             return Err(ErrorData::invalid_request(text, None));
-        }
+        };
         let (mut watch, changed) = (Watch::new(job, address.part), uri.clone());
         let telling = async move {
+            let _room = room;
             let tell = || peer.notify_resource_updated(ResourceUpdatedNotificationParam::new(changed.clone()));
             while watch.changed().await && tell().await.is_ok() {}
         };
-        all.insert(uri, AbortOnDropHandle::new(tokio::spawn(telling)));
+        lasting.insert(uri, AbortOnDropHandle::new(tokio::spawn(telling)));
         Ok(())
     }
 
     /// Tells a client no more of changes of this address.
     pub(super) fn unsubscribe_from(&self, uri: &str) {
-        self.subscriptions.all().remove(uri);
+        self.subscriptions.lasting().remove(uri);
     }
 }

@@ -2,7 +2,7 @@
 //! the job's, and its result what the call would have answered at the job's end.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -54,9 +54,10 @@ impl Tasks {
 impl Server {
     /// Makes a task of a job.
     pub(super) fn task(&self, job: &Job, manner: Manner) -> CreateTaskResult {
+        let jobs: HashSet<_> = self.service.jobs().iter().map(|job| job.id().0).collect();
         let mut all = self.tasks.all();
         // As many as there are jobs, and no more.
-        all.retain(|id, _| self.service.job(*id).is_some());
+        all.retain(|id, _| jobs.contains(id));
         all.insert(job.id().0, manner);
         CreateTaskResult::new(self.as_task(job, TaskStatus::Working))
     }

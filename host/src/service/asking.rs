@@ -60,7 +60,8 @@ pub enum Place {
     Job(String, String),
 }
 
-/// What people said yes to for as long as the server runs, and the question it was.
+/// What people said yes to for as long as the server runs, and the question it was. All clients share it: there is but one, and behind it
+/// one person. With more of them each needs its own.
 #[derive(Default)]
 pub(super) struct Standing(Mutex<HashMap<Form, Uuid>>);
 
