@@ -28,6 +28,12 @@ mod suites {
     mod jobs;
     // The server through rmcp's own client, in both eras of the protocol.
     mod mcp;
+    // The verdict `ask`: who is asked, how, and what an answer is worth.
+    mod mcp_ask;
+    // Jobs as resources, subscriptions, progress, cancelled waits, prompts and completion.
+    mod mcp_resources;
+    // Calls that become tasks, and the texts that models read.
+    mod mcp_tasks;
     // What authors of policies see: cases, components, figures, schemas.
     mod policy_test;
     // Reading what jobs print, and jobs that wait for their turn.

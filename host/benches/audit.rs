@@ -39,6 +39,7 @@ fn append(audit: &Audit, trail: &[Answer]) {
         ),
         outcome: Outcome::Allow,
         denial: None,
+        question: None,
         set: Digest::of(b"a set"),
         trail,
     };

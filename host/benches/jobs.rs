@@ -48,7 +48,8 @@ fn main() -> ExitCode {
 
 async fn run(service: &Arc<Service>, command: &str) {
     let client = Client { name: "bench".to_owned(), version: String::new() };
-    let terms = Terms { timeout: None, order: Order { streams: Streams::Pipes(Stdin::Null), outlet: None, group: None } };
+    let terms =
+        Terms { timeout: None, consent: None, order: Order { streams: Streams::Pipes(Stdin::Null), outlet: None, group: None } };
     let Ok(started) = service.run(Command::Text(command.to_owned()), &client, terms).await else { panic!("it was refused") };
     assert_eq!(started.job.ended().await.state, State::Completed);
 }

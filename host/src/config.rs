@@ -10,6 +10,7 @@
 //! [`load`] reports all mistakes at once and never hands out a [`Config`] beside a mistake. Nothing is read from the working
 //! directory, and nothing that steers the server may lie where a job could write it.
 
+mod ask;
 mod audit;
 mod history;
 mod jobs;
@@ -54,6 +55,8 @@ pub struct Config {
     pub limits: Limits,
     /// What holds when every policy abstains.
     pub default_verdict: DefaultVerdict,
+    /// What becomes of the verdict `ask`.
+    pub ask: Ask,
     /// The record of decisions.
     pub audit: Audit,
     /// What outlives the server of its jobs; none: nothing does.
@@ -122,6 +125,15 @@ pub struct JobLimits {
     pub file_bytes: Option<u64>,
     /// Processes and threads of the whole job at a time, 1 to 4 194 304; they are counted by its cgroup.
     pub processes: Option<u64>,
+}
+
+/// What becomes of the verdict `ask`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Whether an answer that a client brings over MCP counts as a person's.
+    pub trust_client: bool,
+    /// How long a person has to answer, 1 s to 1 h.
+    pub timeout: Duration,
 }
 
 /// The record of decisions.
@@ -260,6 +272,7 @@ fn mean(source: Source, surroundings: &Surroundings, report: &mut Report) -> Opt
     Some(Config {
         limits: limits::mean(report, &raw.limits),
         default_verdict: default_verdict(report, raw),
+        ask: ask::mean(report, &raw.ask),
         audit: audit::mean(report, &raw.audit, &jobs.roots, surroundings),
         history: history::mean(report, &raw.history, &jobs.roots, surroundings),
         cache: cache(report, raw, &jobs.roots, surroundings),

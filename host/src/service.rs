@@ -1,10 +1,15 @@
 //! One method per verb, each the steps of the way through in their order. Command line and MCP server call nothing below this.
 
+mod asking;
+
 use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
+
+pub use asking::{Place, Question};
+use asking::{Standing, What};
 
 use crate::{
     audit::{self, Altered, Audit, AuditError, Decided, Outcome, Subject},
@@ -16,8 +21,8 @@ use crate::{
         output::{Cursor, Part},
     },
     policy::{
-        Answer, Approved, Chain, ChainError, Decision, Denial, Engine, InputDecision, InputJudgement, Judgement,
-        MOST_INPUT_BYTES, Request, StreamKind, printable,
+        Answer, Approved, Chain, ChainError, Consent, Decision, Denial, Engine, InputDecision, InputJudgement, Judgement,
+        MOST_INPUT_BYTES, Pending, Request, StreamKind, printable,
         types::{self, Client},
     },
     script::{Directory, PROGRAM_NOT_FOUND, Refusal, Script, Site, check_text, source_of, tree_of_program, tree_of_words},
@@ -53,8 +58,8 @@ pub enum Command {
 pub enum Refused {
     /// Denied.
     Denied(Denial),
-    /// Somebody would have to be asked, and nobody can be.
-    Asks(Denial),
+    /// A person has to be asked.
+    Asks(Box<Question>),
     /// Approved, but the system did not start it; the text is filtered.
     NotStarted(String),
     /// Approved, and this server executes nothing.
@@ -74,7 +79,7 @@ impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Denied(denial) => write!(f, "denied: {denial}"),
-            Self::Asks(denial) => write!(f, "a person would have to approve: {denial}"),
+            Self::Asks(question) => write!(f, "a person would have to approve: {}", question.reason()),
             Self::NotStarted(text) => f.write_str(text),
             Self::Rehearsed(_) => f.write_str(REHEARSED),
         }
@@ -86,8 +91,8 @@ impl std::fmt::Display for Refused {
 pub enum InputRefused {
     /// Denied.
     Denied(Denial),
-    /// Somebody would have to be asked, and nobody can be.
-    Asks(Denial),
+    /// A person has to be asked.
+    Asks(Box<Question>),
     /// Approved, but the job did not take it.
     NotWritten(WriteError),
     /// The job could not be sent a signal.
@@ -101,6 +106,8 @@ pub struct Input {
     pub data: Vec<u8>,
     /// What is done behind them.
     pub then: Then,
+    /// What a person said to it.
+    pub consent: Option<Consent>,
     /// What shows that the answer is complete.
     pub until: Until,
     /// The longest wait for that.
@@ -132,6 +139,8 @@ pub struct Answered {
 pub struct Terms {
     /// How long it may run; none: as long as is configured.
     pub timeout: Option<Duration>,
+    /// What a person said to it.
+    pub consent: Option<Consent>,
     /// The rest.
     pub order: Order,
 }
@@ -141,6 +150,23 @@ struct Asked {
     command: Command,
     client: Client,
     timeout: Option<Duration>,
+    consent: Option<Consent>,
+}
+
+/// What was approved, and how that came about.
+struct Judged {
+    approved: Approved,
+    trail: Vec<Answer>,
+    /// The question that a person said yes to, if that was needed.
+    question: Option<Uuid>,
+}
+
+/// What a person's yes released.
+struct Released<T> {
+    held: T,
+    /// Who had asked, and why.
+    reason: Denial,
+    question: Uuid,
 }
 
 /// A started job, and what was decided about it.
@@ -184,6 +210,8 @@ pub struct Service {
     audit: Arc<Audit>,
     site: Site,
     jobs: config::Jobs,
+    ask: config::Ask,
+    standing: Standing,
     /// Tasks that record the ends of jobs.
     recorders: TaskTracker,
     /// Turns for judging programs that scripts start.
@@ -228,6 +256,8 @@ impl Service {
             registry: Registry::new(config.jobs.clone(), keeper, history(config)),
             site: site(config),
             jobs: config.jobs.clone(),
+            ask: config.ask,
+            standing: Standing::default(),
             recorders: TaskTracker::new(),
             starts: Semaphore::new(std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))),
         }))
@@ -281,8 +311,8 @@ impl Service {
 
     /// Runs a command: parse, judge, record, start. Where it has to wait for its turn, the first three again when that comes.
     pub async fn run(self: &Arc<Self>, command: Command, client: &Client, terms: Terms) -> Result<Started, Refused> {
-        let asked = Asked { command, client: bounded(client), timeout: terms.timeout };
-        let (approved, trail) = self.judge(&asked, About::Command).await?;
+        let asked = Asked { command, client: bounded(client), timeout: terms.timeout, consent: terms.consent };
+        let Judged { approved, trail, question } = self.judge(&asked, About::Command).await?;
         if self.execution == Execution::Dry {
             let id = approved.id().to_string();
             if let Err(error) = self.registry.check_group(terms.order.group.as_deref()) {
@@ -291,12 +321,14 @@ impl Service {
             self.record_not_started(&id, REHEARSED);
             return Err(Refused::Rehearsed(Rehearsed { runs: approved.shown().to_owned(), trail }));
         }
-        self.spawn(approved, asked, terms.order).await.map(|job| Started { job, trail })
+        self.spawn(approved, Later { service: self.clone(), asked, question }, terms.order)
+            .await
+            .map(|job| Started { job, trail })
     }
 
     /// Parses, judges and records.
-    async fn judge(&self, asked: &Asked, about: About<'_>) -> Result<(Approved, Vec<Answer>), Refused> {
-        let Asked { command, client, timeout } = asked;
+    async fn judge(&self, asked: &Asked, about: About<'_>) -> Result<Judged, Refused> {
+        let Asked { command, client, timeout, consent } = asked;
         let chain = self.chain().await;
         let (script, cwd) = match parse(&chain, command, &self.site, &self.jobs.cwd).await {
             Ok(parsed) => parsed,
@@ -304,30 +336,44 @@ impl Service {
         };
         let mut request = request(script, cwd, &self.jobs, client.clone());
         request.timeout = timeout.iter().copied().chain(request.timeout).min();
-        self.decide(&chain, request, about).await
+        self.decide(&chain, request, consent.as_ref(), about).await
     }
 
     /// Judges and records.
-    async fn decide(&self, chain: &Chain, request: Request, about: About<'_>) -> Result<(Approved, Vec<Answer>), Refused> {
+    async fn decide(
+        &self,
+        chain: &Chain,
+        request: Request,
+        consent: Option<&Consent>,
+        about: About<'_>,
+    ) -> Result<Judged, Refused> {
         let client = chain.scrub(&request.client.name).await;
         let Sent { shown: mut sent, request: mut recorded } = Sent::of(chain, &request).await;
         let Judgement { decision, mut shown, trail } = chain.decide(request).await;
-        if matches!(about, About::Program(_)) && sent.len().max(shown.len()) > MOST_EXCERPT_BYTES {
+        if matches!(about, About::Program { .. }) && sent.len().max(shown.len()) > MOST_EXCERPT_BYTES {
             // A script can start as much as it likes, and the record is no better for pages of words.
             for text in [Some(&mut sent), Some(&mut shown), recorded.script.as_mut()].into_iter().flatten() {
                 text.truncate(text.floor_char_boundary(MOST_EXCERPT_BYTES));
             }
             recorded.altered = Some(Altered::Cut);
         }
+        let (decision, reason, question) = match decision {
+            Decision::Asks(pending) => match self.released(pending, consent, about.question()) {
+                Ok(Released { held, reason, question }) => (Decision::Approved(held), Some(reason), Some(question)),
+                Err(pending) => (Decision::Asks(pending), None, None),
+            },
+            decision => (decision, None, None),
+        };
         let decision = match (decision, about) {
             (Decision::Approved(approved), About::Again(earlier)) => approved.instead_of(earlier),
             (decision, _) => decision,
         };
         let (outcome, denial, job_id) = match &decision {
-            Decision::Approved(approved) => (Outcome::Allow, None, Some(approved.id().to_string())),
-            Decision::Asks(denial) => (Outcome::Ask, Some(denial), None),
+            Decision::Approved(approved) => (Outcome::Allow, reason.as_ref(), Some(approved.id().to_string())),
+            Decision::Asks(pending) => (Outcome::Ask, Some(pending.reason()), None),
             Decision::Denied(denial) => (Outcome::Deny, Some(denial), None),
         };
+        let place = Place::Directory(printable(&recorded.cwd));
         self.record(&Decided {
             subject: about.subject(),
             job_id: about.job_id().or(job_id),
@@ -337,15 +383,39 @@ impl Service {
             runs: Some(&shown),
             outcome,
             denial,
+            question,
             set: chain.digest(),
             trail: &trail,
         })
         .map_err(Refused::Denied)?;
         match decision {
-            Decision::Approved(approved) => Ok((*approved, trail)),
-            Decision::Asks(denial) => Err(Refused::Asks(denial)),
+            Decision::Approved(approved) => Ok(Judged { approved: *approved, trail, question }),
+            Decision::Asks(pending) => {
+                let (reason, form) = (pending.reason(), pending.form());
+                let what = What { subject: Subject::Command, sent, runs: shown, place };
+                let question = Question::new(what, &client, reason, &trail, form);
+                Err(Refused::Asks(Box::new(question)))
+            }
             Decision::Denied(denial) => Err(Refused::Denied(denial)),
         }
+    }
+
+    /// What a person's yes releases, whether it came with this or stands from before.
+    /// A yes to a script, `whole`, is one to its programs.
+    fn released<T>(
+        &self,
+        pending: Pending<T>,
+        consent: Option<&Consent>,
+        whole: Option<Uuid>,
+    ) -> Result<Released<T>, Pending<T>> {
+        let (reason, form) = (pending.reason().clone(), pending.form());
+        if let Some(question) = whole {
+            return Ok(Released { held: pending.release_as_part(), reason, question });
+        }
+        let Some(consent) = consent.copied().filter(|consent| consent.form == form).or_else(|| self.standing.of(form)) else {
+            return Err(pending);
+        };
+        pending.release(&consent).map(|held| Released { held, reason, question: consent.question })
     }
 
     /// The job of this id.
@@ -363,6 +433,11 @@ impl Service {
         self.jobs.timeout
     }
 
+    /// How long a job that has ended is remembered at most.
+    pub fn keeps_for(&self) -> Duration {
+        self.jobs.keep_for
+    }
+
     /// How many jobs are queued before this one.
     pub fn queued_before(&self, job: &Job) -> usize {
         self.registry.queued_before(job)
@@ -373,7 +448,7 @@ impl Service {
         let Ok(turn) = job.input_turn().await else { return Err(InputRefused::NotWritten(WriteError::Closed)) };
         let from = job.end_of_output();
         if !input.data.is_empty() {
-            self.write_judged(job, input.data, &bounded(client)).await?;
+            self.write_judged(job, input.data, input.consent.as_ref(), &bounded(client)).await?;
         }
         match input.then {
             Then::Nothing => {}
@@ -448,6 +523,7 @@ impl Service {
             runs: None,
             outcome: Outcome::Deny,
             denial: Some(&denial),
+            question: None,
             set: chain.digest(),
             trail: &[],
         });
@@ -456,16 +532,12 @@ impl Service {
 
     /// A denial that says so if the record could not be kept.
     fn record(&self, decided: &Decided<'_>) -> Result<(), Denial> {
-        tokio::task::block_in_place(|| self.audit.decided(decided)).map_err(|error| {
-            tracing::error!(%error, "nothing is started while decisions can not be recorded");
-            Denial::by_host("audit-unavailable", format!("{error}; nothing is done that can not be recorded"))
-        })
+        tokio::task::block_in_place(|| self.audit.decided(decided)).map_err(unavailable)
     }
 
-    async fn spawn(self: &Arc<Self>, approved: Approved, asked: Asked, order: Order) -> Result<Arc<Job>, Refused> {
+    async fn spawn(self: &Arc<Self>, approved: Approved, later: Later, order: Order) -> Result<Arc<Job>, Refused> {
         let id = approved.id().to_string();
-        let judge = Arc::new(Later { service: self.clone(), asked });
-        let job = match self.registry.submit(approved, order, judge).await {
+        let job = match self.registry.submit(approved, order, Arc::new(later)).await {
             Ok(job) => job,
             Err(error) => return Err(self.refuse_start(&id, &error).await),
         };
@@ -502,7 +574,13 @@ impl Service {
         }
     }
 
-    async fn write_judged(&self, job: &Job, data: Vec<u8>, client: &Client) -> Result<(), InputRefused> {
+    async fn write_judged(
+        &self,
+        job: &Job,
+        data: Vec<u8>,
+        consent: Option<&Consent>,
+        client: &Client,
+    ) -> Result<(), InputRefused> {
         let Some(contract) = job.contract() else { return Err(InputRefused::NotWritten(WriteError::Closed)) };
         // With what was sent before on the same line, or a secret could be recorded in two halves.
         let pending = job.pending_input();
@@ -514,30 +592,46 @@ impl Service {
         } else {
             chain.decide_input(contract, &pending, data).await
         };
-        let (outcome, denial, runs) = match &decision {
-            InputDecision::Approved(input) => {
-                let written = [pending.as_slice(), input.bytes()].concat();
-                (Outcome::Allow, None, Some(chain.scrub(&String::from_utf8_lossy(&written)).await))
-            }
-            InputDecision::Asks(denial) => (Outcome::Ask, Some(denial), None),
+        let (decision, reason, question) = match decision {
+            InputDecision::Asks(pending) => match self.released(pending, consent, None) {
+                Ok(Released { held, reason, question }) => (InputDecision::Approved(held), Some(reason), Some(question)),
+                Err(pending) => (InputDecision::Asks(pending), None, None),
+            },
+            decision => (decision, None, None),
+        };
+        let (outcome, denial, bytes) = match &decision {
+            InputDecision::Approved(input) => (Outcome::Allow, reason.as_ref(), Some(input.bytes())),
+            InputDecision::Asks(pending) => (Outcome::Ask, Some(pending.reason()), Some(pending.bytes())),
             InputDecision::Denied(denial) => (Outcome::Deny, Some(denial), None),
         };
+        let written = |bytes: &[u8]| String::from_utf8_lossy(&[pending.as_slice(), bytes].concat()).into_owned();
+        let runs = match bytes.map(written) {
+            Some(written) => Some(chain.scrub(&written).await),
+            None => None,
+        };
+        let client = chain.scrub(&client.name).await;
         self.record(&Decided {
             subject: Subject::Input,
             job_id: Some(job.id().to_string()),
-            client: &chain.scrub(&client.name).await,
+            client: &client,
             sent: last_part(&sent),
             request: None,
             runs: runs.as_deref().map(last_part),
             outcome,
             denial,
+            question,
             set: chain.digest(),
             trail: &trail,
         })
         .map_err(InputRefused::Denied)?;
         match decision {
             InputDecision::Approved(approved) => job.write(approved).await.map_err(InputRefused::NotWritten),
-            InputDecision::Asks(denial) => Err(InputRefused::Asks(denial)),
+            InputDecision::Asks(pending) => {
+                let (runs, reason, form) = (runs.unwrap_or_default(), pending.reason(), pending.form());
+                let what = What { subject: Subject::Input, sent, runs, place: Place::of(job) };
+                let question = Question::new(what, &client, reason, &trail, form);
+                Err(InputRefused::Asks(Box::new(question)))
+            }
             InputDecision::Denied(denial) => Err(InputRefused::Denied(denial)),
         }
     }
@@ -551,14 +645,19 @@ enum About<'a> {
     /// The same command once more, and what was decided before it had to wait.
     Again(&'a Approved),
     /// A program that the script of this job is about to start.
-    Program(&'a types::Job),
+    Program {
+        /// The job.
+        job: &'a types::Job,
+        /// The question that a person said yes to, if that was what approved the script.
+        question: Option<Uuid>,
+    },
 }
 
 impl About<'_> {
     fn subject(self) -> Subject {
         match self {
             Self::Command | Self::Again(_) => Subject::Command,
-            Self::Program(_) => Subject::Start,
+            Self::Program { .. } => Subject::Start,
         }
     }
 
@@ -566,7 +665,14 @@ impl About<'_> {
     fn job_id(self) -> Option<String> {
         match self {
             Self::Command | Self::Again(_) => None,
-            Self::Program(job) => Some(job.id.clone()),
+            Self::Program { job, .. } => Some(job.id.clone()),
+        }
+    }
+
+    fn question(self) -> Option<Uuid> {
+        match self {
+            Self::Command | Self::Again(_) => None,
+            Self::Program { question, .. } => question,
         }
     }
 }
@@ -575,17 +681,18 @@ impl About<'_> {
 struct Later {
     service: Arc<Service>,
     asked: Asked,
+    question: Option<Uuid>,
 }
 
 impl Judge for Later {
     async fn again(&self, earlier: &Approved) -> Result<Approved, String> {
         let judged = self.service.judge(&self.asked, About::Again(earlier)).await;
-        judged.map(|(approved, _)| approved).map_err(|refused| refused.to_string())
+        judged.map(|judged| judged.approved).map_err(|refused| refused.to_string())
     }
 
     async fn program(&self, job: &types::Job, wanted: Wanted) -> Result<Approved, Unwanted> {
         let Asked { client, timeout, .. } = &self.asked;
-        let (service, about) = (&self.service, About::Program(job));
+        let (service, about) = (&self.service, About::Program { job, question: self.question });
         // So that no script keeps the server from judging what else comes in.
         let _turn = service.starts.acquire().await.expect("it is never closed");
         let chain = service.chain().await;
@@ -593,12 +700,12 @@ impl Judge for Later {
         let judged = match program(wanted, job, &service.site) {
             Ok((script, cwd, env)) => {
                 let request = Request { script, cwd, env, timeout: *timeout, client: client.clone() };
-                service.decide(&chain, request, about).await
+                service.decide(&chain, request, None, about).await
             }
             Err(denial) => Err(service.refuse_unparsed(&chain, &words, client, *timeout, denial, about).await),
         };
         match judged {
-            Ok((approved, _)) => Ok(approved),
+            Ok(judged) => Ok(judged.approved),
             Err(refused) => {
                 let is_missing = matches!(&refused, Refused::Denied(denial) if denial.code == PROGRAM_NOT_FOUND);
                 Err(Unwanted { text: refused.to_string(), is_missing })
@@ -632,6 +739,12 @@ fn is_judged(file: &Path, job: &types::Job) -> bool {
         (None, types::Word::Dynamic(_)) => redirect.mode != types::RedirectMode::Text,
         (None, types::Word::Literal(_)) => false,
     })
+}
+
+/// What is said where the record can not be kept.
+fn unavailable(error: AuditError) -> Denial {
+    tracing::error!(%error, "nothing is started while decisions can not be recorded");
+    Denial::by_host("audit-unavailable", format!("{error}; nothing is done that can not be recorded"))
 }
 
 /// What is recorded of what came in.

@@ -2,7 +2,7 @@
 
     python_client.py BINARY REPOSITORY
 
-REPOSITORY is a scratch git repository with one commit; tests/clients/run makes it. The built-in configuration is tested.
+REPOSITORY is a scratch git repository with one commit; tests/clients/run makes it. The built-in configuration is tested, and one that asks a person about everything.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from mcp import Client, StdioServerParameters
+from mcp.types import ElicitResult
 
 TOOLS = {
     "execute_command",
@@ -165,12 +166,56 @@ async def drive(server, mode, repository):
     print(f"  {mode:10}  leaves no job behind")
 
 
+def person(says, asked):
+    """Someone behind the client who answers every question so."""
+
+    async def answer(_, question):
+        asked.append(question.message)
+        return ElicitResult(action="accept", content={"answer": says})
+
+    return answer
+
+
+async def ask_a_person(server, mode):
+    for says, runs in (("once", True), ("no", False)):
+        asked = []
+        async with Client(
+            server, mode=mode, read_timeout_seconds=DEADLINE_S, elicitation_callback=person(says, asked)
+        ) as client:
+            result = await client.call_tool("execute_command", {"command": "true", "wait_ms": 1000 * DEADLINE_S})
+            check(result.is_error != runs, f"a person said {says}: {result}")
+            check(len(asked) == 1 and "wants to run" in asked[0], f"the person was asked {asked}")
+    async with Client(server, mode=mode, read_timeout_seconds=DEADLINE_S) as client:
+        text, _ = await refusal(client, "execute_command", command="true")
+        check("can not ask its user" in text, f"a client that can not ask was told: {text}")
+    print(f"  {mode:10}  asks a person")
+
+
+ASKING = """
+[ask]
+trust_client = true
+[decision]
+default = "ask"
+[[policies]]
+name = "redact"
+component = "builtin:redact"
+"""
+
+
 def main():
     binary, repository = sys.argv[1:]
     # The client passes on only a few variables of its own accord.
     server = StdioServerParameters(command=binary, args=["serve"], env=dict(os.environ), cwd=repository)
     for mode in MODES:
         asyncio.run(drive(server, mode, Path(repository)))
+    config = Path(os.environ["XDG_CONFIG_HOME"]) / "asking.toml"
+    config.write_text(ASKING)
+    config.chmod(0o644)
+    server = StdioServerParameters(
+        command=binary, args=["--config", str(config), "serve"], env=dict(os.environ), cwd=repository
+    )
+    for mode in MODES:
+        asyncio.run(ask_a_person(server, mode))
 
 
 if __name__ == "__main__":

@@ -336,9 +336,9 @@ fn a_secret_in_a_command_reaches_no_stream_and_no_log(#[case] args: &[&str]) {
 
 // ── audit ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const DECISION_KEYS: [&str; 16] = [
-    "client", "code", "decision", "event", "job_id", "message", "number", "policies", "policy", "previous", "request", "runs",
-    "sent", "set", "subject", "time",
+const DECISION_KEYS: [&str; 17] = [
+    "client", "code", "decision", "event", "job_id", "message", "number", "policies", "policy", "previous", "question",
+    "request", "runs", "sent", "set", "subject", "time",
 ];
 const END_KEYS: [&str; 16] = [
     "command",

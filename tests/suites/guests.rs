@@ -80,7 +80,10 @@ pub fn request(command: &str) -> Request {
 fn told(judgement: &Judgement) -> (&'static str, Option<&str>, &str, &str) {
     match &judgement.decision {
         Decision::Approved(_) => ("approved", None, "", ""),
-        Decision::Asks(denial) => ("asks", denial.policy.as_deref(), &denial.code, &denial.message),
+        Decision::Asks(pending) => {
+            let denial = pending.reason();
+            ("asks", denial.policy.as_deref(), &denial.code, &denial.message)
+        }
         Decision::Denied(denial) => ("denied", denial.policy.as_deref(), &denial.code, &denial.message),
     }
 }
@@ -283,7 +286,7 @@ async fn judged_input(settings: Value, pending: &[u8], data: &[u8]) -> (&'static
     let Decision::Approved(approved) = chain.decide(request("cat")).await.decision else { panic!("not approved") };
     match chain.decide_input(approved.job(), pending, data.to_vec()).await.decision {
         InputDecision::Approved(input) => ("approved", String::from_utf8_lossy(input.bytes()).into_owned()),
-        InputDecision::Asks(denial) => ("asks", denial.code),
+        InputDecision::Asks(pending) => ("asks", pending.reason().code.clone()),
         InputDecision::Denied(denial) => ("denied", denial.code),
     }
 }

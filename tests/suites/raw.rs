@@ -83,7 +83,13 @@ fn initialize_names_the_server() {
     assert_eq!(result["serverInfo"]["name"], "portcullis");
     assert_eq!(result["serverInfo"]["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(result["protocolVersion"], "2025-11-25");
-    assert_eq!(result["capabilities"], json!({ "tools": {} }));
+    assert_eq!(
+        result["capabilities"],
+        json!({
+            "completions": {}, "prompts": {}, "resources": { "subscribe": true }, "tools": {},
+            "extensions": { "io.modelcontextprotocol/tasks": {} },
+        })
+    );
     assert!(result["instructions"].as_str().unwrap().contains("execute_command"));
 }
 
@@ -151,9 +157,8 @@ fn ping_is_of_the_older_era() {
 }
 
 #[rstest]
-#[case("prompts/list")]
-#[case("resources/list")]
-#[case("resources/templates/list")]
+#[case("subscriptions/listen")]
+#[case("roots/list")]
 #[case("no/such/method")]
 fn what_is_not_offered_is_not_there(#[case] method: &str) {
     let scene = Scene::new();

@@ -1,14 +1,21 @@
 //! A server and rmcp's own client, in either era of the protocol.
 
-use std::time::Instant;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use rmcp::{
-    ClientLifecycleMode, ClientServiceExt, RoleClient, ServiceError,
-    model::{CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, Implementation, ProtocolVersion},
-    service::RunningService,
+    ClientHandler, ClientLifecycleMode, ClientServiceExt, ErrorData, RoleClient, ServiceError,
+    model::{
+        CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, ElicitRequestParams, ElicitResult,
+        ElicitationAction, Implementation, ProtocolVersion,
+    },
+    service::{RequestContext, RunningService},
     transport::TokioChildProcess,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{DEADLINE, scene::Scene};
 
@@ -23,20 +30,83 @@ pub enum Era {
 
 /// A connected client, and the server it started.
 pub struct Client {
-    service: RunningService<RoleClient, ClientConfig>,
+    service: RunningService<RoleClient, Person>,
     /// The server's process.
     pub pid: u32,
+}
+
+/// Who is behind a client, and what they say when they are asked.
+#[derive(Clone, Default)]
+pub struct Person {
+    /// Whether the client says that it can ask.
+    can_be_asked: bool,
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+/// What a person does with a question.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer {
+    /// Sends the form with this in it.
+    Says(&'static str),
+    /// Sends no form.
+    Declines,
+    /// Closes it.
+    Cancels,
+    /// Never comes back.
+    Sleeps,
+}
+
+impl Person {
+    /// Gives these answers, one after the other.
+    pub fn who(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let answers = Arc::new(Mutex::new(answers.into_iter().collect()));
+        Self { can_be_asked: true, answers, asked: Arc::default() }
+    }
+
+    /// What was asked so far.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl ClientHandler for Person {
+    fn get_info(&self) -> ClientConfig {
+        let capabilities = ClientCapabilities::builder();
+        let capabilities = if self.can_be_asked { capabilities.enable_elicitation().build() } else { capabilities.build() };
+        ClientConfig::new(capabilities, Implementation::new("tester", "1"))
+    }
+
+    async fn create_elicitation(
+        &self,
+        asked: ElicitRequestParams,
+        _: RequestContext<RoleClient>,
+    ) -> Result<ElicitResult, ErrorData> {
+        let ElicitRequestParams::FormElicitationParams { message, .. } = asked else { panic!("no form") };
+        self.asked.lock().unwrap().push(message);
+        let answer = self.answers.lock().unwrap().pop_front().expect("a question that nobody expected");
+        match answer {
+            Answer::Says(said) => Ok(ElicitResult::new(ElicitationAction::Accept).with_content(json!({ "answer": said }))),
+            Answer::Declines => Ok(ElicitResult::new(ElicitationAction::Decline)),
+            Answer::Cancels => Ok(ElicitResult::new(ElicitationAction::Cancel)),
+            Answer::Sleeps => std::future::pending().await,
+        }
+    }
 }
 
 impl Client {
     /// Starts a server in the scene and begins.
     pub async fn connect(scene: &Scene, era: Era) -> Self {
+        Self::connect_for(scene, era, Person::default()).await
+    }
+
+    /// The same with somebody behind the client.
+    pub async fn connect_for(scene: &Scene, era: Era, person: Person) -> Self {
         let command = tokio::process::Command::from(scene.command(["serve"]));
         let log = std::fs::File::create(scene.base().join("serve.stderr")).unwrap();
         let (transport, _) = TokioChildProcess::builder(command).stderr(log).spawn().unwrap();
         let pid = transport.id().unwrap();
-        let me = ClientConfig::new(ClientCapabilities::default(), Implementation::new("tester", "1"));
-        let service = me.serve_with_lifecycle(transport, era.lifecycle()).await.unwrap();
+        let service = person.serve_with_lifecycle(transport, era.lifecycle()).await.unwrap();
         Self { service, pid }
     }
 

@@ -87,6 +87,22 @@ impl Wire {
         answer
     }
 
+    /// Sends a request of the stateless revision, with these capabilities of the client, and waits for the whole answer.
+    #[track_caller]
+    pub fn stateless(&mut self, method: &str, params: Value, capabilities: Value) -> Value {
+        let asked = self.ask_stateless(method, params, capabilities);
+        self.answer(asked)
+    }
+
+    /// The same without waiting.
+    pub fn ask_stateless(&mut self, method: &str, mut params: Value, capabilities: Value) -> Asked {
+        let meta = &mut params["_meta"];
+        meta["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+        meta["io.modelcontextprotocol/clientCapabilities"] = capabilities;
+        meta["io.modelcontextprotocol/clientInfo"] = json!({ "name": "wire", "version": "0" });
+        self.ask(method, params)
+    }
+
     /// Writes a line as it is. A server that is gone is no mistake here: what it did shows elsewhere.
     pub fn send_line(&mut self, line: &[u8]) {
         let stdin = self.stdin.as_mut().unwrap();
@@ -120,6 +136,27 @@ impl Wire {
             }
             self.early.push_back(message);
         }
+    }
+
+    /// Waits for a notification of this method: its parameters.
+    #[track_caller]
+    pub fn notified(&mut self, method: &str) -> Value {
+        let is_it = |message: &Value| message["method"] == method && message["id"].is_null();
+        if let Some(at) = self.early.iter().position(is_it) {
+            return self.early.remove(at).unwrap()["params"].clone();
+        }
+        loop {
+            let message = self.message().unwrap_or_else(|| panic!("no {method}; the server says: {}", self.stderr()));
+            if is_it(&message) {
+                return message["params"].clone();
+            }
+            self.early.push_back(message);
+        }
+    }
+
+    /// Messages that came and were not awaited.
+    pub fn unawaited(&self) -> impl Iterator<Item = &Value> {
+        self.early.iter()
     }
 
     /// The next message; none at the end of the server's output. A line that is no JSON-RPC is a failure.

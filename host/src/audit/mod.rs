@@ -24,8 +24,8 @@ use serde::Serialize;
 pub use files::{Files, Line, Lines, Place, Position, Text};
 pub use link::{Head, Link, NoHead};
 use log::Log;
-pub use record::{Altered, Decided, Outcome, Request, Subject, plain, stamp};
-use record::{DecisionLine, EndLine, NotStartedLine, ReloadLine};
+pub use record::{Altered, Asked, Decided, Outcome, Reply, Request, Subject, Way, plain, stamp};
+use record::{AskedLine, DecisionLine, EndLine, NotStartedLine, ReloadLine};
 pub use verify::{Fault, Findings, Named, Verifier};
 
 use crate::{
@@ -81,6 +81,16 @@ impl Audit {
     /// Records a decision.
     pub fn decided(&self, decided: &Decided<'_>) -> Result<(), AuditError> {
         self.append(&DecisionLine::of(decided))
+    }
+
+    /// Records a question to a person about what would be done, in its final form, filtered.
+    pub fn asked(&self, asked: &Asked<'_>, runs: &str) -> Result<(), AuditError> {
+        self.append(&AskedLine::question(asked, runs))
+    }
+
+    /// Records what came of a question; the message, if any, says why an answer does not count.
+    pub fn answered(&self, asked: &Asked<'_>, reply: Reply, message: Option<&str>) -> Result<(), AuditError> {
+        self.append(&AskedLine::answer(asked, reply, message))
     }
 
     /// Records a job's end; `fault` is that of its status, filtered.

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{
     digest::Digest,
@@ -34,6 +35,49 @@ pub enum Outcome {
     Deny,
 }
 
+/// How a person is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// At the terminal that `portcullis run` was started from.
+    Terminal,
+    /// Over MCP, with a request of the server's to the client.
+    Elicitation,
+    /// Over MCP, with a result that demands the call once more and an answer with it.
+    InputRequired,
+}
+
+/// What came of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// Yes, this time.
+    Once,
+    /// Yes, and so to the same thing as long as the server runs.
+    Always,
+    /// No.
+    No,
+    /// No answer in time, or none that could be understood.
+    None,
+    /// An answer that does not count: nobody was asked that, or not for this call, or it was used before.
+    Void,
+}
+
+/// A question to a person, or what came of it.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// The question; none where an answer belongs to none.
+    pub question: Option<Uuid>,
+    /// What it is about.
+    pub subject: Subject,
+    /// The job whose input it is about.
+    pub job_id: Option<String>,
+    /// Who wants it done, as the client says of itself, filtered.
+    pub client: &'a str,
+    /// How the person is asked.
+    pub way: Way,
+}
+
 /// A decision, with the same fields whatever the outcome.
 #[derive(Debug)]
 pub struct Decided<'a> {
@@ -53,6 +97,8 @@ pub struct Decided<'a> {
     pub outcome: Outcome,
     /// Who refused or asked, and why.
     pub denial: Option<&'a Denial>,
+    /// The question a person said yes to, which made an ask an allow.
+    pub question: Option<Uuid>,
     /// The policies that were asked: the digest of their set.
     pub set: Digest,
     /// Every answer of every policy.
@@ -101,6 +147,7 @@ pub(super) struct DecisionLine<'a> {
     policy: Option<&'a str>,
     code: Option<&'a str>,
     message: Option<&'a str>,
+    question: Option<Uuid>,
     set: String,
     policies: Vec<AnswerLine<'a>>,
 }
@@ -113,6 +160,26 @@ struct AnswerLine<'a> {
     verdict: &'static str,
     code: Option<&'a str>,
     micros: u128,
+}
+
+/// A question, or the answer to one, as it is written.
+#[derive(Serialize)]
+pub(super) struct AskedLine<'a> {
+    time: String,
+    event: &'static str,
+    job_id: Option<&'a str>,
+    question: Option<Uuid>,
+    subject: Subject,
+    client: &'a str,
+    way: Way,
+    /// Of a question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<&'a str>,
+    /// Of an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<Reply>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
 }
 
 /// That an approved command was not started, as it is written.
@@ -187,6 +254,7 @@ impl<'a> DecisionLine<'a> {
             policy: denial.and_then(|denial| denial.policy.as_deref()),
             code: denial.map(|denial| denial.code.as_str()),
             message: denial.map(|denial| denial.message.as_str()),
+            question: decided.question,
             set: decided.set.to_string(),
             policies: decided.trail.iter().map(AnswerLine::of).collect(),
         }
@@ -202,6 +270,31 @@ impl<'a> AnswerLine<'a> {
             verdict: answer.verdict.name(),
             code: answer.reason.as_ref().map(|(code, _)| code.as_str()),
             micros: answer.took.as_micros(),
+        }
+    }
+}
+
+impl<'a> AskedLine<'a> {
+    pub(super) fn question(asked: &'a Asked<'a>, runs: &'a str) -> Self {
+        Self { event: "question", runs: Some(runs), ..Self::of(asked) }
+    }
+
+    pub(super) fn answer(asked: &'a Asked<'a>, reply: Reply, message: Option<&'a str>) -> Self {
+        Self { event: "answer", answer: Some(reply), message, ..Self::of(asked) }
+    }
+
+    fn of(asked: &'a Asked<'a>) -> Self {
+        Self {
+            time: stamp(Utc::now()),
+            event: "",
+            job_id: asked.job_id.as_deref(),
+            question: asked.question,
+            subject: asked.subject,
+            client: asked.client,
+            way: asked.way,
+            runs: None,
+            answer: None,
+            message: None,
         }
     }
 }

@@ -156,7 +156,7 @@ async fn judge(chain: &Chain, config: &Config, text: String) -> Finding {
         Ok((script, Judgement { decision, shown, trail })) => {
             let (outcome, denial, launch) = match decision {
                 Decision::Approved(approved) => (Outcome::Allow, None, approved.request().script.launch()),
-                Decision::Asks(denial) => (Outcome::Ask, Some(denial), script.launch()),
+                Decision::Asks(pending) => (Outcome::Ask, Some(pending.reason().clone()), script.launch()),
                 Decision::Denied(denial) => (Outcome::Deny, Some(denial), script.launch()),
             };
             let runs = (outcome != Outcome::Deny).then_some(shown);

@@ -1,5 +1,6 @@
 //! The command line: one file per verb, and the exit codes they share.
 
+mod ask;
 mod audit;
 mod check;
 mod config_check;

@@ -1,6 +1,6 @@
 //! `portcullis run`.
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, sync::Arc, time::Duration};
 
 use clap::Args;
 use tokio::{
@@ -9,13 +9,17 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{CliError, exit, say, start_error, this_client};
+use super::{
+    CliError,
+    ask::{self, ask},
+    exit, say, start_error, this_client,
+};
 use crate::{
     config::Config,
     jobs::{Job, Order, State, Status, Stdin, Stop, StreamName, Streams},
     policy::{Answer, Chunk, Denial, VerdictKind},
     script::PROGRAM_NOT_FOUND,
-    service::{Command, Refused, Service, Started, Terms},
+    service::{Command, Question, Refused, Service, Started, Terms},
     signals::{SIGNALLED, Signals, exit_code},
 };
 
@@ -27,9 +31,10 @@ const OUTLET_PIECES: usize = 16;
 #[command(
     override_usage = "portcullis run -- <COMMAND>...\n       portcullis run -c <SCRIPT>",
     after_help = "\
-Exit codes: the command's own; 124 timed out, 126 denied (or a person would have to be asked), 127 no such program,
+Exit codes: the command's own; 124 timed out, 126 denied, 127 no such program,
 128 + n ended by signal n, 125 portcullis failed, 3 wrong usage or configuration. What the policies did is said on
-standard error. The command's standard input is empty.
+standard error. The command's standard input is empty. Where a policy wants a person to approve, you are asked, if standard input and
+standard error are terminals.
 
   portcullis run -- git log -3
   portcullis run -c 'grep -rn \"TODO: \" src'"
@@ -48,21 +53,52 @@ impl Run {
         // Nobody asks for its record later but in the audit log.
         let config = Config { history: None, ..config.clone() };
         let service = Service::start(&config).await.map_err(start_error)?;
-        let signals = Signals::catch().map_err(|error| CliError::Failed(format!("could not wait for signals: {error}")))?;
+        let mut signals = Signals::catch().map_err(|error| CliError::Failed(format!("could not wait for signals: {error}")))?;
         let command = self.script.map_or(Command::Words(self.words), Command::Text);
         let (outlet, pieces) = mpsc::channel(OUTLET_PIECES);
-        let order = Order { streams: Streams::Pipes(Stdin::Null), outlet: Some(outlet), group: None };
-        let terms = Terms { timeout: None, order };
-        let code = match service.run(command, &this_client(), terms).await {
+        let code = match start(&service, command, outlet, &mut signals).await {
             Ok(started) => {
                 say(&summary(&started));
                 follow(&started.job, pieces, signals).await
             }
-            Err(refused) => refusal(&refused),
+            Err(code) => code,
         };
         service.shut_down().await;
         Ok(code)
     }
+}
+
+/// Starts the command, if need be with what the person at the terminal says to it; else says why not, and gives the exit code.
+async fn start(
+    service: &Arc<Service>,
+    command: Command,
+    outlet: mpsc::Sender<(StreamName, Chunk)>,
+    signals: &mut Signals,
+) -> Result<Started, u8> {
+    let terms = |consent| {
+        let order = Order { streams: Streams::Pipes(Stdin::Null), outlet: Some(outlet.clone()), group: None };
+        Terms { timeout: None, consent, order }
+    };
+    let question = match service.run(command.clone(), &this_client(), terms(None)).await {
+        Err(Refused::Asks(question)) => question,
+        other => return other.map_err(|refused| refusal(&refused)),
+    };
+    let consent = ask(service, &question, signals).await.map_err(|why| unapproved(&question, why))?;
+    service.run(command, &this_client(), terms(Some(consent))).await.map_err(|refused| refusal(&refused))
+}
+
+fn unapproved(question: &Question, why: ask::Refusal) -> u8 {
+    let reason = question.reason();
+    say(&match why {
+        ask::Refusal::Signalled(signal) => return exit_code(signal),
+        ask::Refusal::Denied(denial) => format!("denied {denial}"),
+        ask::Refusal::No => "denied by you".to_owned(),
+        ask::Refusal::Silent(longest) => format!("denied, since nobody answered in {} s: {reason}", longest.as_secs()),
+        ask::Refusal::Unable(why) => {
+            format!("denied, since a person would have to approve and nobody can be asked here ({why}): {reason}")
+        }
+    });
+    exit::NOT_RUN
 }
 
 fn refusal(refused: &Refused) -> u8 {
@@ -75,8 +111,8 @@ fn refusal(refused: &Refused) -> u8 {
             say(&format!("denied {denial}"));
             exit::NOT_RUN
         }
-        Refused::Asks(denial) => {
-            say(&format!("denied, since a person would have to approve and nobody can be asked here: {denial}"));
+        Refused::Asks(question) => {
+            say(&format!("denied, since the answer was about something else than what would run now: {}", question.reason()));
             exit::NOT_RUN
         }
         Refused::NotStarted(text) => {

@@ -52,6 +52,8 @@ pub struct RawConfig {
     pub limits: Section<RawLimits>,
     /// How verdicts are joined.
     pub decision: Section<RawDecision>,
+    /// What becomes of the verdict `ask`.
+    pub ask: Section<RawAsk>,
     /// The record of decisions.
     pub audit: Section<RawAudit>,
     /// What outlives the server of its jobs.
@@ -174,6 +176,16 @@ pub struct RawHistory {
 pub struct RawDecision {
     /// What holds when every policy abstains.
     pub default: Checked<DefaultVerdict>,
+}
+
+/// `[ask]`: what becomes of the verdict `ask`.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RawAsk {
+    /// Whether an answer that a client brings over MCP counts as a person's.
+    pub trust_client: Checked<bool>,
+    /// Seconds a person has to answer, 1 to 3600.
+    pub timeout_s: Checked<i64>,
 }
 
 /// What holds when every policy abstains.

@@ -144,6 +144,7 @@ fn works_without_any_file() {
     assert_eq!(config.audit.path, scene.path("home/.local/state/portcullis/audit.jsonl"));
     assert_eq!(config.cache, scene.path("home/.cache/portcullis"));
     assert_eq!(config.default_verdict, DefaultVerdict::Deny);
+    assert_eq!(config.ask, Ask { trust_client: false, timeout: Duration::from_secs(120) });
     assert!(config.overridden.is_empty());
 
     let policies: Vec<_> =
@@ -219,6 +220,7 @@ fn example_leaves_no_key_out() {
     has(limits, raw::keys::<raw::RawLimits>());
     let decision = whole["decision"].as_table().unwrap();
     has(decision, raw::keys::<raw::RawDecision>());
+    has(whole["ask"].as_table().unwrap(), raw::keys::<raw::RawAsk>());
     has(whole["audit"].as_table().unwrap(), raw::keys::<raw::RawAudit>());
     has(whole["cache"].as_table().unwrap(), raw::keys::<raw::RawCache>());
     let own = whole["policies"][4].as_table().unwrap();
@@ -236,7 +238,7 @@ fn values_get_their_units() {
             "[jobs]\nmax_running = 3\ntimeout_s = 0\ngrace_ms = 250\noutput_bytes = 1024\nkeep_finished = 7\nkeep_finished_s = 9\n\
              [jobs.limits]\nopen_files = 64\nmemory_mib = 4096\ncpu_s = 10\nprocesses = 100\n\
              [limits]\ndecision_ms = 5\nmemory_mib = 4096\ntable_elements = 8\nstack_kib = 64\nhostcall_mib = 2\nlog_bytes = 0\n\
-             [decision]\ndefault = 'ask'\n[reload]\nwatch = true\n{POLICY}may_rewrite = true\nmode = 'monitor'\nsha256 = '{}'\ngrants = {{ env = ['CI'], read = ['~'] }}",
+             [decision]\ndefault = 'ask'\n[ask]\ntrust_client = true\ntimeout_s = 7\n[reload]\nwatch = true\n{POLICY}may_rewrite = true\nmode = 'monitor'\nsha256 = '{}'\ngrants = {{ env = ['CI'], read = ['~'] }}",
             "Ab".repeat(32)
         ))
         .unwrap();
@@ -260,6 +262,7 @@ fn values_get_their_units() {
     };
     assert_eq!(config.limits, limits);
     assert_eq!(config.default_verdict, DefaultVerdict::Ask);
+    assert_eq!(config.ask, Ask { trust_client: true, timeout: Duration::from_secs(7) });
     assert!(config.policies[0].may_rewrite && config.watch);
     assert_eq!(config.policies[0].mode, Mode::Monitor);
     assert_eq!(config.policies[0].sha256.unwrap().to_string(), "ab".repeat(32));

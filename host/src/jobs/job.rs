@@ -193,6 +193,11 @@ impl Job {
         self.status.borrow().clone()
     }
 
+    /// Tells when its status changes.
+    pub fn changes(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
     /// Where it is on its way.
     pub fn state(&self) -> State {
         self.status.borrow().state

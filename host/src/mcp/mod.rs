@@ -1,6 +1,12 @@
 //! The MCP front end: protocol in, [`crate::service::Service`] calls, protocol out.
 
+mod ask;
+mod progress;
+mod prompts;
+mod resources;
 mod server;
+mod subscriptions;
+mod tasks;
 mod tools;
 mod transport;
 

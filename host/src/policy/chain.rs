@@ -21,6 +21,7 @@ use super::{
         types,
     },
     cache::{Cache, CacheError},
+    consent::{Form, Pending},
     decision::{
         Answer, Approved, ApprovedInput, Decision, Denial, InputDecision, InputJudgement, Judgement, Request, VerdictKind,
         valid_code,
@@ -179,15 +180,21 @@ impl Chain {
     pub async fn decide(&self, request: Request) -> Judgement {
         let mut trail = Vec::new();
         let mut request = request;
-        let decision = match self.settle(&mut request, &mut trail).await {
-            Ok(Settled::Allowed) => None,
-            Ok(Settled::Asks(denial)) => Some(Decision::Asks(self.clean(denial).await)),
-            Err(denial) => Some(Decision::Denied(self.clean(denial).await)),
-        };
+        let settled = self.settle(&mut request, &mut trail).await;
         let canonical = request.script.canonical();
         let shown = self.scrub(&canonical).await;
-        let decision = decision.or_else(|| too_long(&request, &canonical));
-        let decision = decision.unwrap_or_else(|| Decision::Approved(Box::new(self.approve(request, shown.clone()))));
+        let settled = settled.and_then(|settled| too_long(&request, &canonical).map_or(Ok(settled), Err));
+        let decision = match settled {
+            Ok(Settled::Allowed) => Decision::Approved(Box::new(self.approve(request, shown.clone()))),
+            Ok(Settled::Asks(denial)) => {
+                let timeout = request.timeout.map(|timeout| timeout.as_millis());
+                let cwd = format!("{:?}", request.cwd.as_os_str());
+                let form = self.form(json!({ "runs": canonical, "cwd": cwd, "timeout": timeout }), &trail);
+                let held = Box::new(self.approve(request, shown.clone()));
+                Decision::Asks(Pending { reason: self.clean(denial).await, form, held })
+            }
+            Err(denial) => Decision::Denied(self.clean(denial).await),
+        };
         Judgement { decision, shown, trail }
     }
 
@@ -219,10 +226,21 @@ impl Chain {
     pub async fn decide_input(&self, job: &types::Job, pending: &[u8], data: Vec<u8>) -> InputJudgement {
         let mut trail = Vec::new();
         let decision = match self.settle_input(job, pending, data, &mut trail).await {
-            Ok(decision) => decision,
+            Ok((Settled::Allowed, data)) => InputDecision::Approved(ApprovedInput(data)),
+            Ok((Settled::Asks(denial), data)) => {
+                let form = self.form(json!({ "job": job.id, "pending": pending, "data": data }), &trail);
+                InputDecision::Asks(Pending { reason: self.clean(denial).await, form, held: ApprovedInput(data) })
+            }
             Err(denial) => InputDecision::Denied(self.clean(denial).await),
         };
         InputJudgement { decision, trail }
+    }
+
+    /// Names what a person is asked about.
+    fn form(&self, what: serde_json::Value, trail: &[Answer]) -> Form {
+        let reason = |denial: Denial| json!([denial.policy, denial.code, denial.message]);
+        let asks: Vec<_> = asking(trail).into_iter().map(reason).collect();
+        Form(Digest::of(json!({ "what": what, "asks": asks, "set": self.digest.to_string() }).to_string().as_bytes()))
     }
 
     fn approve(&self, request: Request, shown: String) -> Approved {
@@ -248,12 +266,7 @@ impl Chain {
             if self.apply(request, outcome.rewrites)? {
                 continue;
             }
-            return match (asked, outcome.is_allowed, self.default) {
-                (Some(denial), ..) => Ok(Settled::Asks(denial)),
-                (None, true, _) | (None, false, DefaultVerdict::Allow) => Ok(Settled::Allowed),
-                (None, false, DefaultVerdict::Ask) => Ok(Settled::Asks(nobody_spoke())),
-                (None, false, DefaultVerdict::Deny) => Err(nobody_spoke()),
-            };
+            return self.joined(asked, outcome.is_allowed);
         }
         Err(Denial::by_host(
             "does-not-converge",
@@ -261,6 +274,16 @@ impl Chain {
                 "the policies still rewrote the command after {MOST_ROUNDS} rounds; an operator should look at those that rewrite"
             ),
         ))
+    }
+
+    /// What holds when nobody refuses and nobody rewrites.
+    fn joined(&self, asked: Option<Denial>, is_allowed: bool) -> Result<Settled, Denial> {
+        match (asked, is_allowed, self.default) {
+            (Some(denial), ..) => Ok(Settled::Asks(denial)),
+            (None, true, _) | (None, false, DefaultVerdict::Allow) => Ok(Settled::Allowed),
+            (None, false, DefaultVerdict::Ask) => Ok(Settled::Asks(nobody_spoke())),
+            (None, false, DefaultVerdict::Deny) => Err(nobody_spoke()),
+        }
     }
 
     /// Asks every policy about the same form. Any refusal ends it.
@@ -348,7 +371,7 @@ impl Chain {
         pending: &[u8],
         data: Vec<u8>,
         trail: &mut Vec<Answer>,
-    ) -> Result<InputDecision, Denial> {
+    ) -> Result<(Settled, Vec<u8>), Denial> {
         let mut data = data;
         let mut asked = None;
         for round in 1..=MOST_ROUNDS {
@@ -358,12 +381,7 @@ impl Chain {
                 data = bytes;
                 continue;
             }
-            return match (asked, outcome.is_allowed, self.default) {
-                (Some(denial), ..) => Ok(InputDecision::Asks(self.clean(denial).await)),
-                (None, true, _) | (None, false, DefaultVerdict::Allow) => Ok(InputDecision::Approved(ApprovedInput(data))),
-                (None, false, DefaultVerdict::Ask) => Ok(InputDecision::Asks(nobody_spoke())),
-                (None, false, DefaultVerdict::Deny) => Err(nobody_spoke()),
-            };
+            return Ok((self.joined(asked, outcome.is_allowed)?, data));
         }
         Err(Denial::by_host("does-not-converge", format!("the policies still rewrote the input after {MOST_ROUNDS} rounds")))
     }
@@ -716,15 +734,27 @@ fn denial_by_fault(policy: &Policy, fault: &Fault) -> Denial {
 }
 
 /// What the shell could not be given is denied now and not at its start.
-fn too_long(request: &Request, canonical: &str) -> Option<Decision> {
+fn too_long(request: &Request, canonical: &str) -> Option<Denial> {
     let is_for_shell = request.script.launch() == types::Launch::Shell;
     (is_for_shell && canonical.len() > MOST_CANONICAL_BYTES).then(|| {
         let message = format!(
             "in its final form the script has {} bytes, and the shell takes at most {MOST_CANONICAL_BYTES}; send it in parts",
             canonical.len()
         );
-        Decision::Denied(Denial::by_host("too-long", message))
+        Denial::by_host("too-long", message)
     })
+}
+
+/// Who of those that count asks for a person, and why: of each reason what was said last, which is about the form that would run.
+pub fn asking(trail: &[Answer]) -> Vec<Denial> {
+    let mut reasons: Vec<Denial> = Vec::new();
+    for answer in trail.iter().filter(|answer| answer.counts_as(VerdictKind::Ask)) {
+        let Some((code, message)) = answer.reason.clone() else { continue };
+        let reason = Denial { policy: Some(answer.policy.clone()), code, message };
+        reasons.retain(|earlier| (&earlier.policy, &earlier.code) != (&reason.policy, &reason.code));
+        reasons.push(reason);
+    }
+    reasons
 }
 
 fn nobody_spoke() -> Denial {

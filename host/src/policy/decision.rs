@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     bindings::{output::StreamKind, types},
+    consent::Pending,
     findings::Findings,
     stream::{Filters, OutputFilter},
 };
@@ -59,7 +60,7 @@ pub enum Decision {
     /// It may run, in exactly the form that the approval carries.
     Approved(Box<Approved>),
     /// A person must be asked.
-    Asks(Denial),
+    Asks(Pending<Box<Approved>>),
     /// It must not run.
     Denied(Denial),
 }
@@ -203,7 +204,7 @@ pub enum InputDecision {
     /// It may be written, in this form.
     Approved(ApprovedInput),
     /// A person must be asked.
-    Asks(Denial),
+    Asks(Pending<ApprovedInput>),
     /// It must not be written.
     Denied(Denial),
 }

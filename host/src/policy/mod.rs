@@ -7,6 +7,7 @@ mod bindings;
 mod cache;
 mod chain;
 mod conditions;
+mod consent;
 mod decision;
 mod engine;
 mod findings;
@@ -22,8 +23,9 @@ mod triggers;
 
 pub use bindings::{output::StreamKind, settings::SettingsError, types};
 pub use cache::{Cache, CacheError};
-pub use chain::{Chain, ChainError, EntryError, MOST_INPUT_BYTES};
+pub use chain::{Chain, ChainError, EntryError, MOST_INPUT_BYTES, asking};
 pub use conditions::{Conditions, Image, Reached, World};
+pub use consent::{Consent, Form, Pending};
 pub use decision::{
     Answer, Approved, ApprovedInput, Decision, Denial, InputDecision, InputJudgement, Judgement, Request, VerdictKind,
 };

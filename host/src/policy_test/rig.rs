@@ -213,7 +213,7 @@ impl Rig {
             Ok((_, Judgement { decision, shown, trail })) => {
                 let said = match &decision {
                     policy::Decision::Approved(_) => allowed(),
-                    policy::Decision::Asks(denial) => self.refused(Decision::Ask, denial),
+                    policy::Decision::Asks(pending) => self.refused(Decision::Ask, pending.reason()),
                     policy::Decision::Denied(denial) => self.refused(Decision::Deny, denial),
                 };
                 let runs = (said.decision == Decision::Allow).then(|| self.world.shown(&shown));
@@ -234,7 +234,7 @@ impl Rig {
         };
         Ok(match self.chain.decide_input(&job, pending, data.to_vec()).await.decision {
             InputDecision::Approved(input) => (allowed(), Some(input.bytes().to_vec())),
-            InputDecision::Asks(denial) => (self.refused(Decision::Ask, &denial), None),
+            InputDecision::Asks(pending) => (self.refused(Decision::Ask, pending.reason()), None),
             InputDecision::Denied(denial) => (self.refused(Decision::Deny, &denial), None),
         })
     }

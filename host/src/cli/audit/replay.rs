@@ -54,6 +54,8 @@ struct Recorded {
     client: Option<String>,
     sent: Option<String>,
     request: Option<Request>,
+    /// The question that a person's yes answered.
+    question: Option<String>,
     #[serde(flatten)]
     said: Option<Said>,
 }
@@ -231,7 +233,7 @@ impl Said {
             Ok((_, judgement)) => {
                 let (outcome, denial) = match judgement.decision {
                     Decision::Approved(_) => (Outcome::Allow, None),
-                    Decision::Asks(denial) => (Outcome::Ask, Some(denial)),
+                    Decision::Asks(pending) => (Outcome::Ask, Some(pending.reason().clone())),
                     Decision::Denied(denial) => (Outcome::Deny, Some(denial)),
                 };
                 (outcome, denial, Some(judgement.shown))
@@ -332,7 +334,11 @@ impl fmt::Display for Counts {
 /// The command that a line records, and what was said to it; none if it records something else.
 fn command(line: &Line) -> Option<(Recorded, Said)> {
     let mut recorded: Recorded = serde_json::from_slice(line.text.bytes()?).ok()?;
-    let said = recorded.said.take()?;
+    let mut said = recorded.said.take()?;
+    if recorded.question.is_some() {
+        // The policies asked; that a person said yes is none of theirs.
+        said.decision = Outcome::Ask;
+    }
     (recorded.subject == Some(Subject::Command)).then_some((recorded, said))
 }
 

@@ -159,6 +159,8 @@ fn row(record: &Value) -> String {
         "job_end" => (text("state"), if text("state") == "completed" { GOOD } else { OTHER }, end(record, text)),
         "not_started" => ("not started", BAD, text("message").to_owned()),
         "reload" => ("reload", if text("set").is_empty() { BAD } else { OTHER }, reload(text)),
+        "question" => ("question", OTHER, format!("{} ({})", text("runs"), text("way"))),
+        "answer" => ("answer", if matches!(text("answer"), "once" | "always") { GOOD } else { BAD }, said(text)),
         other => (other, FAINT, String::new()),
     };
     let job = text("job_id").get(..8).unwrap_or_default();
@@ -176,10 +178,17 @@ fn decision<'r>(record: &Value, text: impl Fn(&str) -> &'r str) -> (&'r str, ans
     };
     let (sent, runs) = (text("sent"), text("runs"));
     match text("decision") {
+        "allow" if record["question"].is_string() => ("allow", GOOD, format!("{mark}{runs}  ⇐ a person said yes")),
         "allow" => ("allow", GOOD, format!("{mark}{}", if runs.is_empty() { sent } else { runs })),
         "ask" => ("ask", OTHER, format!("{mark}{sent}  ⇐ {denial}")),
         other => (other, BAD, format!("{mark}{sent}  ⇐ {denial}")),
     }
+}
+
+/// What a person said, or why it does not count.
+fn said<'r>(text: impl Fn(&str) -> &'r str) -> String {
+    let (answer, message) = (text("answer"), text("message"));
+    if message.is_empty() { answer.to_owned() } else { format!("{answer}: {message}") }
 }
 
 fn end<'r>(record: &Value, text: impl Fn(&str) -> &'r str) -> String {

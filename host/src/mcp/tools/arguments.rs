@@ -211,7 +211,7 @@ pub(super) struct InteractArguments {
     /// Whether to add a newline to the text.
     #[serde(default = "yes")]
     pub(super) newline: bool,
-    /// A key to press after the text. Without a terminal there are only ctrl-c and ctrl-\\, which are signals, and ctrl-d, which closes
+    /// A key to press after the text. Without a terminal there are only ctrl-c and ctrl-\, which are signals, and ctrl-d, which closes
     /// standard input.
     #[serde(default)]
     #[schemars(with = "Key")]

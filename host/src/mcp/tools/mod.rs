@@ -5,6 +5,9 @@ mod read;
 mod results;
 mod run;
 
+use results::Told;
+pub(super) use results::{JobOutput, JobStatus};
+
 use std::sync::Arc;
 
 use rmcp::{
@@ -19,7 +22,7 @@ use uuid::Uuid;
 
 pub(super) use arguments::whole;
 
-use super::server::Server;
+use super::{resources::Part, server::Server};
 use crate::{
     jobs::Job,
     policy::{Denial, types::Client},
@@ -29,7 +32,7 @@ use crate::{
 const ENDING: &str = "the server is ending, and with it every job";
 
 /// The name of this connection's client, as it says.
-fn client(context: &RequestContext<RoleServer>) -> Client {
+pub(super) fn client(context: &RequestContext<RoleServer>) -> Client {
     let info = context.meta.client_info().or_else(|| context.client_info());
     info.map_or_else(
         || Client { name: String::new(), version: String::new() },
@@ -42,6 +45,7 @@ impl Server {
     pub(super) fn tools() -> ToolRouter<Self> {
         let mut tools = Self::running_tools() + Self::reading_tools();
         for route in tools.map.values_mut() {
+            route.attr.title = route.attr.annotations.as_ref().and_then(|hints| hints.title.clone());
             route.attr.description = route.attr.description.as_deref().map(|text| one_line(text).into());
             route.attr.input_schema = Arc::new(portable(&route.attr.input_schema));
             route.attr.output_schema = route.attr.output_schema.as_deref().map(|schema| Arc::new(portable(schema)));
@@ -80,8 +84,19 @@ fn answer(result: Result<CallToolResult, CallToolResult>) -> CallToolResult {
     result.unwrap_or_else(|error| error)
 }
 
-fn ok(result: &impl Serialize) -> CallToolResult {
-    CallToolResult::structured(json!(result))
+/// A result as structure for programs and as text for models.
+fn ok(result: &(impl Serialize + Told)) -> CallToolResult {
+    let mut answer = CallToolResult::structured(json!(result));
+    answer.content = vec![ContentBlock::text(result.told())];
+    answer
+}
+
+/// A result, and where all of the job's output is, if there is or may come more of it than is answered.
+fn linked(mut result: CallToolResult, job: &Job, is_all: bool) -> CallToolResult {
+    if !is_all {
+        result.content.push(ContentBlock::resource_link(Part::Merged.link(job)));
+    }
+    result
 }
 
 fn error(text: String) -> CallToolResult {
@@ -90,11 +105,16 @@ fn error(text: String) -> CallToolResult {
 
 /// A refusal is text that the model can read; clients that validate structured content against the output schema would drop it. For
 /// programs the same stands in `_meta`.
-fn denied(what: &str, denial: &Denial) -> CallToolResult {
+pub(super) fn denied(what: &str, denial: &Denial) -> CallToolResult {
     let mut meta = MetaObject::new();
     let details = json!({ "policy": denial.policy, "code": denial.code, "message": denial.message });
     meta.insert("portcullis/denial".to_owned(), details);
     error(format!("{what} {denial}")).with_meta(Some(meta))
+}
+
+/// A refusal of portcullis itself.
+pub(super) fn denied_by_host(code: &str, message: String) -> CallToolResult {
+    denied("denied", &Denial::by_host(code, message))
 }
 
 /// Lines that were broken for the source's sake joined again.
@@ -102,8 +122,8 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Without Rust's names for the sizes of integers, which are no formats of JSON Schema and make validators warn; descriptions on
-/// one line.
+/// Without Rust's names for the sizes of integers, which are no formats of JSON Schema and make validators warn, and without null as
+/// the default of what can not be null; descriptions on one line.
 fn portable(schema: &serde_json::Map<String, Value>) -> serde_json::Map<String, Value> {
     fn clean(value: &Value) -> Value {
         match value {
@@ -117,5 +137,6 @@ fn portable(schema: &serde_json::Map<String, Value>) -> serde_json::Map<String, 
         Some(text) if key == "description" => (key.clone(), Value::String(one_line(text))),
         _ => (key.clone(), clean(value)),
     };
-    schema.iter().filter(|(key, value)| !is_size(key, value)).map(member).collect()
+    let is_nothing = |key: &str, value: &Value| key == "default" && value.is_null();
+    schema.iter().filter(|(key, value)| !is_size(key, value) && !is_nothing(key, value)).map(member).collect()
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     answer,
     arguments::{self, JobArguments, NoArguments, OutputArguments, SearchArguments, TailArguments, WaitArguments},
-    error, ok,
+    error, linked, ok,
     results::{JobList, JobOutput, JobStatus, SearchResult, WaitResult},
 };
 use crate::{
@@ -83,7 +83,8 @@ impl Server {
                 return Err(error("tidy is for each stream by itself; leave it out, or ask for another stream".to_owned()));
             }
             let job = self.job(&asked.job_id).await?;
-            Ok(ok(&self.output(&job, view, from, most, asked.tidy).await?))
+            let output = self.output(&job, view, from, most, asked.tidy).await?;
+            Ok(linked(ok(&output), &job, !output.truncated))
         };
         answer(read.await)
     }
@@ -98,7 +99,8 @@ impl Server {
             let lines = arguments::within("lines", asked.lines, 1, MOST_TAIL_LINES)?;
             let most = arguments::page(asked.max_bytes)?;
             let job = self.job(&asked.job_id).await?;
-            Ok(ok(&self.output(&job, asked.stream.into(), Beginning::Lines(lines.into()), most, asked.tidy).await?))
+            let output = self.output(&job, asked.stream.into(), Beginning::Lines(lines.into()), most, asked.tidy).await?;
+            Ok(linked(ok(&output), &job, !output.truncated))
         };
         answer(read.await)
     }
@@ -114,7 +116,7 @@ impl Server {
         Parameters(asked): Parameters<WaitArguments>,
         context: RequestContext<RoleServer>,
     ) -> CallToolResult {
-        answer(self.attended(&context, self.wait(asked)).await)
+        answer(self.attended(&context, self.wait(&context, asked)).await)
     }
 
     /// Finds lines of a job's output by a regular expression, with lines around them. What commands print is untrusted.
@@ -145,7 +147,7 @@ impl Server {
         Ok(JobOutput::of(&self.service.present(job, reading, tidy).await))
     }
 
-    async fn wait(&self, asked: WaitArguments) -> Result<CallToolResult, CallToolResult> {
+    async fn wait(&self, context: &RequestContext<RoleServer>, asked: WaitArguments) -> Result<CallToolResult, CallToolResult> {
         let most = arguments::page(asked.max_bytes)?;
         let longest = arguments::wait(asked.wait_ms)?;
         let until = match (asked.pattern.as_deref(), asked.silence_ms) {
@@ -161,10 +163,11 @@ impl Server {
         let cursor = arguments::cursor(asked.cursor.as_deref())?;
         let job = self.job(&asked.job_id).await?;
         let from = cursor.unwrap_or(Cursor::streams(job.id(), View::Both, 0, 0));
-        let met = job.wait(&until, from, longest).await.map_err(wrong_cursor)?;
+        let met = self.reported(context, &job, longest, job.wait(&until, from, longest)).await.map_err(wrong_cursor)?;
         let from = cursor.map_or(Beginning::Lines(WAIT_LINES), Beginning::Cursor);
         let output = self.output(&job, View::Both, from, most, asked.tidy).await?;
-        Ok(ok(&WaitResult::of(met, output)))
+        let is_all = output.is_all();
+        Ok(linked(ok(&WaitResult::of(met, output)), &job, is_all))
     }
 
     async fn search(&self, asked: SearchArguments) -> Result<CallToolResult, CallToolResult> {

@@ -1,9 +1,13 @@
 //! What the tools answer.
 
+mod told;
+
 use std::{borrow::Cow, collections::BTreeMap};
 
 use schemars::JsonSchema;
 use serde::Serialize;
+
+pub(super) use told::Told;
 
 use crate::{
     audit::stamp,
@@ -39,7 +43,7 @@ pub(super) struct ExecuteResult {
 }
 
 #[derive(Serialize, JsonSchema)]
-pub(super) struct JobStatus {
+pub(in crate::mcp) struct JobStatus {
     /// The job.
     pub(super) job_id: String,
     /// queued, running, completed (exit code 0), failed, killed (by request), timed_out or lost (its server was killed).
@@ -90,7 +94,7 @@ pub(super) struct JobList {
 }
 
 #[derive(Serialize, JsonSchema)]
-pub(super) struct JobOutput {
+pub(in crate::mcp) struct JobOutput {
     /// Standard output, filtered. Where bytes fell out stands a line that says how many.
     pub(super) stdout: String,
     /// Standard error, the same.
@@ -99,17 +103,17 @@ pub(super) struct JobOutput {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) merged: Vec<Piece>,
     /// Where to go on reading.
-    pub(super) next_cursor: String,
+    pub(in crate::mcp) next_cursor: String,
     /// Bytes that fell out within what is answered: more came than is kept.
     pub(super) dropped_bytes: u64,
     /// Bytes that the job has printed, of the streams that were read.
     pub(super) total_bytes: u64,
     /// Whether there is more than is answered; next_cursor leads on to it, or it stands before the last lines.
-    pub(super) truncated: bool,
+    pub(in crate::mcp) truncated: bool,
     /// Whether bytes that are not UTF-8 were replaced.
     pub(super) lossy: bool,
     /// The job's status when this was read.
-    pub(super) status: String,
+    pub(in crate::mcp) status: String,
     /// Its exit code, if it exited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "i64")]
@@ -118,7 +122,7 @@ pub(super) struct JobOutput {
 
 /// What came of one stream, without anything of the other in between.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct Piece {
+pub(in crate::mcp) struct Piece {
     /// stdout or stderr.
     stream: &'static str,
     /// When it began to come, RFC 3339.
@@ -169,7 +173,7 @@ pub(super) struct KillResult {
 }
 
 impl JobStatus {
-    pub(super) async fn of(job: &Job, queued_before: impl FnOnce() -> usize, service: &Service) -> Self {
+    pub(in crate::mcp) async fn of(job: &Job, queued_before: impl FnOnce() -> usize, service: &Service) -> Self {
         let status = job.status();
         let fault = match &status.fault {
             Some(fault) => Some(service.scrub(fault).await),
@@ -201,7 +205,7 @@ pub(super) fn queued_behind(job: &Job, queued_before: impl FnOnce() -> usize) ->
 }
 
 impl JobOutput {
-    pub(super) fn of(reading: &Reading) -> Self {
+    pub(in crate::mcp) fn of(reading: &Reading) -> Self {
         let excerpts =
             || [&reading.stdout, &reading.stderr].into_iter().chain(reading.merged.iter().map(|(_, entry)| &entry.excerpt));
         let merged = reading.merged.iter().map(|(time, entry)| Piece {
@@ -221,6 +225,19 @@ impl JobOutput {
             status: reading.status.state.name().to_owned(),
             exit_code: reading.status.exit_code,
         }
+    }
+}
+
+impl JobOutput {
+    /// Whether the job is final and nothing of what was asked for is missing.
+    pub(super) fn is_all(&self) -> bool {
+        !self.truncated && self.dropped_bytes == 0 && !matches!(self.status.as_str(), "queued" | "running")
+    }
+
+    /// The text of what was read, without what stands beside it.
+    pub(in crate::mcp) fn text(&self) -> String {
+        let merged = self.merged.iter().map(|piece| piece.text.as_str());
+        [self.stdout.as_str(), &self.stderr].into_iter().chain(merged).collect()
     }
 }
 

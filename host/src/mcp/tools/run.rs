@@ -5,7 +5,7 @@ use std::time::Duration;
 use rmcp::{
     RoleServer,
     handler::server::{tool::schema_for_output, wrapper::Parameters},
-    model::CallToolResult,
+    model::{CallToolResponse, CallToolResult},
     service::RequestContext,
     tool, tool_router,
 };
@@ -14,18 +14,25 @@ use serde_json::json;
 use super::{
     answer,
     arguments::{self, ExecuteArguments, InteractArguments, KillArguments, Press, StdinArgument},
-    client, denied, error, ok,
-    results::{ExecuteResult, KillResult, WaitResult, queued_behind},
+    client, denied, error, linked, ok,
+    results::{ExecuteResult, JobOutput, KillResult, WaitResult, queued_behind},
 };
 use crate::{
-    jobs::{Beginning, Order, State, Stdin, Streams, Until, output::View},
-    mcp::server::Server,
-    policy::{Answer, VerdictKind, types::Client},
+    audit::Subject,
+    jobs::{Beginning, Job, Order, State, Stdin, Streams, Until, output::View},
+    mcp::{
+        ask::{Call, Said},
+        server::Server,
+        tasks::{self, Manner},
+    },
+    policy::{Answer, VerdictKind},
     service::{Command, Input, InputRefused, Refused, Rehearsed, Started, Terms, Then},
 };
 
 /// How long output must be silent for an answer to input to count as complete.
 const ANSWER_SILENCE: Duration = Duration::from_millis(150);
+/// How long a call waits before it becomes a task, where it can: what ends within needs no second question.
+const SHORT: Duration = Duration::from_millis(500);
 /// What is said where an approved command is not executed.
 const DRY: &str = "this server is on a dry run: the policies allow the command, and it would run as `runs` shows; nothing was executed, so \
 there is neither a job nor output";
@@ -39,12 +46,8 @@ impl Server {
         output_schema = schema_for_output::<ExecuteResult>(),
         annotations(title = "Run a command", read_only_hint = false, destructive_hint = true, idempotent_hint = false, open_world_hint = true)
     )]
-    async fn execute_command(
-        &self,
-        Parameters(asked): Parameters<ExecuteArguments>,
-        context: RequestContext<RoleServer>,
-    ) -> CallToolResult {
-        answer(self.attended(&context, self.execute(asked, client(&context))).await)
+    async fn execute_command(&self, call: Call, Parameters(asked): Parameters<ExecuteArguments>) -> CallToolResponse {
+        self.attended(&call.context, self.execute(&call, asked)).await.unwrap_or_else(CallToolResponse::from)
     }
 
     /// Writes to a job's standard input, if the policies allow it, or presses a key, and answers with what the job printed since, once
@@ -53,12 +56,8 @@ impl Server {
         output_schema = schema_for_output::<WaitResult>(),
         annotations(title = "Send input", read_only_hint = false, destructive_hint = true, idempotent_hint = false, open_world_hint = true)
     )]
-    async fn interact_with_job(
-        &self,
-        Parameters(asked): Parameters<InteractArguments>,
-        context: RequestContext<RoleServer>,
-    ) -> CallToolResult {
-        answer(self.attended(&context, self.interact(asked, client(&context))).await)
+    async fn interact_with_job(&self, call: Call, Parameters(asked): Parameters<InteractArguments>) -> CallToolResponse {
+        self.attended(&call.context, self.interact(&call, asked)).await.unwrap_or_else(CallToolResponse::from)
     }
 
     /// Stops a job and everything it started: asks it to end, and after a grace period ends it.
@@ -76,23 +75,63 @@ impl Server {
 }
 
 impl Server {
-    async fn execute(&self, asked: ExecuteArguments, client: Client) -> Result<CallToolResult, CallToolResult> {
+    async fn execute(&self, call: &Call, asked: ExecuteArguments) -> Result<CallToolResponse, CallToolResult> {
         let (longest, most) = (arguments::wait(asked.wait_ms)?, arguments::page(asked.max_bytes)?);
-        let terms = self.terms(&asked)?;
-        let Started { job, trail } = self.service.run(Command::Text(asked.command), &client, terms).await.map_err(not_started)?;
-        let mut output = None;
-        if !longest.is_zero() {
-            _ = tokio::time::timeout(longest, job.ended()).await;
-            output = Some(self.output(&job, View::Both, Beginning::First, most, asked.tidy).await?);
+        let client = client(&call.context);
+        let mut consent = self.brought(call, Subject::Command).await?;
+        let started = loop {
+            let terms = Terms { consent, ..self.terms(&asked)? };
+            match self.service.run(Command::Text(asked.command.clone()), &client, terms).await {
+                Ok(started) => break started,
+                Err(Refused::Asks(question)) => match self.said(call, *question, consent).await? {
+                    Said::Yes(said) => consent = Some(said),
+                    Said::Later(question) => return Ok(question.into()),
+                },
+                Err(refused) => return Err(not_started(refused)),
+            }
+        };
+        self.started(call, started, longest, most, asked.tidy).await
+    }
+
+    /// What is answered about a job that is started: at once, or when it has ended or the wait is over, or as a task.
+    async fn started(
+        &self,
+        call: &Call,
+        Started { job, trail }: Started,
+        longest: Duration,
+        most: usize,
+        tidy: bool,
+    ) -> Result<CallToolResponse, CallToolResult> {
+        let manner = Manner { most, tidy, rewritten: is_rewritten(&trail) };
+        if longest.is_zero() {
+            let result = ok(&self.execute_result(&job, manner.rewritten, None));
+            return Ok(linked(result, &job, false).into());
         }
-        Ok(ok(&ExecuteResult {
+        let is_task = tasks::are_known(&call.context);
+        let ended = tokio::time::timeout(if is_task { longest.min(SHORT) } else { longest }, job.ended());
+        _ = self.reported(&call.context, &job, longest, ended).await;
+        if is_task && !job.is_final() {
+            return Ok(CallToolResponse::Task(self.task(&job, manner)));
+        }
+        self.executed(&job, manner).await.map(CallToolResponse::from)
+    }
+
+    /// What is answered about a job that was waited for.
+    pub(in crate::mcp) async fn executed(&self, job: &Job, manner: Manner) -> Result<CallToolResult, CallToolResult> {
+        let output = self.output(job, View::Both, Beginning::First, manner.most, manner.tidy).await?;
+        let is_all = output.is_all();
+        Ok(linked(ok(&self.execute_result(job, manner.rewritten, Some(output))), job, is_all))
+    }
+
+    fn execute_result(&self, job: &Job, rewritten: bool, output: Option<JobOutput>) -> ExecuteResult {
+        ExecuteResult {
             job_id: Some(job.id().to_string()),
             not_executed: None,
             runs: job.shown().to_owned(),
-            rewritten: is_rewritten(&trail),
-            queued_behind: queued_behind(&job, || self.service.queued_before(&job)),
+            rewritten,
+            queued_behind: queued_behind(job, || self.service.queued_before(job)),
             output,
-        }))
+        }
     }
 
     fn terms(&self, asked: &ExecuteArguments) -> Result<Terms, CallToolResult> {
@@ -114,7 +153,7 @@ impl Server {
             (None, StdinArgument::Open) => Streams::Pipes(Stdin::Pipe),
             (None, StdinArgument::Closed) => Streams::Pipes(Stdin::Null),
         };
-        Ok(Terms { timeout, order: Order { streams, outlet: None, group: asked.group.clone() } })
+        Ok(Terms { timeout, consent: None, order: Order { streams, outlet: None, group: asked.group.clone() } })
     }
 
     async fn kill(&self, asked: KillArguments) -> Result<CallToolResult, CallToolResult> {
@@ -130,7 +169,7 @@ impl Server {
         Ok(killed(if status.state == State::Killed { "killed" } else { "already_terminated" }))
     }
 
-    async fn interact(&self, asked: InteractArguments, client: Client) -> Result<CallToolResult, CallToolResult> {
+    async fn interact(&self, call: &Call, asked: InteractArguments) -> Result<CallToolResponse, CallToolResult> {
         let most = arguments::page(asked.max_bytes)?;
         let longest = arguments::wait(asked.wait_ms)?;
         let until = arguments::until(asked.until.as_deref(), Until::Silence(ANSWER_SILENCE))?;
@@ -152,19 +191,23 @@ impl Server {
             Some(Press::Close) => then = Then::Close,
             None => {}
         }
-        let answered = self.service.write(&job, Input { data, then, until, longest }, &client).await;
-        match answered {
-            Ok(answered) => {
-                let output = self.output(&job, View::Both, Beginning::Cursor(answered.from), most, asked.tidy).await?;
-                Ok(ok(&WaitResult::of(answered.met, output)))
+        let client = client(&call.context);
+        let mut consent = self.brought(call, Subject::Input).await?;
+        let answered = loop {
+            let input = Input { data: data.clone(), then, consent, until: until.clone(), longest };
+            let writing = self.service.write(&job, input, &client);
+            match self.reported(&call.context, &job, longest, writing).await {
+                Ok(answered) => break answered,
+                Err(InputRefused::Asks(question)) => match self.said(call, *question, consent).await? {
+                    Said::Yes(said) => consent = Some(said),
+                    Said::Later(question) => return Ok(question.into()),
+                },
+                Err(refused) => return Err(not_written(refused)),
             }
-            Err(InputRefused::Denied(denial)) => Err(denied("input denied", &denial)),
-            Err(InputRefused::Asks(denial)) => {
-                Err(denied("input needs a person's approval, which can not be asked for here yet: denied", &denial))
-            }
-            Err(InputRefused::NotWritten(why)) => Err(error(why.to_string())),
-            Err(InputRefused::NotTold(why)) => Err(error(why.to_string())),
-        }
+        };
+        let output = self.output(&job, View::Both, Beginning::Cursor(answered.from), most, asked.tidy).await?;
+        let is_all = output.is_all();
+        Ok(linked(ok(&WaitResult::of(answered.met, output)), &job, is_all).into())
     }
 }
 
@@ -184,8 +227,17 @@ fn killed(status: &str) -> CallToolResult {
 fn not_started(refused: Refused) -> CallToolResult {
     match refused {
         Refused::Denied(denial) => denied("denied", &denial),
-        Refused::Asks(denial) => denied("needs a person's approval, which can not be asked for here yet: denied", &denial),
+        Refused::Asks(question) => denied("needs a person's approval: denied", question.reason()),
         Refused::NotStarted(text) => error(text),
         Refused::Rehearsed(rehearsed) => would_run(rehearsed),
+    }
+}
+
+fn not_written(refused: InputRefused) -> CallToolResult {
+    match refused {
+        InputRefused::Denied(denial) => denied("input denied", &denial),
+        InputRefused::Asks(question) => denied("input needs a person's approval: denied", question.reason()),
+        InputRefused::NotWritten(why) => error(why.to_string()),
+        InputRefused::NotTold(why) => error(why.to_string()),
     }
 }

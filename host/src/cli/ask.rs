@@ -1,0 +1,73 @@
+//! Questions to the person at the terminal.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, IsTerminal, Read, Write},
+    time::Duration,
+};
+
+use rustix::termios::{QueueSelector, tcflush};
+use tokio::signal::unix::SignalKind;
+
+use crate::{
+    audit::{Reply, Way},
+    policy::{Consent, Denial},
+    service::{Question, Service},
+    signals::Signals,
+};
+
+/// The terminal of this process, whatever its standard input is.
+const TERMINAL: &str = "/dev/tty";
+/// Longest answer that is read, in bytes.
+const MOST_ANSWER_BYTES: u64 = 256;
+
+/// Why something is not done that a person had to approve.
+pub(super) enum Refusal {
+    /// Nobody can be asked here, and why.
+    Unable(String),
+    /// It can not be recorded, or not be shown.
+    Denied(Denial),
+    /// The person said no.
+    No,
+    /// The person said nothing in this time.
+    Silent(Duration),
+    /// A signal came instead of an answer.
+    Signalled(SignalKind),
+}
+
+/// Asks, if there is a terminal to ask at. What is shown is filtered and has nothing in it that steers the terminal.
+pub(super) async fn ask(service: &Service, question: &Question, signals: &mut Signals) -> Result<Consent, Refusal> {
+    let terminal = terminal()?;
+    service.asks(question, Way::Terminal).map_err(Refusal::Denied)?;
+    // What was typed before the question is no answer to it.
+    _ = tcflush(&terminal, QueueSelector::IFlush);
+    // Nobody to see the question is nobody to answer it.
+    _ = write!(std::io::stderr(), "{}\n\nDo it? [y/N] ", question.text()).and_then(|()| std::io::stderr().flush());
+    let longest = service.ask().timeout;
+    let reading = tokio::task::spawn_blocking(move || answer(&terminal));
+    let (reply, refusal) = tokio::select! {
+        reply = reading => (reply.unwrap_or(Reply::None), Refusal::No),
+        () = tokio::time::sleep(longest) => (Reply::None, Refusal::Silent(longest)),
+        signal = signals.next() => (Reply::None, Refusal::Signalled(signal)),
+    };
+    if !matches!(refusal, Refusal::No) {
+        _ = writeln!(std::io::stderr());
+    }
+    service.answered(question, Way::Terminal, reply).map_err(Refusal::Denied)?.ok_or(refusal)
+}
+
+fn terminal() -> Result<File, Refusal> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(Refusal::Unable("standard input and standard error are not both terminals".to_owned()));
+    }
+    File::open(TERMINAL).map_err(|error| Refusal::Unable(format!("{TERMINAL}: {error}")))
+}
+
+fn answer(terminal: &File) -> Reply {
+    let mut line = String::new();
+    match BufReader::new(terminal.take(MOST_ANSWER_BYTES)).read_line(&mut line) {
+        Ok(1..) if matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes") => Reply::Once,
+        Ok(1..) => Reply::No,
+        Ok(0) | Err(_) => Reply::None,
+    }
+}

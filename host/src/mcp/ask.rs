@@ -1,0 +1,270 @@
+//! Questions to the person behind a client: with a request to the client in the revisions that have one, else with a result that demands
+//! the call once more, with the answer and a seal in it.
+//!
+//! The seal shows that the question is this server's, is about this very call and is not too old; the table of open questions, that it
+//! was not answered before. What is done then is judged anew: a yes is worth something for the form it was given to and for no other.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use rmcp::{
+    ErrorData, RoleServer,
+    handler::server::{common::FromContextPart, tool::ToolCallContext},
+    model::{
+        CallToolResult, ClientResult, ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction, InputRequest,
+        InputRequiredResult, InputResponses, RequestStateCodec, RequestStateError, SealOptions, ServerRequest,
+    },
+    service::{PeerRequestOptions, RequestContext},
+};
+use rustix::rand::{GetRandomFlags, getrandom};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::{
+    server::Server,
+    tools::{client, denied, denied_by_host},
+};
+use crate::{
+    audit::{Reply, Subject, Way},
+    policy::Consent,
+    service::{Execution, Question},
+};
+
+/// Questions that may be open at a time; an agent could else bury the person in them.
+const MOST_OPEN: usize = 64;
+/// Of these, how many a client may be asked at a time.
+const MOST_AT_ONCE: usize = 4;
+/// The name of the question, and of the answer in it.
+const ANSWER: &str = "answer";
+/// Who is behind standard input. With more than one they must not answer each other's questions.
+const PRINCIPAL: &str = "stdio";
+
+const UNTRUSTED: &str = "needs a person's approval, and over MCP nobody can be asked here: an answer would be the client's word, which \
+counts only with `ask.trust_client = true` in the owner's configuration; have the user do it at a terminal, or find a way that needs no \
+approval: denied";
+const UNABLE: &str = "needs a person's approval, and this client can not ask its user (it declares no elicitation of forms); have the user \
+do it at a terminal, or find a way that needs no approval: denied";
+const DRY: &str = "needs a person's approval, and on a dry run nobody is asked: denied";
+const MANY: &str =
+    "needs a person's approval, and too many questions to that person are open already; wait until they are answered: denied";
+const CHANGED: &str = "needs a person's approval: what the person said was about something else than what would be done now, since what the \
+command names or what the policies say has changed meanwhile; send it again: denied";
+const REFUSED: &str = "a person was asked and said no: denied. Do not try the same in another way; ask the user what to do instead. It was asked for";
+const SILENT: &str = "needs a person's approval, and no answer came in time that could be understood: denied";
+
+/// What the server knows of its questions.
+pub(super) struct Asking {
+    codec: RequestStateCodec,
+    open: Mutex<HashMap<Uuid, Open>>,
+    at_once: Semaphore,
+}
+
+/// A question that was given to a client to bring back answered.
+struct Open {
+    question: Question,
+    until: Instant,
+}
+
+/// One call of a tool: what a person's answer to it is bound to, and the answer it brings.
+pub(super) struct Call {
+    pub(super) context: RequestContext<RoleServer>,
+    /// Tool, arguments and principal, written the same however the client wrote them.
+    binding: Vec<u8>,
+    state: Option<String>,
+    answers: InputResponses,
+}
+
+/// What came of asking.
+pub(super) enum Said {
+    /// A person said yes.
+    Yes(Consent),
+    /// The client is to bring the call again with an answer.
+    Later(InputRequiredResult),
+}
+
+impl<S> FromContextPart<ToolCallContext<'_, S>> for Call {
+    /// To be taken before the arguments are.
+    fn from_context_part(call: &mut ToolCallContext<'_, S>) -> Result<Self, ErrorData> {
+        let arguments = call.arguments.clone().map_or(Value::Null, Value::Object);
+        let binding = json!([call.name, canonical(&arguments), PRINCIPAL]).to_string().into_bytes();
+        let (state, answers) = (call.request_state.take(), call.input_responses.take().unwrap_or_default());
+        Ok(Self { context: call.request_context.clone(), binding, state, answers })
+    }
+}
+
+impl Asking {
+    /// With a key of its own, from the system's randomness, for as long as it lives.
+    pub(super) fn new() -> std::io::Result<Self> {
+        let mut key = [0; 32];
+        if getrandom(&mut key, GetRandomFlags::empty())? != key.len() {
+            return Err(std::io::Error::other("it gave less than was asked for"));
+        }
+        let codec = RequestStateCodec::try_new(key).map_err(std::io::Error::other)?;
+        Ok(Self { codec, open: Mutex::default(), at_once: Semaphore::new(MOST_AT_ONCE) })
+    }
+
+    /// The questions that can still be answered.
+    fn open(&self) -> MutexGuard<'_, HashMap<Uuid, Open>> {
+        let mut open = self.open.lock().expect("no holder of this lock panics");
+        let now = Instant::now();
+        open.retain(|_, open| open.until > now);
+        open
+    }
+
+    /// Whether a client may take one more away.
+    fn has_room(&self) -> bool {
+        self.open().len() < MOST_OPEN
+    }
+
+    /// Lets a client take a question away; says nothing if as many as may be are open.
+    fn lend(&self, question: Question, call: &Call, longest: Duration) -> Option<InputRequiredResult> {
+        let id = question.id;
+        let form = InputRequest::Elicitation(ElicitRequest::new(form(&question)));
+        {
+            let mut open = self.open();
+            if open.len() >= MOST_OPEN {
+                return None;
+            }
+            open.insert(id, Open { question, until: Instant::now() + longest });
+        }
+        let sealed = self.codec.seal_with(id.as_bytes(), &SealOptions::new().associated_data(&call.binding).ttl(longest));
+        Some(InputRequiredResult::new(Some([(ANSWER.to_owned(), form)].into()), Some(sealed)))
+    }
+
+    /// The question that a client brings back, which is open no more.
+    fn take_back(&self, sealed: &str, call: &Call) -> Result<Question, &'static str> {
+        let opened = self.codec.open_with(sealed, &call.binding).map_err(|fault| match fault {
+            RequestStateError::Expired => "it came too late",
+            _ => "its `requestState` is none that this server gave out for this call",
+        })?;
+        let id = Uuid::from_slice(&opened).map_err(|_| "its `requestState` names no question")?;
+        let taken = self.open().remove(&id);
+        taken.map(|open| open.question).ok_or("its question was answered before")
+    }
+}
+
+impl Server {
+    /// What a person's answer is worth that came with the call, if one did.
+    pub(super) async fn brought(&self, call: &Call, subject: Subject) -> Result<Option<Consent>, CallToolResult> {
+        let Some(sealed) = &call.state else { return Ok(None) };
+        match self.asking.take_back(sealed, call) {
+            Ok(question) => match call.answers.get(ANSWER) {
+                Some(answer) => {
+                    let answer = serde_json::from_value(answer.clone());
+                    let said = answer.map_or(Reply::None, |answer| reply(&answer));
+                    self.settled(&question, Way::InputRequired, said).map(Some)
+                }
+                // Brought back without an answer, it is asked anew.
+                None => Ok(None),
+            },
+            Err(why) => {
+                let client = client(&call.context).name;
+                let recorded = self.service.answered_in_vain(&client, subject, Way::InputRequired, why).await;
+                recorded.map_err(|denial| denied("denied", &denial))?;
+                let text = format!(
+                    "the answer does not count, since {why}; send the call again without it, and the person is asked anew"
+                );
+                Err(denied_by_host("answer-not-valid", text))
+            }
+        }
+    }
+
+    /// Asks a person; `earlier` is what one said before, which was not enough for what would be done now.
+    pub(super) async fn said(&self, call: &Call, question: Question, earlier: Option<Consent>) -> Result<Said, CallToolResult> {
+        if earlier.is_some() {
+            return Err(denied(CHANGED, question.reason()));
+        }
+        let way = self.way(call).map_err(|why| denied(why, question.reason()))?;
+        let too_many = denied(MANY, question.reason());
+        let Ok(_turn) = self.asking.at_once.try_acquire() else { return Err(too_many) };
+        if way == Way::InputRequired && !self.asking.has_room() {
+            return Err(too_many);
+        }
+        self.service.asks(&question, way).map_err(|denial| denied("not asked:", &denial))?;
+        if way == Way::Elicitation {
+            return self.elicited(&question, call).await.map(Said::Yes);
+        }
+        let lent = self.asking.lend(question, call, self.service.ask().timeout);
+        lent.map(Said::Later).ok_or(too_many)
+    }
+
+    /// How the person behind this call can be asked, or why not.
+    fn way(&self, call: &Call) -> Result<Way, &'static str> {
+        let declared = call.context.client_capabilities().and_then(|capabilities| capabilities.elicitation);
+        // Declared without a mode it means forms.
+        let has_forms = declared.is_some_and(|modes| modes.form.is_some() || modes.url.is_none());
+        match call.context.protocol_version() {
+            _ if self.service.execution() == Execution::Dry => Err(DRY),
+            _ if !self.service.ask().trust_client => Err(UNTRUSTED),
+            _ if !has_forms => Err(UNABLE),
+            Some(version) if version.has_initialize() => Ok(Way::Elicitation),
+            _ => Ok(Way::InputRequired),
+        }
+    }
+
+    /// Asks the person by a request to the client, and waits.
+    async fn elicited(&self, question: &Question, call: &Call) -> Result<Consent, CallToolResult> {
+        let request = ServerRequest::ElicitRequest(ElicitRequest::new(form(question)));
+        let options = PeerRequestOptions::with_timeout(self.service.ask().timeout);
+        let answered = match call.context.peer.send_request_with_option(request, options).await {
+            Ok(asked) => asked.await_response().await,
+            Err(error) => Err(error),
+        };
+        let said = match answered {
+            Ok(ClientResult::ElicitResult(answer)) => reply(&answer),
+            Ok(_) => Reply::None,
+            Err(error) => {
+                tracing::debug!(%error, "a question to a person was not answered");
+                Reply::None
+            }
+        };
+        self.settled(question, Way::Elicitation, said)
+    }
+
+    /// Records what the person said, and makes of it a consent or a refusal.
+    fn settled(&self, question: &Question, way: Way, said: Reply) -> Result<Consent, CallToolResult> {
+        let consent = self.service.answered(question, way, said).map_err(|denial| denied("denied", &denial))?;
+        consent.ok_or_else(|| denied(if said == Reply::No { REFUSED } else { SILENT }, question.reason()))
+    }
+}
+
+/// The question as clients show it.
+fn form(question: &Question) -> ElicitRequestParams {
+    let schema = json!({
+        "type": "object",
+        "properties": { ANSWER: {
+            "type": "string", "title": "Do it?", "enum": ["no", "once", "always"], "default": "no",
+            "description": "once: this time. always: also if exactly the same is wanted again while the server runs. no: it is not done.",
+        } },
+        "required": [ANSWER],
+    });
+    let requested_schema = serde_json::from_value(schema).expect("it is a schema of a form");
+    ElicitRequestParams::FormElicitationParams { meta: None, message: question.text(), requested_schema }
+}
+
+/// What the person said. What was not offered is no answer.
+fn reply(answer: &ElicitResult) -> Reply {
+    let said = answer.content.as_ref().and_then(|content| content[ANSWER].as_str());
+    match (&answer.action, said) {
+        (ElicitationAction::Accept, Some("once")) => Reply::Once,
+        (ElicitationAction::Accept, Some("always")) => Reply::Always,
+        (ElicitationAction::Accept, Some("no")) | (ElicitationAction::Decline | ElicitationAction::Cancel, _) => Reply::No,
+        _ => Reply::None,
+    }
+}
+
+/// The same JSON with the keys of every object in their order.
+fn canonical(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let sorted: BTreeMap<_, _> = map.iter().map(|(key, value)| (key.clone(), canonical(value))).collect();
+            Value::Object(sorted.into_iter().collect())
+        }
+        Value::Array(values) => Value::Array(values.iter().map(canonical).collect()),
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,52 @@
+//! What a client is told while its call waits for a job.
+
+use std::time::{Duration, Instant};
+
+use rmcp::{
+    RoleServer,
+    model::{ProgressNotificationParam, ProgressToken},
+    service::RequestContext,
+};
+
+use super::{resources::Part, server::Server};
+use crate::jobs::Job;
+
+/// How often a client is told how far a wait is.
+const EVERY: Duration = Duration::from_secs(1);
+
+impl Server {
+    /// Waits for something of a job, at most so long, and tells the client how far it is if that wants to know.
+    pub(super) async fn reported<T>(
+        &self,
+        context: &RequestContext<RoleServer>,
+        job: &Job,
+        longest: Duration,
+        wait: impl Future<Output = T>,
+    ) -> T {
+        let Some(token) = context.meta.get_progress_token() else { return wait.await };
+        tokio::select! {
+            biased;
+            done = wait => done,
+            never = report(context, token, job, longest) => match never {},
+        }
+    }
+}
+
+async fn report(
+    context: &RequestContext<RoleServer>,
+    token: ProgressToken,
+    job: &Job,
+    longest: Duration,
+) -> std::convert::Infallible {
+    let began = Instant::now();
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let bytes = Part::Merged.size(job).unwrap_or_default();
+        let text = format!("{}, {bytes} bytes of output", job.state().name());
+        let progress = ProgressNotificationParam::new(token.clone(), began.elapsed().as_secs_f64());
+        let progress = progress.with_total(longest.as_secs_f64()).with_message(text);
+        if let Err(error) = context.peer.notify_progress(progress).await {
+            tracing::debug!(%error, "a client could not be told how far its call is");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Clients that want to be told when a part of a job changes.
+//!
+//! One that is told reads what came; so it is told once for all that came within a moment, and for the last time when the job is final.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use rmcp::{
+    ErrorData, RoleServer,
+    model::{ResourceUpdatedNotificationParam, SubscriptionFilter},
+    service::{Peer, SubscriptionContext},
+};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    resources::{Address, Part},
+    server::Server,
+};
+use crate::jobs::{Job, Status};
+
+/// How long changes are gathered before a client is told of them.
+const MOMENT: Duration = Duration::from_millis(250);
+/// Most addresses that a client may be told of: of each job some, if it keeps all of them in view.
+const MOST: usize = 1024;
+
+/// What the clients want to be told of.
+pub(super) struct Subscriptions {
+    /// Of one that began with `initialize`; one that listens has its own in the call that does.
+    lasting: Mutex<HashMap<String, AbortOnDropHandle<()>>>,
+    /// Held by each for as long as it lasts.
+    room: Arc<Semaphore>,
+}
+
+/// A part of a job that is looked at.
+struct Watch {
+    job: Arc<Job>,
+    part: Part,
+    growth: watch::Receiver<()>,
+    status: watch::Receiver<Status>,
+    is_over: bool,
+}
+
+impl Default for Subscriptions {
+    fn default() -> Self {
+        Self { lasting: Mutex::default(), room: Arc::new(Semaphore::new(MOST)) }
+    }
+}
+
+impl Subscriptions {
+    fn lasting(&self) -> MutexGuard<'_, HashMap<String, AbortOnDropHandle<()>>> {
+        self.lasting.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Watch {
+    fn new(job: Arc<Job>, part: Part) -> Self {
+        let (mut growth, mut status) = (job.growth(), job.changes());
+        growth.mark_unchanged();
+        let is_over = status.borrow_and_update().state.is_final();
+        Self { job, part, growth, status, is_over }
+    }
+
+    /// Waits for the next change, and a moment longer; false if there will be none.
+    async fn changed(&mut self) -> bool {
+        if self.is_over {
+            return false;
+        }
+        let before = self.part.size(&self.job);
+        loop {
+            tokio::select! {
+                changed = self.status.changed() => if changed.is_err() { return false },
+                changed = self.growth.changed(), if before.is_some() => if changed.is_err() { return false },
+            }
+            self.is_over = self.status.borrow_and_update().state.is_final();
+            if self.is_over {
+                return true;
+            }
+            if before != self.part.size(&self.job) || self.part == Part::Record {
+                break;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(MOMENT) => {}
+            _ = self.job.ended() => {}
+        }
+        self.is_over = self.status.borrow_and_update().state.is_final();
+        self.growth.mark_unchanged();
+        true
+    }
+}
+
+impl Server {
+    /// What of these addresses this client can be told of.
+    pub(super) fn accepted(&self, asked: &SubscriptionFilter) -> SubscriptionFilter {
+        let is_there = |uri: &&String| uri.parse::<Address>().is_ok_and(|address| self.service.job(address.job.0).is_some());
+        let room = self.subscriptions.room.available_permits();
+        let uris = asked.resource_subscriptions.iter().flatten().take(MOST).filter(is_there).take(room).cloned();
+        let mut accepted = SubscriptionFilter::new();
+        accepted.resource_subscriptions = asked.resource_subscriptions.is_some().then(|| uris.collect());
+        accepted
+    }
+
+    /// Tells of changes as long as the client listens.
+    pub(super) async fn tell_of(&self, listener: SubscriptionContext) {
+        let mut tasks = JoinSet::new();
+        for uri in listener.accepted().resource_subscriptions.iter().flatten() {
+            let Ok((job, address)) = self.at(uri).await else { continue };
+            let Ok(room) = self.subscriptions.room.clone().try_acquire_owned() else { break };
+            let (mut watch, sink, uri) = (Watch::new(job, address.part), listener.sink().clone(), uri.clone());
+            tasks.spawn(async move {
+                let _room = room;
+                while watch.changed().await && sink.notify_resource_updated(uri.clone()).await.is_ok() {}
+            });
+        }
+        tokio::select! {
+            () = listener.cancelled() => {}
+            () = self.gone.cancelled() => {}
+        }
+    }
+
+    /// Tells a client of changes of this address from now on.
+    pub(super) async fn subscribe_to(&self, uri: String, peer: Peer<RoleServer>) -> Result<(), ErrorData> {
+        let (job, address) = self.at(&uri).await?;
+        let mut lasting = self.subscriptions.lasting();
+        lasting.retain(|_, task| !task.is_finished());
+        if lasting.contains_key(&uri) {
+            return Ok(());
+        }
+        let Ok(room) = self.subscriptions.room.clone().try_acquire_owned() else {
+            let text = format!("{MOST} subscriptions are as many as may be; end one of them first");
+            return Err(ErrorData::invalid_request(text, None));
+        };
+        let (mut watch, changed) = (Watch::new(job, address.part), uri.clone());
+        let telling = async move {
+            let _room = room;
+            let tell = || peer.notify_resource_updated(ResourceUpdatedNotificationParam::new(changed.clone()));
+            while watch.changed().await && tell().await.is_ok() {}
+        };
+        lasting.insert(uri, AbortOnDropHandle::new(tokio::spawn(telling)));
+        Ok(())
+    }
+
+    /// Tells a client no more of changes of this address.
+    pub(super) fn unsubscribe_from(&self, uri: &str) {
+        self.subscriptions.lasting().remove(uri);
+    }
+}
