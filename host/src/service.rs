@@ -697,11 +697,8 @@ impl Judge for Later {
         let _turn = service.starts.acquire().await.expect("it is never closed");
         let chain = service.chain().await;
         let words = Command::Words(wanted.words.iter().map(OsString::from).collect());
-        let judged = match program(wanted, job, &service.site) {
-            Ok((script, cwd, env)) => {
-                let request = Request { script, cwd, env, timeout: *timeout, client: client.clone() };
-                service.decide(&chain, request, None, about).await
-            }
+        let judged = match program(wanted, job, &self.asked, &service.site) {
+            Ok(request) => service.decide(&chain, request, None, about).await,
             Err(denial) => Err(service.refuse_unparsed(&chain, &words, client, *timeout, denial, about).await),
         };
         match judged {
@@ -714,8 +711,8 @@ impl Judge for Later {
     }
 }
 
-/// The script that a program of another one is by itself, where it will start, and with which variables.
-fn program(wanted: Wanted, job: &types::Job, site: &Site) -> Result<(Script, Directory, Vec<(String, String)>), Denial> {
+/// The command that a program of a job's script is by itself.
+fn program(wanted: Wanted, job: &types::Job, asked: &Asked, site: &Site) -> Result<Request, Denial> {
     let refused = |refusal: Refusal| Denial::by_host(&refusal.code, refusal.message);
     let Wanted { words, assignments, env, directory, open } = wanted;
     if let Some(file) = open.iter().find(|file| !site.contains(file) && !is_judged(file, job)) {
@@ -728,7 +725,7 @@ fn program(wanted: Wanted, job: &types::Job, site: &Site) -> Result<(Script, Dir
     let cwd = site.directory_of(directory).map_err(refused)?;
     let tree = tree_of_program(&assignments, &words).map_err(refused)?;
     let script = tokio::task::block_in_place(|| Script::new(source_of(&tree), tree, site, &cwd)).map_err(refused)?;
-    Ok((script, cwd, env))
+    Ok(Request { script, cwd, env, timeout: asked.timeout, client: asked.client.clone() })
 }
 
 /// Whether a redirection of the job's script led here when it was judged, as far as that could be told then.

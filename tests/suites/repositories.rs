@@ -522,6 +522,61 @@ fn a_branch_that_is_a_repository_runs_nothing(#[case] script: &str) {
     assert!(repository.trace().exists(), "the trick does not work with git alone");
 }
 
+/// What ends with a look at all files, a repository inside among them, which has its own settings.
+#[rstest]
+#[case::nothing_to_commit(&["commit", "-m", "x"], "repository-config")]
+#[case::quietly(&["commit", "-q", "-m", "x"], "repository-config")]
+#[case::amended(&["commit", "--amend", "--no-edit"], "repository-config")]
+#[case::switched(&["switch", "other"], "repository-config")]
+#[case::popped(&["stash", "pop"], "repository-config")]
+fn a_last_look_at_the_files_runs_nothing(#[case] args: &[&str], #[case] code: &str) {
+    let (alone, gated) = (scene(), scene());
+    for (scene, is_gated) in [(&alone, false), (&gated, true)] {
+        let repository = Repository(scene);
+        repository.config("[user]\nname = Ada\nemail = ada@example.invalid");
+        repository.write("n/f", "one\n");
+        for args in [&["init", "--quiet"][..], &["add", "f"], &["commit", "--quiet", "--message", "n"]] {
+            assert!(repository.git("n", args).status.success());
+        }
+        repository.done(&["add", "."]);
+        repository.done(&["commit", "--quiet", "--message", "n"]);
+        repository.done(&["branch", "other"]);
+        repository.write("notes.txt", "changed\n");
+        repository.done(&["stash", "--quiet"]);
+        repository.write("n/.gitattributes", "* filter=x\n");
+        repository.write("n/f", "two\n");
+        let config = fs::read_to_string(repository.path("n/.git/config")).unwrap();
+        repository.write("n/.git/config", &format!("{config}[filter \"x\"]\nclean = {}; cat\n", repository.pwn()));
+        if is_gated {
+            let done = repository.gated("", args).expect(126);
+            assert!(done.stderr.contains(&format!("[{code}]")), "{}", done.stderr);
+        } else {
+            repository.git("", args);
+        }
+        assert_eq!(repository.trace().exists(), !is_gated, "{args:?}");
+    }
+}
+
+/// The settings of a repository that are files of another one.
+#[rstest]
+#[case(&["switch", "--force", "evil"])]
+#[case(&["restore", "--source=evil", "own/config"])]
+#[case(&["stash", "pop"])]
+fn a_repository_among_files_is_not_written(#[case] args: &[&str]) {
+    let scene = scene();
+    let repository = Repository(&scene);
+    repository.write("n/f", "one\n");
+    for args in [&["init", "--quiet", "--separate-git-dir=../own"][..], &["add", "f"], &["commit", "--quiet", "--message", "n"]] {
+        assert!(repository.git("n", args).status.success());
+    }
+    repository.done(&["add", "own/config"]);
+    repository.done(&["add", "."]);
+    repository.done(&["commit", "--quiet", "--message", "n"]);
+    repository.gated("", &["status"]).expect(0);
+    let done = repository.gated("", args).expect(126);
+    assert!(done.stderr.contains("\"harden\" [repository-inside]"), "{}", done.stderr);
+}
+
 /// The form alone keeps git from what lies there when it comes, judged or not.
 #[test]
 fn a_bare_repository_is_not_found_by_standing_in_it() {

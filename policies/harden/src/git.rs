@@ -70,7 +70,8 @@ pub const PREFIX: &[&str] = &[
 ];
 
 /// What stands directly behind the sub-commands that know it: no external diff programs, no text converters, no look into
-/// submodules, whose own configuration would count.
+/// submodules, whose own configuration would count. And no word on what a new state of the files looks like, for which those are
+/// entered that came with it.
 const SWITCHES: &[(&str, &[&str])] = &[
     ("log", DIFF),
     ("show", DIFF),
@@ -82,12 +83,19 @@ const SWITCHES: &[(&str, &[&str])] = &[
     ("blame", &["--no-textconv"]),
     ("grep", &["--no-textconv"]),
     ("status", &["--ignore-submodules=all"]),
+    ("switch", QUIET),
+    ("checkout", QUIET),
 ];
+
+const QUIET: &[&str] = &["--quiet"];
+
+/// What `stash` is told that ends with such a word.
+const STASHED: &[&str] = &["apply", "branch", "pop"];
 
 const DIFF: &[&str] = &["--no-ext-diff", "--no-textconv", "--ignore-submodules=all"];
 
 /// Sub-commands that never enter a repository inside the working tree, besides those with `--ignore-submodules=all`. All others may:
-/// `add`, `commit --all` and `stash` run `git status` there, with that repository's own configuration.
+/// `add`, `commit` and `stash` run `git status` there, with that repository's own configuration.
 pub const STAYING: &[&str] = &[
     "blame",
     "branch",
@@ -155,7 +163,9 @@ pub fn hardened(git: &Node, index: u32) -> Result<Option<Edit>, Refusal> {
     // The client's own `--no-pager` says nothing that the prefix does not.
     let own = if is_prefixed { PREFIX.len() } else { words.iter().take_while(|word| **word == Some("--no-pager")).count() };
     let switches = sub_command(words.get(own).copied())?;
-    let behind = own + 1;
+    let is_stashed =
+        words.get(own) == Some(&Some("stash")) && matches!(words.get(own + 1), Some(Some(word)) if STASHED.contains(word));
+    let (behind, switches) = if is_stashed { (own + 2, QUIET) } else { (own + 1, switches) };
     let is_switched = words.get(behind..).is_none_or(|rest| begins(rest, switches));
     let edit = with_variables(git, index, VARIABLES);
     if is_prefixed && is_switched {
@@ -177,7 +187,7 @@ pub fn reach(git: &Node) -> Reach {
     let (command, rest) = parts(git);
     let own = rest.get(command.map_or(0, |command| switches(command).len())..).unwrap_or_default();
     match may_enter(git) {
-        false if command == Some("commit") || !own.iter().any(is_about_others) => Reach::Own,
+        false if !own.iter().any(is_about_others) => Reach::Own,
         _ => Reach::Inner,
     }
 }
@@ -192,47 +202,21 @@ pub fn parts(git: &Node) -> (Option<&str>, &[Argument]) {
 
 /// Whether a call may enter other repositories; unknown sub-commands may.
 fn may_enter(git: &Node) -> bool {
-    let (command, rest) = parts(git);
-    let Some(command) = command else { return git.args.len() > PREFIX.len() };
+    let Some(command) = parts(git).0 else { return git.args.len() > PREFIX.len() };
     let stays = STAYING.contains(&command) || HARMLESS.contains(&command);
-    let ignores = switches(command).contains(&"--ignore-submodules=all");
-    !(stays || ignores || command == "commit" && commit_of(rest) == Some(Commit::Index))
+    !(stays || switches(command).contains(&"--ignore-submodules=all"))
 }
 
-/// What a commit takes, where no path is named and its message is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Commit {
-    /// The index as it is: then git does not look at the working tree.
-    Index,
-    /// Every file that the index names, as it is in the working tree.
-    Tracked,
-}
-
-/// What a commit plainly says that it takes.
-pub fn commit_of(args: &[Argument]) -> Option<Commit> {
-    let (mut has_message, mut takes) = (false, Commit::Index);
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        let text = arg.text()?;
-        match text {
-            "-m" | "--message" | "-qm" | "-sm" | "-am" | "-aqm" | "-qam" | "-asm" => {
-                has_message |= args.next().is_some_and(is_one_word);
-            }
-            "--no-edit" => has_message = true,
-            "-a" | "--all" | "--allow-empty" | "--amend" | "--no-verify" | "--quiet" | "--signoff" | "-n" | "-q" | "-s" => {}
-            _ => return None,
-        }
-        if text == "--all" || text.starts_with("-a") || text == "-qam" {
-            takes = Commit::Tracked;
-        }
-    }
-    has_message.then_some(takes)
-}
-
-fn is_one_word(arg: &Argument) -> bool {
-    match &arg.word {
-        Word::Literal(_) => true,
-        Word::Dynamic(expansion) => expansion.one_word,
+/// Refuses what takes [`QUIET`] back.
+pub fn is_told_quietly(git: &Node) -> Result<(), Refusal> {
+    let (command, rest) = parts(git);
+    let is_loud = |arg: &&Argument| arg.text().is_some_and(|word| word.starts_with("--no-q"));
+    match rest.iter().find(is_loud).filter(|_| matches!(command, Some("checkout" | "stash" | "switch"))) {
+        Some(_) => Err(Refusal {
+            code: "git-option",
+            message: "`--no-quiet` has git enter repositories that came with a change; leave it out".to_owned(),
+        }),
+        None => Ok(()),
     }
 }
 

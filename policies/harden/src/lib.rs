@@ -110,6 +110,7 @@ impl Harden {
         }
         if !calls.is_empty() {
             calls.iter().try_for_each(|git| git::files_of_the_repository(&request.nodes[*git]))?;
+            calls.iter().try_for_each(|git| git::is_told_quietly(&request.nodes[*git]))?;
             visit::nothing_is_opened(request, &calls)?;
             let files = files();
             repositories(request, visit::visits(request, &calls), &files)?;
