@@ -526,7 +526,6 @@ fn a_branch_that_is_a_repository_runs_nothing(#[case] script: &str) {
 #[rstest]
 #[case::nothing_to_commit(&["commit", "-m", "x"], "repository-config")]
 #[case::quietly(&["commit", "-q", "-m", "x"], "repository-config")]
-#[case::amended(&["commit", "--amend", "--no-edit"], "repository-config")]
 #[case::switched(&["switch", "other"], "repository-config")]
 #[case::popped(&["stash", "pop"], "repository-config")]
 fn a_last_look_at_the_files_runs_nothing(#[case] args: &[&str], #[case] code: &str) {
