@@ -117,7 +117,7 @@ fn check_takes_a_line_too_long_to_be_judged_for_one_script() {
 #[test]
 fn a_script_that_hardening_makes_too_long_for_the_shell_is_denied() {
     let scene = Scene::new();
-    let script = "git status; ".repeat(250);
+    let script = "git status; ".repeat(230);
     let finding = &json_lines(&scene.portcullis(["check", "--json", &script]).expect(1).stdout())[0];
     assert_eq!((&finding["policy"], &finding["code"]), (&Value::Null, &"too-long".into()), "{finding}");
 }

@@ -231,8 +231,9 @@ fn on_a_dry_run_nobody_is_asked() {
 
 #[tokio::test]
 async fn what_can_not_be_recorded_is_not_asked() {
-    let scene = Scene::configured(&format!("{TRUSTED}\n[audit]\npath = \"/dev/full\""));
-    let client = Client::connect_for(&scene, Era::Initialize, Person::who([])).await;
+    let scene = Scene::configured(TRUSTED);
+    let command = scene.command_with_a_full_log(&["serve"]);
+    let client = Client::connect_over(&scene, command, Era::Initialize, Person::who([])).await;
     let result = client.call("execute_command", json!({ "command": "touch made" })).await;
     assert_eq!(code(&result), "audit-unavailable");
     client.close().await;

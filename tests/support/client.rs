@@ -102,7 +102,12 @@ impl Client {
 
     /// The same with somebody behind the client.
     pub async fn connect_for(scene: &Scene, era: Era, person: Person) -> Self {
-        let command = tokio::process::Command::from(scene.command(["serve"]));
+        Self::connect_over(scene, scene.command(["serve"]), era, person).await
+    }
+
+    /// Connects to the server that this command starts.
+    pub async fn connect_over(scene: &Scene, command: std::process::Command, era: Era, person: Person) -> Self {
+        let command = tokio::process::Command::from(command);
         let log = std::fs::File::create(scene.base().join("serve.stderr")).unwrap();
         let (transport, _) = TokioChildProcess::builder(command).stderr(log).spawn().unwrap();
         let pid = transport.id().unwrap();

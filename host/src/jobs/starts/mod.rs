@@ -1,8 +1,8 @@
 //! The start of each program of a script.
 //!
 //! The shell of a job is given no program, but in the place of each this very program as a *starter*, with the number of the command
-//! behind it. It asks the server with what the words have become, in the directory and with the variables that there are by then; the policies judge that
-//! anew, and the starter becomes what they approved. So nothing that happens between the judgement of a script and its programs'
+//! behind it. It tells the server what the words have become, and in which directory and with which variables; the policies judge
+//! that, and the starter becomes what they approved. So nothing that happens between the judgement of a script and its programs'
 //! starts is left unseen: other files, links, repositories, what a variable holds.
 //!
 //! ```text
@@ -188,6 +188,7 @@ async fn receive_call(socket: &UnixStream) -> io::Result<(Call, Vec<OwnedFd>)> {
         read.extend_from_slice(&buffer[..received]);
         match unframe(&mut read)? {
             Some(call) => return Ok((call, handles)),
+            None if handles.len() > 1 => return Err(io::Error::other("it sends more than its directory")),
             None if received == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             None => {}
         }
