@@ -106,6 +106,24 @@ async fn what_a_person_allows_for_good_is_not_asked_again(#[values(Era::Initiali
     client.close().await;
 }
 
+/// Each of them is judged once more when it starts, and would be asked about by itself.
+#[rstest]
+#[tokio::test]
+async fn a_yes_to_a_script_is_one_to_its_programs(#[values(Era::Initialize, Era::Discover)] era: Era) {
+    let scene = Scene::configured(TRUSTED);
+    let person = Person::who([Says("once")]);
+    let client = Client::connect_for(&scene, era, person.clone()).await;
+    let script = json!({ "command": "cat notes.txt | head -n 1; tail -n 1 notes.txt", "wait_ms": 30_000 });
+    let ran = client.tell("execute_command", script).await;
+    assert_eq!(ran["output"]["stdout"], "one\nthree\n", "{ran}");
+    client.close().await;
+    assert_eq!(person.asked().len(), 1);
+    let audit = scene.audit();
+    let starts: Vec<_> = audit.iter().filter(|line| line["subject"] == "start").collect();
+    let is_by_it = |line: &&Value| line["decision"] == "allow" && line["question"] == audit[1]["question"];
+    assert!(starts.len() == 3 && starts.iter().all(is_by_it), "{starts:?}");
+}
+
 #[rstest]
 #[case::no(Says("no"), "said no", "answer no")]
 #[case::declined(Declines, "said no", "answer no")]

@@ -12,7 +12,7 @@ use std::{
 use rstest::rstest;
 
 use crate::support::{
-    eventually,
+    eventually, named_pipe, once_read,
     scene::{Done, Running, Scene},
 };
 
@@ -611,13 +611,14 @@ fn a_restored_link_shows_nothing_from_outside() {
 fn a_repository_that_changed_while_git_waited_is_judged_again(#[case] script: &str) {
     let scene = scene();
     let repository = Repository(&scene);
-    assert!(Command::new("mkfifo").arg(repository.path("pipe")).status().unwrap().success());
+    named_pipe(&repository.path("pipe"));
     let running = Running::start(&mut scene.command(["run", "-c", &format!(": > begun; {script}")]));
     eventually("the script runs", || repository.path("begun").exists().then_some(()));
+    let pipe = script.contains("pipe").then(|| once_read(&repository.path("pipe")));
     filter(&repository, "[filter \"x\"]\nclean = PWN;cat");
     repository.write("go", "");
-    if script.contains("pipe") {
-        fs::write(repository.path("pipe"), "go\n").unwrap();
+    if let Some(mut pipe) = pipe {
+        pipe.write_all(b"go\n").unwrap();
     }
     let done = running.done();
     assert!(done.stderr.contains("git was not started: denied: by policy \"harden\" [repository-config]"), "{}", done.stderr);
@@ -958,7 +959,7 @@ fn a_pipe_in_the_repository_is_not_waited_for() {
     let scene = scene();
     let repository = Repository(&scene);
     fs::remove_file(repository.path(".git/config")).unwrap();
-    assert!(Command::new("mkfifo").arg(repository.path(".git/config")).status().unwrap().success());
+    named_pipe(&repository.path(".git/config"));
     let done = repository.gated("", &["status"]).expect(126);
     assert!(done.stderr.contains("\"harden\" [repository-unreadable]"), "{}", done.stderr);
 }

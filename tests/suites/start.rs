@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, Permissions},
+    io::Write,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     sync::Arc,
@@ -22,7 +23,7 @@ use tempfile::TempDir;
 
 use super::guests::limits;
 use crate::support::{
-    eventually, gone, is_alive,
+    eventually, gone, is_alive, named_pipe, once_read,
     scene::{OPEN, Scene},
     signal,
     wire::Wire,
@@ -654,12 +655,14 @@ fn who_types_what_starts_a_keeper_is_told() {
 fn a_path_of_a_script_is_judged_where_it_leads_when_it_is_read() {
     let scene = Scene::new();
     fs::write(scene.base().join("outside/hidden"), "hidden\n").unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(scene.root().join("pipe")).status().unwrap().success());
+    named_pipe(&scene.root().join("pipe"));
     let mut wire = Wire::open(&scene);
     let job = wire.execute("cat pipe; cat notes.txt; ls -d .");
+    let mut pipe = once_read(&scene.root().join("pipe"));
     fs::remove_file(scene.root().join("notes.txt")).unwrap();
     symlink(scene.base().join("outside/hidden"), scene.root().join("notes.txt")).unwrap();
-    fs::write(scene.root().join("pipe"), "go\n").unwrap();
+    pipe.write_all(b"go\n").unwrap();
+    drop(pipe);
     wire.ended(&job);
     let output = wire.output(&job);
     assert_eq!(output["stdout"], "go\n.\n");
@@ -675,12 +678,14 @@ fn a_path_of_a_script_is_judged_where_it_leads_when_it_is_read() {
 fn a_redirection_leads_no_program_elsewhere_than_it_did(#[case] script: &str) {
     let scene = Scene::open("");
     fs::write(scene.base().join("outside/hidden"), "hidden\n").unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(scene.root().join("pipe")).status().unwrap().success());
+    named_pipe(&scene.root().join("pipe"));
     let mut wire = Wire::open(&scene);
     let job = wire.execute(script);
+    let mut pipe = once_read(&scene.root().join("pipe"));
     fs::remove_file(scene.root().join("notes.txt")).unwrap();
     symlink(scene.base().join("outside/hidden"), scene.root().join("notes.txt")).unwrap();
-    fs::write(scene.root().join("pipe"), "go\n").unwrap();
+    pipe.write_all(b"go\n").unwrap();
+    drop(pipe);
     wire.ended(&job);
     let output = wire.output(&job);
     assert_eq!(output["stdout"], "go\n.\n");

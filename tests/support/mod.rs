@@ -6,7 +6,10 @@ pub mod scene;
 pub mod wire;
 
 use std::{
-    fs,
+    fs::{self, OpenOptions},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -33,6 +36,19 @@ pub fn within<T>(deadline: Duration, what: &str, mut look: impl FnMut() -> Optio
         assert!(began.elapsed() < deadline, "not within {deadline:?}: {what}");
         std::thread::sleep(LOOK);
     }
+}
+
+/// Makes a named pipe.
+#[track_caller]
+pub fn named_pipe(at: &Path) {
+    assert!(Command::new("mkfifo").arg(at).status().unwrap().success());
+}
+
+/// The end of a named pipe that is written, once somebody reads it. A plain opening would wait for ever for who never comes.
+#[track_caller]
+pub fn once_read(pipe: &Path) -> fs::File {
+    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap();
+    eventually("somebody reads the pipe", || OpenOptions::new().write(true).custom_flags(nonblocking).open(pipe).ok())
 }
 
 /// Whether a process runs. A zombie does not: nobody may be there to collect it.
