@@ -26,6 +26,7 @@ pub use cursor::{Cursor, CursorError, View};
 pub use merged::Entry;
 pub use search::{Found, Line, Match, Search};
 pub use spill::Spill;
+pub(super) use stretch::missing;
 pub use track::Track;
 
 use super::StreamName;

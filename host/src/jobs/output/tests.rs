@@ -185,7 +185,7 @@ fn lines_are_found(
 ) {
     let output = printed(100, &["x\nab", "bb\nc\n", "b\ny"]);
     let search = Search { pattern: Regex::new(pattern).unwrap(), context, limit, abandoned: Default::default() };
-    let found = search.run(StreamName::Stdout, &stdout(&output).blocks());
+    let found = search.run(StreamName::Stdout, stdout(&output).blocks().into_iter());
     let drawn = |line: &Line| format!("{}:{}", line.number, String::from_utf8_lossy(&line.text));
     let lines =
         |found: &Match| found.before.iter().chain([&found.line]).chain(&found.after).map(drawn).collect::<Vec<_>>().join(",");
@@ -198,7 +198,7 @@ fn a_long_line_begins_once() {
     let line = format!("a{}b\nb\n", "b".repeat(3 << 20));
     let output = printed(8 << 20, &[&line]);
     let search = Search { pattern: Regex::new("^b").unwrap(), context: 0, limit: 9, abandoned: Default::default() };
-    let found = search.run(StreamName::Stdout, &stdout(&output).blocks());
+    let found = search.run(StreamName::Stdout, stdout(&output).blocks().into_iter());
     assert_eq!(found.matches.iter().map(|found| found.line.number).collect::<Vec<_>>(), [2]);
 }
 
@@ -206,7 +206,7 @@ fn a_long_line_begins_once() {
 fn a_line_that_lost_its_middle_is_two() {
     let output = printed(16, &["one one one one one two two two two\n"]);
     let search = Search { pattern: Regex::new("one.*two").unwrap(), context: 0, limit: 9, abandoned: Default::default() };
-    assert!(search.run(StreamName::Stdout, &stdout(&output).blocks()).matches.is_empty());
+    assert!(search.run(StreamName::Stdout, stdout(&output).blocks().into_iter()).matches.is_empty());
 }
 
 #[rstest]
