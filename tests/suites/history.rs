@@ -145,6 +145,10 @@ fn a_file_that_is_full_leaves_a_gap_that_is_counted() {
     assert_eq!(lines, [900, 20000], "{found}");
     // The last 768 bytes, and the first 4096.
     assert_eq!(found["dropped_bytes"], count(20000).len() - 4096 - 768);
+    for (pattern, met) in [("^900$", "matched"), ("^20000$", "matched"), ("^10000$", "ended")] {
+        let waited = wire.tell("wait_for_job", json!({ "job_id": job, "pattern": pattern }));
+        assert_eq!(waited["met"], met, "{pattern}");
+    }
 }
 
 #[test]

@@ -343,11 +343,13 @@ impl Job {
         self.spill.as_ref().filter(|_| self.known.contract.is_some())
     }
 
-    /// Up to `most` bytes of a stream from a position on, for a pattern.
+    /// Up to `most` bytes of a stream from a position on, for a pattern; fewer only if there are no more.
     pub(super) fn look(&self, name: StreamName, from: u64, most: usize) -> Excerpt {
         let mut excerpt = self.output().track(name).read(from, most);
         if let Some(spill) = self.own_spill() {
             spill.fill(name, from, &mut excerpt, most, false);
+            // Behind the end of the file memory has more.
+            excerpt.append(self.output().track(name).read(excerpt.next, most - excerpt.len()));
         }
         excerpt
     }

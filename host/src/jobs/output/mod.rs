@@ -87,6 +87,17 @@ impl Excerpt {
         }
     }
 
+    /// Adds an excerpt that begins where this one ends.
+    pub(super) fn append(&mut self, rest: Self) {
+        for part in rest.parts {
+            match part {
+                Part::Bytes(bytes) => self.extend(bytes),
+                Part::Gap(_) => self.parts.push(part),
+            }
+        }
+        self.next = rest.next;
+    }
+
     /// Leaves out what stands before the last `lines` lines, if nothing is missing in it; a last line without a newline counts.
     pub fn keep_last_lines(&mut self, lines: u64) {
         if let [Part::Bytes(bytes)] = &mut self.parts[..] {
