@@ -384,6 +384,30 @@ proptest! {
     }
 
     #[test]
+    fn memory_and_file_together_lack_nothing_that_either_has(
+        pushes in pushes(), limit in prop_oneof![1..100_usize, 1..300_000_usize], room in 0..900_000_u64,
+    ) {
+        let Told { streams, output, .. } = tell(&pushes, limit);
+        let (text, track, folder) = (&streams[0], stdout(&output), tempfile::tempdir().unwrap());
+        let spill = spill(folder.path(), room);
+        spill.push(StreamName::Stdout, text);
+        let (mut next, mut gone) = (0, 0);
+        for block in spill.whole(StreamName::Stdout, track.blocks(), track.total()) {
+            let (before, from) = text.split_at(block.start.at as usize);
+            prop_assert!(from.starts_with(&block.bytes));
+            let lines = before.iter().filter(|byte| **byte == b'\n').count() as u64;
+            prop_assert!(block.start.line == lines || block.bytes.is_empty());
+            gone += block.start.at - next;
+            next = block.next();
+        }
+        prop_assert_eq!(next, track.total());
+        let kept = track.kept() as u64;
+        let behind = track.total() - (kept - kept.min(limit as u64 / 4));
+        prop_assert_eq!(gone, behind.saturating_sub(room.max(limit as u64 / 4)));
+        prop_assert_eq!(gone, missing(&track.blocks(), track.total(), spill.written(StreamName::Stdout)));
+    }
+
+    #[test]
     fn lines_are_where_they_are(pushes in pushes(), limit in prop_oneof![1..100_usize, 1..300_000_usize], lines in 1..30_u64) {
         let Told { streams, output, .. } = tell(&pushes, limit);
         let (text, track) = (&streams[0], output.track(StreamName::Stdout));
