@@ -32,8 +32,8 @@ const SCHEMA: &str = "
     ) STRICT;
     CREATE INDEX IF NOT EXISTS jobs_by_site ON jobs (site, submitted);";
 
-/// What was added since, in its order; the database counts in `user_version` how much of it it has.
-const CHANGES: [&str; 1] = ["ALTER TABLE jobs ADD COLUMN fault TEXT"];
+/// Columns that were added since.
+const ADDED: [(&str, &str); 1] = [("fault", "TEXT")];
 
 /// The open database.
 #[derive(Debug)]
@@ -220,23 +220,22 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Makes the table, or adds what it lacks. What a later version added is left alone.
 fn bring_up_to_date(connection: &mut Connection) -> rusqlite::Result<()> {
-    if version(connection)? as usize >= CHANGES.len() {
-        return Ok(());
+    connection.execute_batch(SCHEMA)?;
+    for (column, kind) in ADDED {
+        if !has(connection, column)? {
+            // Several servers may begin at a time.
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if !has(&transaction, column)? {
+                transaction.execute_batch(&format!("ALTER TABLE jobs ADD COLUMN {column} {kind}"))?;
+            }
+            transaction.commit()?;
+        }
     }
-    // Several servers may begin at a time.
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute_batch(SCHEMA)?;
-    let version = version(&transaction)?;
-    for (number, change) in (1..).zip(CHANGES).filter(|(number, _)| *number > version) {
-        transaction.execute_batch(change)?;
-        transaction.pragma_update(None, "user_version", number)?;
-    }
-    transaction.commit()
+    Ok(())
 }
 
-/// How much of what was added a database has.
-fn version(connection: &Connection) -> rusqlite::Result<u32> {
-    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+fn has(connection: &Connection, column: &str) -> rusqlite::Result<bool> {
+    connection.prepare("SELECT 1 FROM pragma_table_info('jobs') WHERE name = ?1")?.exists([column])
 }
 
 fn is_damage(error: &rusqlite::Error) -> bool {
