@@ -150,7 +150,7 @@ impl Report<'_> {
 fn functions_of(policy: &str, functions: &BTreeMap<String, bool>) -> String {
     if functions.is_empty() {
         return format!(
-            "functions of {policy} are not counted: its component has no names of functions of its own; docs/policies.md says how it gets them\n"
+            "functions of {policy} are not counted: its component has no names of functions of its own; docs/policies.md says more\n"
         );
     }
     let unreached: Vec<_> = not_reached(functions).collect();
