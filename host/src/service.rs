@@ -573,7 +573,7 @@ impl Service {
         if let Err(error) = tokio::task::block_in_place(|| self.audit.ended(job, &status, fault.as_deref())) {
             tracing::error!(%error, "the end of a job is not recorded");
         }
-        self.registry.record(job);
+        self.registry.record(job, fault.as_deref());
     }
 
     fn record_not_started(&self, id: &str, text: &str) {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use rstest::rstest;
+use serde_json::Value;
 
 use crate::support::{
     scene::{Done, Running, Scene},
@@ -63,6 +64,26 @@ fn a_new_project_in_rust_builds_and_its_cases_hold() {
     for part in ["version      0.1.0", "description  Refuses programs", "settings     programs"] {
         assert!(shown.contains(part), "{shown}");
     }
+
+    // Functions are counted where there are names; what the optimiser leaves of them, it leaves.
+    let source = fs::read_to_string(project.join("src/lib.rs")).unwrap().replace("Verdict::deny(\"forbidden\", ", "forbidden(");
+    let forbidden =
+        "\n#[inline(never)]\nfn forbidden(message: String) -> Verdict {\n    Verdict::deny(\"forbidden\", message)\n}\n";
+    fs::write(project.join("src/lib.rs"), source + forbidden).unwrap();
+    let mut build = author(&scene, &["policy", "build", "house"], None);
+    done(build.env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo")).expect(0);
+    let coverage = |filter: &str, format: &str| {
+        let args = ["policy", "test", "house", "--coverage", "--filter", filter, "--format", format];
+        done(&mut author(&scene, &args, None)).expect(0).stdout()
+    };
+    let (all, other) = (coverage(".", "pretty"), coverage("any other", "pretty"));
+    assert!(all.contains(" functions of house reached\n") && !all.contains("house::forbidden"), "{all}");
+    assert!(other.contains("\n  not reached: house::forbidden\n"), "{other}");
+    let report: Value = serde_json::from_str(&coverage("any other", "json")).unwrap();
+    let counted = &report["coverage"]["functions"][0];
+    assert_eq!(counted["policy"], "house");
+    assert!(counted["functions"].is_number(), "{counted}");
+    assert!(counted["not_reached"].as_array().unwrap().contains(&"house::forbidden".into()), "{counted}");
 
     // What does not compile leaves the component that was there.
     fs::write(project.join("src/lib.rs"), "nonsense").unwrap();

@@ -7,6 +7,7 @@ use std::{
 };
 
 use rstest::rstest;
+use sha2::{Digest, Sha256};
 
 use crate::support::scene::{Done, OPEN, Running, Scene};
 
@@ -172,16 +173,30 @@ fn a_compiled_policy_that_others_can_write() {
     assert_says(&check().expect(3).stderr, &[&artifact.display().to_string(), "is open to other users"]);
 }
 
-#[test]
-fn a_damaged_compiled_policy_is_compiled_again() {
+#[rstest]
+#[case::damaged(|_: &[u8]| b"no code".to_vec())]
+#[case::of_another_engine(of_another_engine)]
+fn a_compiled_policy_that_is_of_no_use_is_compiled_again(#[case] spoil: fn(&[u8]) -> Vec<u8>) {
     let scene = Scene::configured(OPEN);
     let home = scene.base().join("fresh");
     let check = || Running::start(scene.command(["check", "ls"]).env("XDG_CACHE_HOME", &home)).done();
     check().expect(0);
     let artifact = fs::read_dir(home.join("portcullis")).unwrap().next().unwrap().unwrap().path();
-    fs::write(&artifact, "no code").unwrap();
+    let compiled = fs::read(&artifact).unwrap();
+    fs::write(&artifact, spoil(&compiled)).unwrap();
     check().expect(0);
-    assert!(fs::metadata(&artifact).unwrap().len() > 1000);
+    assert_eq!(fs::read(&artifact).unwrap().len(), compiled.len());
+    assert!(fs::read(&artifact).unwrap() != spoil(&compiled));
+}
+
+/// A whole artifact, which says that another version of the engine made it.
+fn of_another_engine(compiled: &[u8]) -> Vec<u8> {
+    let mut code = compiled[32..].to_vec();
+    // The length of the version and its two digits stand in front of the target's name and that one's length.
+    let is_version = |at: &usize| code[at - 4] == 2 && code[at - 3..at - 1].iter().all(u8::is_ascii_digit);
+    let target = memchr::memmem::find_iter(&code, std::env::consts::ARCH).find(is_version).unwrap();
+    code[target - 3..target - 1].copy_from_slice(b"01");
+    [Sha256::digest(&code).as_slice(), &code].concat()
 }
 
 // ── what an agent could write ──────────────────────────────────────────────────────────────────────────────────────────────

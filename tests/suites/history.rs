@@ -5,7 +5,12 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Command, time::Duration};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
 
-use crate::support::{eventually, gone, scene::Scene, secret, wire::Wire};
+use crate::support::{
+    eventually, gone,
+    scene::{OPEN, Scene},
+    secret,
+    wire::Wire,
+};
 
 const SPILLING: &str = "output_bytes = 1024\n[history]\nspill_bytes = 1048576";
 
@@ -36,6 +41,29 @@ fn records_survive_a_restart() {
     assert_eq!(wire.tell("kill_job", json!({ "job_id": job }))["status"], "already_terminated");
     let refused = wire.refused("interact_with_job", json!({ "job_id": job, "input": "x" }));
     assert!(refused.contains("takes no more input"), "{refused}");
+}
+
+#[test]
+fn why_a_job_was_stopped_survives_a_restart() {
+    let scene = Scene::new();
+    let guest = scene.outside("misbehaving.wasm", portcullis_guests::MISBEHAVING);
+    scene.configure(&format!(
+        "{OPEN}
+        [[policies]]
+        name = \"guest\"
+        component = {guest:?}
+        on_fault = \"stop-job\"
+        settings = {{ output = \"trap-here\", triggers = [\"trap\"] }}"
+    ));
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("echo trap here; exec sleep 1000");
+    let before = wire.ended(&job);
+    assert!(text(&before["fault"]).contains("\"guest\" trapped"), "{before}");
+    wire.hang_up();
+    wire.exit_within(Duration::from_secs(10));
+    let mut wire = Wire::open(&scene);
+    let after = wire.status(&job);
+    assert_eq!((&after["status"], &after["fault"]), (&before["status"], &before["fault"]));
 }
 
 /// Whether the database, or what is yet to be moved into it, holds the id of a job.
@@ -75,6 +103,52 @@ fn spilled_output_is_whole_and_survives() {
     wire.exit_within(Duration::from_secs(10));
     let mut wire = Wire::open(&scene);
     assert!(wire.output(&job)["stdout"] == count(5000));
+}
+
+#[test]
+fn spilled_output_is_searched_and_waited_for() {
+    let scene = Scene::open(SPILLING);
+    let mut wire = Wire::open(&scene);
+    let job = wire.sh("seq 20000; exec sleep 1000");
+    eventually("all is printed", || (wire.output(&job)["total_bytes"] == count(20000).len()).then_some(()));
+    let waited = wire.tell("wait_for_job", json!({ "job_id": job, "pattern": "^10000$" }));
+    assert_eq!(waited["met"], "matched", "{waited}");
+    let search = json!({ "job_id": job, "pattern": "^(1|9999|19999)$", "context": 1 });
+    let found = wire.tell("search_job_output", search.clone());
+    assert_eq!(
+        found,
+        json!({ "truncated": false, "dropped_bytes": 0, "matches": [
+            { "stream": "stdout", "line": 1, "text": "1", "after": ["2"] },
+            { "stream": "stdout", "line": 9999, "text": "9999", "before": ["9998"], "after": ["10000"] },
+            { "stream": "stdout", "line": 19999, "text": "19999", "before": ["19998"], "after": ["20000"] },
+        ] })
+    );
+    wire.tell("kill_job", json!({ "job_id": job }));
+    wire.hang_up();
+    wire.exit_within(Duration::from_secs(10));
+    // The filters of now have not seen it, so nobody looks into it.
+    let mut wire = Wire::open(&scene);
+    let found = wire.tell("search_job_output", search);
+    assert_eq!((&found["matches"], &found["dropped_bytes"]), (&json!([]), &count(20000).len().into()));
+    let waited = wire.tell("wait_for_job", json!({ "job_id": job, "pattern": "^10000$" }));
+    assert_eq!(waited["met"], "ended");
+}
+
+#[test]
+fn a_file_that_is_full_leaves_a_gap_that_is_counted() {
+    let scene = Scene::open("output_bytes = 1024\n[history]\nspill_bytes = 4096");
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute("seq 20000");
+    wire.ended(&job);
+    let found = wire.tell("search_job_output", json!({ "job_id": job, "pattern": "^(900|10000|20000)$" }));
+    let lines: Vec<_> = found["matches"].as_array().unwrap().iter().map(|found| found["line"].as_u64().unwrap()).collect();
+    assert_eq!(lines, [900, 20000], "{found}");
+    // The last 768 bytes, and the first 4096.
+    assert_eq!(found["dropped_bytes"], count(20000).len() - 4096 - 768);
+    for (pattern, met) in [("^900$", "matched"), ("^20000$", "matched"), ("^10000$", "ended")] {
+        let waited = wire.tell("wait_for_job", json!({ "job_id": job, "pattern": pattern }));
+        assert_eq!(waited["met"], met, "{pattern}");
+    }
 }
 
 #[test]

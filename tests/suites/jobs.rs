@@ -129,6 +129,21 @@ fn row_03_one_bad_variable_stops_the_start() {
     }
 }
 
+#[rstest]
+#[case::list("echo one && echo two || echo three", "one\ntwo\n")]
+#[case::pipe("printf \"%s\\n\" b a | sort", "a\nb\n")]
+#[case::redirection("echo kept >kept.log; cat <kept.log", "kept\n")]
+#[case::variable("echo $PLACE", "here\n")]
+#[case::pattern("echo *.txt", "notes.txt\n")]
+#[case::substitution("echo $(echo inner)", "inner\n")]
+fn row_04_shell_commands_have_a_shell(#[case] command: &str, #[case] printed: &str) {
+    let scene = Scene::open("env.set = { PLACE = \"here\" }");
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute(command);
+    assert_eq!(wire.ended(&job)["status"], "completed");
+    assert_eq!(wire.output(&job)["stdout"], printed);
+}
+
 #[test]
 fn row_05_a_byte_that_is_not_utf_8_hangs_nothing() {
     let scene = Scene::open("");

@@ -187,6 +187,23 @@ fn the_rest_of_a_character_is_waited_for() {
 }
 
 #[test]
+fn who_pauses_in_the_middle_of_a_secret_shows_none_of_it() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let token = format!("ghp_{}", "x7".repeat(18));
+    let (first, second) = token.split_at(9);
+    let job = wire.sh(&format!("printf \"see {first}\"; read go; printf \"{second}\\n\"; cat"));
+    let shown = eventually("what is no beginning of a secret", || {
+        Some(wire.output(&job)["stdout"].clone()).filter(|stdout| !text(stdout).is_empty())
+    });
+    // As long as nothing comes, no more of it.
+    assert_eq!(wire.tell("wait_for_job", json!({ "job_id": job, "wait_ms": 500 }))["met"], "time_up");
+    assert_eq!((&wire.output(&job)["stdout"], &shown), (&shown, &"see ".into()));
+    wire.tell("interact_with_job", json!({ "job_id": job, "input": "go", "until": "redacted" }));
+    assert_eq!(wire.output(&job)["stdout"], "see [redacted: github-token]\n");
+}
+
+#[test]
 fn a_wait_ends_with_silence() {
     let scene = Scene::open("");
     let mut wire = Wire::open(&scene);

@@ -199,6 +199,7 @@ fn rules_that_no_case_reached_are_told() {
     let shown = test(&Scene::new(), CASES, &["--coverage"]).expect(0).stdout();
     assert!(shown.contains("2 of 3 rules reached\n"), "{shown}");
     assert!(shown.contains("programs.never of allowlist"), "{shown}");
+    assert!(shown.contains("functions of allowlist are not counted: "), "{shown}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod policy;
 mod reload;
 mod run;
 mod serve;
+mod watch;
 
 use std::{
     io::Write,

@@ -12,7 +12,7 @@ use super::{
     ControlError, JobId, Signal, Size, State, Status, Stop, StreamName, WRITE_DEADLINE, WriteError,
     control::{Control, Wishes, control},
     history::Record,
-    output::{Budget, Cursor, CursorError, Entry, Excerpt, Found, Output, Search, Spill, View},
+    output::{Budget, Cursor, CursorError, Entry, Excerpt, Found, Output, Search, Spill, View, missing},
     pump::Input,
     registry::Shelf,
     terminal::Terminal,
@@ -122,9 +122,9 @@ impl Job {
 
     /// A job of an earlier server. What it printed is gone but for what was spilled.
     pub(super) fn past(record: Record, spill: Spill, budget: Arc<Budget>) -> Arc<Self> {
-        let Record { id, command, group, state, exit_code, signal, submitted, started, ended, stdout_bytes, stderr_bytes } =
+        let Record { id, command, group, state, exit_code, signal, submitted, started, ended, stdout_bytes, stderr_bytes, fault } =
             record;
-        let status = Status { state, pid: None, exit_code, signal, submitted, started, ended, fault: None };
+        let status = Status { state, pid: None, exit_code, signal, submitted, started, ended, fault };
         let total = |name, bytes: u64| bytes.max(spill.written(name));
         let totals = (total(StreamName::Stdout, stdout_bytes), total(StreamName::Stderr, stderr_bytes));
         let output = Output::gone(totals.0, totals.1, budget);
@@ -318,14 +318,40 @@ impl Job {
         Ok(Reading { stdout, stderr, merged, next: Cursor::merged(self.known.id, next), total: output.total(), is_cut, status })
     }
 
-    /// Searches what is kept of these streams; takes as long as it takes, and holds up nobody.
+    /// Searches what is kept of these streams, in memory and in files; takes as long as it takes, and holds up nobody.
     pub fn search(&self, view: View, search: &Search) -> Found {
         let mut found = Found::default();
         for name in StreamName::ALL.into_iter().filter(|name| view.includes(*name)) {
-            let blocks = self.output().track(name).blocks();
-            found.add(search.run(name, &blocks), search.limit);
+            let (blocks, total) = {
+                let output = self.output();
+                (output.track(name).blocks(), output.track(name).total())
+            };
+            let spill = self.own_spill();
+            found.dropped += missing(&blocks, total, spill.map_or(0, |spill| spill.written(name)));
+            let more = match spill {
+                Some(spill) => search.run(name, spill.whole(name, blocks, total)),
+                None => search.run(name, blocks.into_iter()),
+            };
+            found.add(more, search.limit);
         }
         found
+    }
+
+    /// Its files, as far as patterns may be held against them: what an earlier server wrote passes the filters of now only as it is read,
+    /// and a pattern would tell what they take out.
+    fn own_spill(&self) -> Option<&Spill> {
+        self.spill.as_ref().filter(|_| self.known.contract.is_some())
+    }
+
+    /// Up to `most` bytes of a stream from a position on, for a pattern; fewer only if there are no more.
+    pub(super) fn look(&self, name: StreamName, from: u64, most: usize) -> Excerpt {
+        let mut excerpt = self.output().track(name).read(from, most);
+        if let Some(spill) = self.own_spill() {
+            spill.fill(name, from, &mut excerpt, most, false);
+            // Behind the end of the file memory has more.
+            excerpt.append(self.output().track(name).read(excerpt.next, most - excerpt.len()));
+        }
+        excerpt
     }
 
     /// Asks its task to stop it. Returns at once; can be called any number of times, and whoever asks again can but hasten the end.

@@ -106,7 +106,7 @@ impl Registry {
             }
         }
         self.shelf.add(job.clone());
-        self.record(&job);
+        self.record(&job, None);
         Ok(job)
     }
 
@@ -119,10 +119,10 @@ impl Registry {
         self.lanes.check(group)
     }
 
-    /// Notes in the history how a job stands.
-    pub fn record(&self, job: &Job) {
+    /// Notes in the history how a job stands; `fault` is that of its status, filtered.
+    pub fn record(&self, job: &Job, fault: Option<&str>) {
         if let Some(history) = &self.shelf.history {
-            history.put(job);
+            history.put(job, fault);
         }
     }
 

@@ -70,15 +70,18 @@ impl Job {
             match until {
                 Until::End => std::future::pending().await,
                 Until::Silence(length) => self.silent(begin, *length, growth).await,
-                Until::Pattern(pattern) => self.matched(pattern, next, growth).await,
+                Until::Pattern(pattern) => self.matched(pattern, &mut next, growth).await,
             }
         };
         let met = tokio::select! {
             biased;
             _ = self.ended() => match until {
                 // What it printed last counts, whenever it was looked at.
-                Until::Pattern(pattern) if self.matches(pattern, &mut [begin.0, begin.1]).await => Met::Matched,
-                _ => Met::Ended,
+                Until::Pattern(pattern) => {
+                    let matches = tokio::time::timeout(longest.max(FIRST_LOOK), self.matches(pattern, &mut next)).await;
+                    matches.map_or(Met::TimeUp, |matches| if matches { Met::Matched } else { Met::Ended })
+                }
+                Until::End | Until::Silence(_) => Met::Ended,
             },
             met = tokio::time::timeout(longest, met) => met.unwrap_or(Met::TimeUp),
         };
@@ -97,9 +100,9 @@ impl Job {
         Met::Silent
     }
 
-    async fn matched(&self, pattern: &Regex, mut next: [u64; 2], mut growth: watch::Receiver<()>) -> Met {
+    async fn matched(&self, pattern: &Regex, next: &mut [u64; 2], mut growth: watch::Receiver<()>) -> Met {
         loop {
-            if self.matches(pattern, &mut next).await {
+            if self.matches(pattern, next).await {
                 return Met::Matched;
             }
             if growth.changed().await.is_err() {
@@ -122,7 +125,7 @@ impl Job {
         loop {
             // The byte before tells whether a line begins there.
             let seen = usize::from(*next > 0);
-            let excerpt = self.output().track(name).read(*next - seen as u64, PAGE_BYTES + seen);
+            let excerpt = self.look(name, *next - seen as u64, PAGE_BYTES + seen);
             let end = excerpt.next;
             let Some(last) =
                 excerpt.parts.iter().rev().find_map(|part| if let Part::Bytes(bytes) = part { Some(bytes) } else { None })

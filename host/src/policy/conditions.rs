@@ -9,6 +9,8 @@ use std::{
 
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtxBuilder, random::Deterministic};
 
+use super::coverage::Functions;
+
 /// What a fixed clock shows, in seconds since 1970: noon on the first day of 2026, in UTC.
 const FIXED_SECONDS: u64 = 1_767_268_800;
 /// What fixed random numbers come from.
@@ -29,6 +31,8 @@ pub struct Conditions {
     pub variables: Option<BTreeMap<String, String>>,
     /// Where the rules are noted that policies name; none: nowhere.
     pub reached: Option<Reached>,
+    /// Where it is noted which functions of policies run; none: nowhere, and nothing is added to them.
+    pub functions: Option<Functions>,
 }
 
 impl Conditions {

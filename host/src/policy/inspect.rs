@@ -125,7 +125,7 @@ pub async fn load(engine: &Engine, entry: &PolicyEntry) -> Result<Loaded, Inspec
     compile(engine, &bytes)?;
     let compiling = began.elapsed();
     let began = Instant::now();
-    match freeze(engine, &entry.grants, &bytes, &entry.settings.to_string()).await? {
+    match freeze(engine, entry, &bytes, &entry.settings.to_string()).await? {
         Frozen::Not(why) => Ok(Loaded { compiling, freezing: Err(why), image_bytes: None }),
         Frozen::Image(image) => {
             compile(engine, &image)?;

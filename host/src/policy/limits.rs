@@ -8,6 +8,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use super::{
     bindings::log::Level,
     conditions::Reached,
+    coverage::Functions,
     log_sink::{Line, LogSink},
 };
 use crate::config::Limits;
@@ -103,6 +104,8 @@ pub(super) struct Guest {
     table_elements: usize,
     /// Where it is noted which rules the guest names, and the guest's name.
     reached: Option<(Reached, String)>,
+    /// Where it is noted which of its functions run, and the guest's name.
+    functions: Option<(Functions, String)>,
 }
 
 impl Guest {
@@ -120,12 +123,18 @@ impl Guest {
             memory_bytes: 0,
             table_elements: 0,
             reached: None,
+            functions: None,
         }
     }
 
     /// Has it noted which rules the guest names.
     pub(super) fn note(&mut self, reached: Reached, policy: &str) {
         self.reached = Some((reached, policy.to_owned()));
+    }
+
+    /// Has it noted which functions of the guest run.
+    pub(super) fn count(&mut self, functions: Functions, policy: &str) {
+        self.functions = Some((functions, policy.to_owned()));
     }
 
     /// Gives the guest other powers than it had; what it holds open already stays open.
@@ -190,6 +199,9 @@ impl super::bindings::log::Host for Guest {
 
 impl ResourceLimiter for Guest {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if self.functions.as_ref().is_some_and(|(functions, policy)| functions.hears(policy, desired - current)) {
+            return Ok(false);
+        }
         let most = self.limits.memory_bytes;
         self.memory_bytes += desired - current;
         if self.memory_bytes > most { Err(Fault::Memory(most >> 20).into()) } else { Ok(true) }

@@ -197,10 +197,11 @@ impl Policy {
         let sha256 = Digest::of(&bytes);
         check_pin(entry, sha256)?;
         let settings = entry.settings.to_string();
-        let key = cache_key(engine, entry, &bytes, &settings);
-        let (component, form) = match cache.find(engine, &key)? {
-            Some(found) => found,
-            None => prepare(engine, entry, &bytes, &settings, cache, &key).await?,
+        let counted = engine.conditions().functions.as_ref().and_then(|functions| functions.counted(&entry.name, &bytes));
+        let (component, form) = match counted {
+            // Which functions `configure` reaches is seen only while it runs, so this is not kept.
+            Some(counted) => prepare(engine, entry, &counted, &settings).await?,
+            None => kept_or_prepared(engine, entry, &bytes, &settings, cache).await?,
         };
         Self::ready(engine, entry, sha256, &component, form, settings).await
     }
@@ -240,7 +241,7 @@ impl Policy {
     /// Settings of a policy that is not frozen are judged at each load: what they mean may depend on the variables it is granted.
     async fn try_settings(&self) -> Result<(), LoadError> {
         let Some((configurable, settings)) = &self.unfrozen else { return Ok(()) };
-        let mut store = self.engine.store(&self.grants);
+        let mut store = self.store();
         let configured = async |store: &mut Store<Guest>| {
             let instance = self.pre.instantiate_async(&mut *store).await?;
             configure(store, &instance, configurable, settings).await
@@ -263,7 +264,7 @@ impl Policy {
 
     /// A fresh instance, configured, in a store of its own, with all that is granted.
     pub(super) async fn instantiate(&self) -> Result<(Store<Guest>, Instance), Fault> {
-        let mut store = self.engine.store(&self.grants);
+        let mut store = self.store();
         if let Some(reached) = &self.engine.conditions().reached {
             store.data_mut().note(reached.clone(), &self.name);
         }
@@ -277,6 +278,10 @@ impl Policy {
         }
         self.engine.open_directories(&mut store, &self.grants)?;
         Ok((store, instance))
+    }
+
+    fn store(&self) -> Store<Guest> {
+        store(&self.engine, &self.name, &self.grants)
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -386,28 +391,34 @@ fn refused(mut errors: Vec<settings::SettingsError>) -> LoadError {
     LoadError::Settings(errors)
 }
 
-async fn prepare(
+async fn kept_or_prepared(
     engine: &Engine,
     entry: &PolicyEntry,
     bytes: &[u8],
     settings: &str,
     cache: &Cache,
-    key: &Key,
 ) -> Result<(Component, Form), LoadError> {
-    check_settings(bytes, &entry.settings)?;
+    let key = cache_key(engine, entry, bytes, settings);
+    if let Some(kept) = cache.find(engine, &key)? {
+        return Ok(kept);
+    }
     tracing::info!(policy = entry.name, "compiling; later starts take the result from the cache");
-    let frozen = freeze(engine, &entry.grants, bytes, settings).await?;
-    let (component, form) = match frozen {
-        Frozen::Image(image) => (compile(engine, &image)?, Form::Frozen),
+    let (component, form) = prepare(engine, entry, bytes, settings).await?;
+    cache.keep(&key, form, &component)?;
+    Ok((component, form))
+}
+
+async fn prepare(engine: &Engine, entry: &PolicyEntry, bytes: &[u8], settings: &str) -> Result<(Component, Form), LoadError> {
+    check_settings(bytes, &entry.settings)?;
+    match freeze(engine, entry, bytes, settings).await? {
+        Frozen::Image(image) => Ok((compile(engine, &image)?, Form::Frozen)),
         Frozen::Not(reason) => {
             if engine.conditions().image == Image::Frozen {
                 tracing::warn!(policy = entry.name, reason, "not frozen: it is configured anew for each decision");
             }
-            (compile(engine, bytes)?, Form::Plain)
+            Ok((compile(engine, bytes)?, Form::Plain))
         }
-    };
-    cache.keep(key, form, &component)?;
-    Ok((component, form))
+    }
 }
 
 /// Before anything of the policy runs. What comes from the cache was checked when it got there.
@@ -432,7 +443,7 @@ pub(super) enum Frozen {
 }
 
 /// Configures one instance and takes a snapshot of it.
-pub(super) async fn freeze(engine: &Engine, grants: &Grants, bytes: &[u8], settings: &str) -> Result<Frozen, LoadError> {
+pub(super) async fn freeze(engine: &Engine, entry: &PolicyEntry, bytes: &[u8], settings: &str) -> Result<Frozen, LoadError> {
     // The instrumented form adds exports and nothing else, so all checks hold for both and one compilation is saved.
     let wizer = Wizer::new();
     let instrumented = wizer.instrument_component(bytes);
@@ -444,10 +455,10 @@ pub(super) async fn freeze(engine: &Engine, grants: &Grants, bytes: &[u8], setti
     if engine.conditions().image == Image::Never {
         return Ok(Frozen::Not("it is to be configured each time"));
     }
-    if !grants.env.is_empty() {
+    if !entry.grants.env.is_empty() {
         return Ok(Frozen::Not("it is granted variables, whose values must not get to the disk in an image of its memory"));
     }
-    let mut store = engine.store(grants);
+    let mut store = store(engine, &entry.name, &entry.grants);
     let instantiated = engine.bounded_at_load(&mut store, async |store| pre.instantiate_async(store).await).await;
     let instance = instantiated.map_err(while_configured)?;
     let configured = async |store: &mut Store<Guest>| configure(store, &instance, &configurable, settings).await;
@@ -496,6 +507,15 @@ fn refuse_surplus_imports(engine: &Engine, component: &Component) -> Result<(), 
     let surplus: Vec<String> =
         imports.imports(engine.wasmtime()).map(|(name, _)| name.to_owned()).filter(|name| !is_offered(name)).collect();
     if surplus.is_empty() { Ok(()) } else { Err(LoadError::SurplusImports(surplus)) }
+}
+
+/// A store for the policy that is called so; which of its functions run in it is noted where that is asked.
+fn store(engine: &Engine, policy: &str, grants: &Grants) -> Store<Guest> {
+    let mut store = engine.store(grants);
+    if let Some(functions) = &engine.conditions().functions {
+        store.data_mut().count(functions.clone(), policy);
+    }
+    store
 }
 
 async fn configure(

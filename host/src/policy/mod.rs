@@ -8,6 +8,7 @@ mod cache;
 mod chain;
 mod conditions;
 mod consent;
+mod coverage;
 mod decision;
 mod engine;
 mod findings;
@@ -26,6 +27,7 @@ pub use cache::{Cache, CacheError};
 pub use chain::{Chain, ChainError, EntryError, MOST_INPUT_BYTES, asking};
 pub use conditions::{Conditions, Image, Reached, World};
 pub use consent::{Consent, Form, Pending};
+pub use coverage::Functions;
 pub use decision::{
     Answer, Approved, ApprovedInput, Decision, Denial, InputDecision, InputJudgement, Judgement, Request, VerdictKind,
 };

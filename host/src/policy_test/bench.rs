@@ -12,7 +12,7 @@ use super::{
     cases::{self, Subject},
     rig::Policies,
 };
-use crate::policy::{Conditions, Image, Reached};
+use crate::policy::{Conditions, Image};
 
 /// Decisions before those that count: caches of the processor and the allocator fill.
 const WARMING: usize = 20;
@@ -68,7 +68,7 @@ pub async fn bench(
     for image in [Image::Frozen, Image::Never] {
         let policies = Policies::of(&cases, file, configured, None).map_err(wrong)?;
         let conditions = Conditions { image, ..Conditions::default() };
-        let rig = Rig::under(policies, &cases.world, conditions, Reached::default(), 1).await.map_err(wrong)?;
+        let rig = Rig::under(policies, &cases.world, conditions, 1).await.map_err(wrong)?;
         let (commands, times) = decisions(&rig, &trials, count).await;
         measured.commands = commands;
         measured.decisions.extend(times.into_iter().map(|(what, times)| Figures::of(what, image, times)));

@@ -16,7 +16,7 @@ mod rig;
 mod world;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -31,7 +31,7 @@ pub use self::{
     rig::{Configured, Policies, Rig, default_settings, from_file},
 };
 use self::{cases::Cases, cuts::ways};
-use crate::policy::{Findings, StreamKind};
+use crate::policy::{Findings, Functions, StreamKind};
 
 /// What came of one trial.
 #[derive(Debug)]
@@ -66,6 +66,8 @@ pub struct Outcomes {
     pub unreached: Vec<Unreached>,
     /// How many rules there are, if that was asked.
     pub rules: usize,
+    /// The functions of each policy's own code, and whether a case reached them, if that was asked; none where there are no names.
+    pub functions: BTreeMap<String, BTreeMap<String, bool>>,
 }
 
 impl Outcomes {
@@ -74,6 +76,17 @@ impl Outcomes {
         self.outcomes.extend(more.outcomes);
         self.unreached.extend(more.unreached);
         self.rules += more.rules;
+        self.add_functions(more.functions);
+    }
+
+    /// What one of them reached is reached.
+    fn add_functions(&mut self, more: BTreeMap<String, BTreeMap<String, bool>>) {
+        for (policy, functions) in more {
+            let all = self.functions.entry(policy).or_default();
+            for (function, is_reached) in functions {
+                *all.entry(function).or_default() |= is_reached;
+            }
+        }
     }
 }
 
@@ -114,7 +127,7 @@ pub async fn run(
 ) -> Result<Outcomes, Mistake> {
     let (cases, trials) = cases::read(file)?;
     let trials: Vec<Trial> = trials.into_iter().filter(|trial| wants(&trial.name)).collect();
-    let mut rigs = Rigs { file, cases: &cases, configured, made: HashMap::new() };
+    let mut rigs = Rigs { file, cases: &cases, configured, wants_coverage, made: HashMap::new() };
     let mut all = Outcomes::default();
     for trial in &trials {
         let rig = rigs.of(trial).await?;
@@ -134,6 +147,7 @@ struct Rigs<'a> {
     file: &'a Path,
     cases: &'a Cases,
     configured: Configured<'a>,
+    wants_coverage: bool,
     made: HashMap<String, Arc<Rig>>,
 }
 
@@ -146,7 +160,8 @@ impl Rigs<'_> {
         }
         let wrong = |what: String| Mistake { file: self.file.to_owned(), what };
         let policies = Policies::of(self.cases, self.file, self.configured, settings).map_err(wrong)?;
-        let rig = Arc::new(Rig::new(policies, &self.cases.world).await.map_err(wrong)?);
+        let functions = self.wants_coverage.then(Functions::default);
+        let rig = Arc::new(Rig::new(policies, &self.cases.world, functions).await.map_err(wrong)?);
         self.made.insert(key, rig.clone());
         Ok(rig)
     }
@@ -157,6 +172,7 @@ impl Rigs<'_> {
         for rig in self.made.values() {
             rules.extend(rig.rules().map_err(|what| Mistake { file: self.file.to_owned(), what })?);
             reached.extend(rig.reached());
+            all.add_functions(rig.functions());
         }
         rules.sort_unstable();
         rules.dedup();

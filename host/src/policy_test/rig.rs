@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::{self, Apply, ComponentSource, Config, DefaultVerdict, Grants, Limits, Mode, OnFault, PolicyEntry, Surroundings},
     policy::{
-        self, Answer, Chain, Conditions, Denial, Engine, Findings, InputDecision, Judgement, Piece, Reached, Request,
+        self, Answer, Chain, Conditions, Denial, Engine, Findings, Functions, InputDecision, Judgement, Piece, Reached, Request,
         types::{Client, Job},
     },
     script::{Script, Site},
@@ -133,7 +133,7 @@ pub struct Rig {
     chain: Chain,
     config: Config,
     world: World,
-    reached: Reached,
+    conditions: Conditions,
 }
 
 /// What was decided about a command.
@@ -152,10 +152,10 @@ impl Rig {
     /// # Errors
     ///
     /// All that is wrong with them.
-    pub async fn new(policies: Policies, world: &cases::World) -> Result<Self, String> {
-        let reached = Reached::default();
-        let conditions = Conditions { world: policy::World::Fixed, reached: Some(reached.clone()), ..Conditions::default() };
-        Self::under(policies, world, conditions, reached, PATIENCE).await
+    pub async fn new(policies: Policies, world: &cases::World, functions: Option<Functions>) -> Result<Self, String> {
+        let reached = Some(Reached::default());
+        let conditions = Conditions { world: policy::World::Fixed, reached, functions, ..Conditions::default() };
+        Self::under(policies, world, conditions, PATIENCE).await
     }
 
     /// The same as they work in production.
@@ -163,7 +163,6 @@ impl Rig {
         policies: Policies,
         world: &cases::World,
         conditions: Conditions,
-        reached: Reached,
         patience: u32,
     ) -> Result<Self, String> {
         let env = &world.env;
@@ -180,10 +179,10 @@ impl Rig {
             }
         }
         let conditions = Conditions { variables: Some(env), ..conditions };
-        let engine = Engine::under(&config.limits, conditions).map_err(|error| error.to_string())?;
+        let engine = Engine::under(&config.limits, conditions.clone()).map_err(|error| error.to_string())?;
         let loading = Chain::load(&engine, &config.policies, &config.cache, config.default_verdict, site(&config));
         let chain = loading.await.map_err(|error| crate::cli::chain_error(&error).to_string())?;
-        Ok(Self { chain, config, world, reached })
+        Ok(Self { chain, config, world, conditions })
     }
 
     /// The policies, ready.
@@ -203,7 +202,12 @@ impl Rig {
 
     /// Those that a case reached.
     pub(super) fn reached(&self) -> BTreeSet<(String, String)> {
-        self.reached.all()
+        self.conditions.reached.as_ref().map(Reached::all).unwrap_or_default()
+    }
+
+    /// The functions of each policy's own code, and whether they ran, if that was asked.
+    pub(super) fn functions(&self) -> BTreeMap<String, BTreeMap<String, bool>> {
+        self.conditions.functions.as_ref().map(Functions::all).unwrap_or_default()
     }
 
     /// Judges a command.

@@ -6,7 +6,6 @@ mod import;
 mod inspect;
 mod new;
 mod test;
-mod watch;
 
 use std::path::Path;
 

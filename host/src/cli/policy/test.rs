@@ -6,14 +6,14 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Args;
 use regex::Regex;
 
-use super::watch::Watch;
 use crate::{
-    cli::{CliError, exit, say},
+    cli::{CliError, exit, say, watch::Watch},
     config::{self, Surroundings},
     policy,
     policy_test::{self, Outcomes, Policies, Report, Style},
@@ -25,6 +25,10 @@ const ENDING: &str = ".cases.toml";
 const MOST_DEPTH: usize = 8;
 /// Most files of cases.
 const MOST_FILES: usize = 10_000;
+/// Most directories that are watched.
+const MOST_DIRECTORIES: usize = 1000;
+/// How long `--watch` waits for more to be written: a compiler writes in pieces.
+const QUIET: Duration = Duration::from_millis(200);
 
 /// Puts cases to policies and says what came out differently.
 #[derive(Debug, Args)]
@@ -60,7 +64,7 @@ pub struct Test {
     /// Names the cases that passed too.
     #[arg(long, short)]
     verbose: bool,
-    /// Says which rules of the settings no case reached.
+    /// Says which rules of the settings no case reached, and which functions of a policy's own code, where its component has names.
     #[arg(long)]
     coverage: bool,
     /// Tries again whenever a file is written beside the cases or beside what they name, until it is interrupted.
@@ -75,22 +79,24 @@ impl Test {
         }
         loop {
             // Before the files are read, so that no change is missed.
-            let watch = self.watched().and_then(|paths| {
-                Watch::new(&paths).map_err(|error| CliError::Failed(format!("could not watch the files: {error}")))
-            })?;
+            let mut watch = self.watch()?;
             match self.once(explicit).await {
                 Ok(_) => {}
                 Err(error @ CliError::Cases(_)) => say(&error.to_string()),
                 Err(error) => return Err(error),
             }
-            watch.changed().await.map_err(|error| CliError::Failed(format!("could not watch the files: {error}")))?;
+            watch.changed().await;
+            tokio::time::sleep(QUIET).await;
         }
     }
 
-    /// What was named, and what that names.
-    fn watched(&self) -> Result<Vec<PathBuf>, CliError> {
+    /// A watch of what was named, and of what that names.
+    fn watch(&self) -> Result<Watch, CliError> {
         let files = files(&self.paths).map_err(CliError::Cases)?;
-        Ok(self.paths.iter().cloned().chain(files.iter().flat_map(|file| policy_test::named(file))).collect())
+        let named = self.paths.iter().cloned().chain(files.iter().flat_map(|file| policy_test::named(file)));
+        let directories = directories(named);
+        let there = directories.iter().map(PathBuf::as_path).filter(|directory| directory.is_dir());
+        Watch::of_directories(there).map_err(|error| CliError::Failed(format!("could not watch the files: {error}")))
     }
 
     async fn once(&self, explicit: Option<&Path>) -> Result<u8, CliError> {
@@ -157,4 +163,29 @@ fn search(directory: &Path, depth: usize, files: &mut BTreeSet<PathBuf>) -> std:
         }
     }
     Ok(())
+}
+
+/// These directories, with what is below them, and those of these files.
+fn directories(paths: impl Iterator<Item = PathBuf>) -> BTreeSet<PathBuf> {
+    let mut all = BTreeSet::new();
+    for path in paths {
+        if path.is_dir() {
+            below(&path, 0, &mut all);
+        } else {
+            all.insert(path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")).to_owned());
+        }
+    }
+    all
+}
+
+fn below(directory: &Path, depth: usize, all: &mut BTreeSet<PathBuf>) {
+    if depth > MOST_DEPTH || all.len() >= MOST_DIRECTORIES || !all.insert(directory.to_owned()) {
+        return;
+    }
+    for entry in directory.read_dir().into_iter().flatten().flatten() {
+        let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
+        if !is_hidden && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            below(&entry.path(), depth + 1, all);
+        }
+    }
 }

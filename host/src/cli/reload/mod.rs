@@ -1,19 +1,16 @@
 //! Policies changed while the server runs: the configuration is read again, its policies are made ready and tried beside those in
 //! force, and put in their place whole. With anything wrong, all stays as it is; the log and the record say why.
 
-mod watch;
-
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
-use super::start_error;
+use super::{start_error, watch::Watch};
 use crate::{
     config::{self, Config, Surroundings},
     policy::builtins,
     service::{Reloaded, Service},
 };
-use watch::Watch;
 
 /// How long changes are let come together: whoever writes one file often writes another, and who writes or signals without end, which
 /// a job may do, must not keep the server busy.
@@ -101,7 +98,7 @@ impl Reloader {
         if !new.watch {
             return Watch::default();
         }
-        Watch::of(&new.files).unwrap_or_else(|error| {
+        Watch::of_files(&new.files).unwrap_or_else(|error| {
             tracing::error!(%error, "changes of the configuration can not be watched for: send SIGHUP");
             old
         })

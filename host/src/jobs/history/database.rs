@@ -8,7 +8,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use rusqlite::{Connection, ErrorCode, Row, params};
+use rusqlite::{Connection, ErrorCode, Row, TransactionBehavior, params};
 use rustix::fs::OFlags;
 use uuid::Uuid;
 
@@ -31,6 +31,9 @@ const SCHEMA: &str = "
         stdout_bytes INTEGER NOT NULL, stderr_bytes INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX IF NOT EXISTS jobs_by_site ON jobs (site, submitted);";
+
+/// Columns that were added since.
+const ADDED: [(&str, &str); 1] = [("fault", "TEXT")];
 
 /// The open database.
 #[derive(Debug)]
@@ -59,7 +62,7 @@ impl Database {
     pub(super) fn past(&self) -> rusqlite::Result<Vec<Record>> {
         self.bury()?;
         let mut select = self.connection.prepare(
-            "SELECT id, command, job_group, state, exit_code, signal, submitted, started, ended, stdout_bytes, stderr_bytes, server
+            "SELECT id, command, job_group, state, exit_code, signal, submitted, started, ended, stdout_bytes, stderr_bytes, fault, server
              FROM (SELECT * FROM jobs WHERE site = ?1 ORDER BY submitted DESC LIMIT ?2) ORDER BY submitted",
         )?;
         let rows =
@@ -90,9 +93,10 @@ impl Database {
     /// Writes a record, in the place of an earlier one of the same job.
     pub(super) fn put(&self, record: &Record) -> rusqlite::Result<()> {
         let millis = |time: DateTime<Utc>| time.timestamp_millis();
-        let mut put = self
-            .connection
-            .prepare_cached("INSERT OR REPLACE INTO jobs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")?;
+        let mut put = self.connection.prepare_cached(
+            "INSERT OR REPLACE INTO jobs (id, site, server, command, job_group, state, exit_code, signal, submitted, started, ended,
+             stdout_bytes, stderr_bytes, fault) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        )?;
         put.execute(params![
             record.id.to_string(),
             self.site,
@@ -107,6 +111,7 @@ impl Database {
             record.ended.map(millis),
             i64::try_from(record.stdout_bytes).unwrap_or(i64::MAX),
             i64::try_from(record.stderr_bytes).unwrap_or(i64::MAX),
+            record.fault,
         ])?;
         Ok(())
     }
@@ -151,6 +156,15 @@ impl Database {
         Self { server: server.to_owned(), ..self }
     }
 
+    /// As it was before anything was added.
+    #[cfg(test)]
+    pub(super) fn of_the_first_version(path: &Path, id: JobId) -> rusqlite::Result<()> {
+        let connection = Connection::open(path)?;
+        connection.execute_batch(SCHEMA)?;
+        let row = "INSERT INTO jobs VALUES (?1, '/project', 'gone:1:1', 'true', NULL, 'completed', 0, NULL, 1, 1, 1, 0, 0)";
+        connection.execute(row, [id.to_string()]).map(drop)
+    }
+
     #[cfg(test)]
     pub(super) fn held(self) -> Self {
         self.connection.execute_batch("BEGIN EXCLUSIVE").unwrap();
@@ -178,6 +192,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Option<Record>> {
         ended: time("ended")?,
         stdout_bytes: bytes("stdout_bytes")?,
         stderr_bytes: bytes("stderr_bytes")?,
+        fault: row.get("fault")?,
     }))
 }
 
@@ -189,18 +204,38 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         let text = format!("{} can not be opened as a file: {error}", path.display());
         rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN), Some(text))
     })?;
-    let connection = Connection::open(path)?;
+    let mut connection = Connection::open(path)?;
     connection.busy_timeout(PATIENCE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // What a power cut takes of the history is no loss that waiting for the disk would be worth.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.execute_batch(SCHEMA)?;
+    bring_up_to_date(&mut connection)?;
     let checked: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if checked == "ok" {
         Ok(connection)
     } else {
         Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(checked)))
     }
+}
+
+/// Makes the table, or adds what it lacks. What a later version added is left alone.
+fn bring_up_to_date(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(SCHEMA)?;
+    for (column, kind) in ADDED {
+        if !has(connection, column)? {
+            // Several servers may begin at a time.
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if !has(&transaction, column)? {
+                transaction.execute_batch(&format!("ALTER TABLE jobs ADD COLUMN {column} {kind}"))?;
+            }
+            transaction.commit()?;
+        }
+    }
+    Ok(())
+}
+
+fn has(connection: &Connection, column: &str) -> rusqlite::Result<bool> {
+    connection.prepare("SELECT 1 FROM pragma_table_info('jobs') WHERE name = ?1")?.exists([column])
 }
 
 fn is_damage(error: &rusqlite::Error) -> bool {

@@ -56,6 +56,8 @@ pub struct Record {
     pub stdout_bytes: u64,
     /// Bytes of standard error.
     pub stderr_bytes: u64,
+    /// Why it could not be started, or which policy failed on its output, so that it was stopped; filtered.
+    pub fault: Option<String>,
 }
 
 /// The history of the jobs that work in the same roots.
@@ -98,9 +100,9 @@ impl History {
         Ok((Self { notes, writer, spill, spill_bytes }, past))
     }
 
-    /// Records how a job stands.
-    pub fn put(&self, job: &Job) {
-        self.note(Note::Put(Box::new(Record::of(job, &job.status()))));
+    /// Records how a job stands; `fault` is that of its status, filtered.
+    pub fn put(&self, job: &Job, fault: Option<&str>) {
+        self.note(Note::Put(Box::new(Record::of(job, &job.status(), fault))));
     }
 
     /// Forgets a job, its spilled output too.
@@ -148,7 +150,7 @@ impl History {
 }
 
 impl Record {
-    fn of(job: &Job, status: &Status) -> Self {
+    fn of(job: &Job, status: &Status, fault: Option<&str>) -> Self {
         let output = job.output();
         let bytes = |name| output.track(name).total();
         Self {
@@ -163,6 +165,7 @@ impl Record {
             ended: status.ended,
             stdout_bytes: bytes(StreamName::Stdout),
             stderr_bytes: bytes(StreamName::Stderr),
+            fault: fault.map(str::to_owned),
         }
     }
 }
@@ -247,6 +250,7 @@ mod tests {
             ended: state.is_final().then_some(now),
             stdout_bytes: 7,
             stderr_bytes: u64::from(u32::MAX),
+            fault: (state == State::Killed).then(|| "redact trapped".to_owned()),
         }
     }
 
@@ -277,6 +281,17 @@ mod tests {
         assert_eq!((past[1].id, past[1].state), (running.id, State::Lost));
         assert!(past[1].ended.is_some());
         assert_eq!(database(folder.path()).past().unwrap(), past);
+    }
+
+    #[test]
+    fn a_database_of_the_first_version_is_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = JobId(Uuid::new_v4());
+        Database::of_the_first_version(&folder.path().join("history.db"), old).unwrap();
+        let killed = record(State::Killed);
+        by_another(folder.path(), std::slice::from_ref(&killed));
+        let past = database(folder.path()).past().unwrap();
+        assert_eq!((past[0].id, &past[0].fault, &past[1]), (old, &None, &killed));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub use cursor::{Cursor, CursorError, View};
 pub use merged::Entry;
 pub use search::{Found, Line, Match, Search};
 pub use spill::Spill;
+pub(super) use stretch::missing;
 pub use track::Track;
 
 use super::StreamName;
@@ -84,6 +85,17 @@ impl Excerpt {
             _ if bytes.is_empty() => {}
             _ => self.parts.push(Part::Bytes(bytes)),
         }
+    }
+
+    /// Adds an excerpt that begins where this one ends.
+    pub(super) fn append(&mut self, rest: Self) {
+        for part in rest.parts {
+            match part {
+                Part::Bytes(bytes) => self.extend(bytes),
+                Part::Gap(_) => self.parts.push(part),
+            }
+        }
+        self.next = rest.next;
     }
 
     /// Leaves out what stands before the last `lines` lines, if nothing is missing in it; a last line without a newline counts.

@@ -37,6 +37,8 @@ pub struct Found {
     pub matches: Vec<Match>,
     /// Whether there are more.
     pub is_cut: bool,
+    /// Bytes that fell out before they could be searched.
+    pub dropped: u64,
 }
 
 impl Found {
@@ -72,7 +74,7 @@ pub struct Line {
 
 impl Search {
     /// Searches one stream, from its beginning.
-    pub(in crate::jobs) fn run(&self, name: StreamName, blocks: &[Block]) -> Found {
+    pub(in crate::jobs) fn run(&self, name: StreamName, blocks: impl Iterator<Item = Block>) -> Found {
         let mut finder = Finder { search: self, name, found: Found::default(), recent: VecDeque::new(), open: 0, shown: 0 };
         let mut line = Vec::new();
         let (mut number, mut next) = (1, 0);

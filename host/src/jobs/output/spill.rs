@@ -8,8 +8,16 @@ use std::{
     sync::Mutex,
 };
 
-use super::{Excerpt, Gap, Part};
+use bytes::Bytes;
+
+use super::{
+    Excerpt, Gap, Part,
+    stretch::{Block, Mark},
+};
 use crate::jobs::StreamName;
+
+/// Bytes that are read of a file at a time where all of it is looked through.
+const BLOCK_BYTES: u64 = 256 * 1024;
 
 /// The files of a job's two streams, from each stream's first byte on.
 #[derive(Debug)]
@@ -79,6 +87,29 @@ impl Spill {
             let mut spilled = self.of(name);
             (spilled.file, spilled.is_closed) = (None, true);
         }
+    }
+
+    /// What is kept of a stream of so many bytes, in its order: these blocks, which memory holds, and where they lack something what the
+    /// file has of it.
+    pub(in crate::jobs) fn whole(&self, name: StreamName, blocks: Vec<Block>, total: u64) -> impl Iterator<Item = Block> {
+        let mut before = Block::default();
+        let end = Block::new(Mark { at: total, line: 0 }, Bytes::new());
+        blocks.into_iter().chain([end]).flat_map(move |block| {
+            let is_missing = before.next() < block.start.at;
+            let spilled = is_missing.then(|| self.blocks(name, before.end(), block.start.at));
+            before = block.clone();
+            spilled.into_iter().flatten().chain([block])
+        })
+    }
+
+    /// What the file has of a stream from one position to another.
+    fn blocks(&self, name: StreamName, mut next: Mark, to: u64) -> impl Iterator<Item = Block> {
+        std::iter::from_fn(move || {
+            let bytes = self.of(name).read(next.at, (to - next.at).min(BLOCK_BYTES));
+            let block = Block::new(next, bytes.into());
+            next = block.end();
+            (!block.bytes.is_empty()).then_some(block)
+        })
     }
 
     /// Puts bytes from the file in the place of the first gap, as far as it has them and `most` allows; what stands behind and has no

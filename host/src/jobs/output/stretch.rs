@@ -42,7 +42,7 @@ impl Mark {
 }
 
 /// Bytes that are kept in one piece.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::jobs) struct Block {
     pub(super) start: Mark,
     pub(super) bytes: Bytes,
@@ -51,8 +51,18 @@ pub(in crate::jobs) struct Block {
 }
 
 impl Block {
-    fn new(start: Mark, bytes: Bytes) -> Self {
+    pub(super) fn new(start: Mark, bytes: Bytes) -> Self {
         Self { start, room: bytes.len(), bytes }
+    }
+
+    /// The position behind it.
+    pub(super) fn next(&self) -> u64 {
+        self.start.at + self.bytes.len() as u64
+    }
+
+    /// The same, with its line. Looks at all bytes.
+    pub(super) fn end(&self) -> Mark {
+        self.start.behind(&self.bytes)
     }
 
     /// Drops bytes from the beginning. Memory is given back once most of it is not used any more.
@@ -63,6 +73,13 @@ impl Block {
             *self = Self::new(self.start, Bytes::copy_from_slice(&self.bytes));
         }
     }
+}
+
+/// How many bytes of a stream of so many stand neither in these blocks nor among its first `written`.
+pub(in crate::jobs) fn missing(blocks: &[Block], total: u64, written: u64) -> u64 {
+    let starts = blocks.iter().map(|block| block.start.at).chain([total]);
+    let ends = [0].into_iter().chain(blocks.iter().map(Block::next));
+    ends.zip(starts).map(|(from, to)| to - written.clamp(from, to)).sum()
 }
 
 /// Bytes that came together; they reach to the next arrival.

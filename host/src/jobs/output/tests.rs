@@ -185,7 +185,7 @@ fn lines_are_found(
 ) {
     let output = printed(100, &["x\nab", "bb\nc\n", "b\ny"]);
     let search = Search { pattern: Regex::new(pattern).unwrap(), context, limit, abandoned: Default::default() };
-    let found = search.run(StreamName::Stdout, &stdout(&output).blocks());
+    let found = search.run(StreamName::Stdout, stdout(&output).blocks().into_iter());
     let drawn = |line: &Line| format!("{}:{}", line.number, String::from_utf8_lossy(&line.text));
     let lines =
         |found: &Match| found.before.iter().chain([&found.line]).chain(&found.after).map(drawn).collect::<Vec<_>>().join(",");
@@ -198,7 +198,7 @@ fn a_long_line_begins_once() {
     let line = format!("a{}b\nb\n", "b".repeat(3 << 20));
     let output = printed(8 << 20, &[&line]);
     let search = Search { pattern: Regex::new("^b").unwrap(), context: 0, limit: 9, abandoned: Default::default() };
-    let found = search.run(StreamName::Stdout, &stdout(&output).blocks());
+    let found = search.run(StreamName::Stdout, stdout(&output).blocks().into_iter());
     assert_eq!(found.matches.iter().map(|found| found.line.number).collect::<Vec<_>>(), [2]);
 }
 
@@ -206,7 +206,7 @@ fn a_long_line_begins_once() {
 fn a_line_that_lost_its_middle_is_two() {
     let output = printed(16, &["one one one one one two two two two\n"]);
     let search = Search { pattern: Regex::new("one.*two").unwrap(), context: 0, limit: 9, abandoned: Default::default() };
-    assert!(search.run(StreamName::Stdout, &stdout(&output).blocks()).matches.is_empty());
+    assert!(search.run(StreamName::Stdout, stdout(&output).blocks().into_iter()).matches.is_empty());
 }
 
 #[rstest]
@@ -381,6 +381,30 @@ proptest! {
             prop_assert_eq!(seen, track.kept());
         }
         prop_assert_eq!(output.total(), merged.len() as u64);
+    }
+
+    #[test]
+    fn memory_and_file_together_lack_nothing_that_either_has(
+        pushes in pushes(), limit in prop_oneof![1..100_usize, 1..300_000_usize], room in 0..900_000_u64,
+    ) {
+        let Told { streams, output, .. } = tell(&pushes, limit);
+        let (text, track, folder) = (&streams[0], stdout(&output), tempfile::tempdir().unwrap());
+        let spill = spill(folder.path(), room);
+        spill.push(StreamName::Stdout, text);
+        let (mut next, mut gone) = (0, 0);
+        for block in spill.whole(StreamName::Stdout, track.blocks(), track.total()) {
+            let (before, from) = text.split_at(block.start.at as usize);
+            prop_assert!(from.starts_with(&block.bytes));
+            let lines = before.iter().filter(|byte| **byte == b'\n').count() as u64;
+            prop_assert!(block.start.line == lines || block.bytes.is_empty());
+            gone += block.start.at - next;
+            next = block.next();
+        }
+        prop_assert_eq!(next, track.total());
+        let kept = track.kept() as u64;
+        let behind = track.total() - (kept - kept.min(limit as u64 / 4));
+        prop_assert_eq!(gone, behind.saturating_sub(room.max(limit as u64 / 4)));
+        prop_assert_eq!(gone, missing(&track.blocks(), track.total(), spill.written(StreamName::Stdout)));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     jobs::{
-        Beginning, Job, State, StreamName, Until,
+        Beginning, Job, State, Until,
         output::{Cursor, CursorError, Search, View},
     },
     mcp::server::Server,
@@ -180,19 +180,11 @@ impl Server {
         let _abandon = search.abandoned.clone().drop_guard();
         let job = self.job(&asked.job_id).await?;
         let view = asked.stream.into();
-        let dropped = dropped(&job, view);
         let found = tokio::task::spawn_blocking(move || job.search(view, &search)).await;
-        found.map(|found| ok(&SearchResult::of(&found, dropped))).map_err(|_| error("the search failed".to_owned()))
+        found.map(|found| ok(&SearchResult::of(&found))).map_err(|_| error("the search failed".to_owned()))
     }
 }
 
 fn wrong_cursor(fault: CursorError) -> CallToolResult {
     error(fault.to_string())
-}
-
-/// Bytes of a view that are no longer kept.
-fn dropped(job: &Job, view: View) -> u64 {
-    let output = job.output();
-    let names = StreamName::ALL.into_iter().filter(|name| view.includes(*name));
-    names.map(|name| output.track(name)).map(|track| track.total() - track.kept() as u64).sum()
 }

@@ -248,7 +248,7 @@ impl WaitResult {
 }
 
 impl SearchResult {
-    pub(super) fn of(found: &Found, dropped_bytes: u64) -> Self {
+    pub(super) fn of(found: &Found) -> Self {
         let lines = |lines: &[Line]| lines.iter().map(|line| decoded(&line.text).into_owned()).collect();
         let result = |found: &Match| MatchResult {
             stream: found.name.name(),
@@ -257,7 +257,7 @@ impl SearchResult {
             before: lines(&found.before),
             after: lines(&found.after),
         };
-        Self { matches: found.matches.iter().map(result).collect(), truncated: found.is_cut, dropped_bytes }
+        Self { matches: found.matches.iter().map(result).collect(), truncated: found.is_cut, dropped_bytes: found.dropped }
     }
 }
 

@@ -56,7 +56,7 @@ impl Told for WaitResult {
             "ended" => "the job has ended",
             "matched" => "a line matches",
             "silent" => "the output fell silent",
-            _ => "the wait is over, and the job goes on",
+            _ => "the wait is over",
         };
         format!("{met}: {}", self.output.told())
     }
