@@ -304,6 +304,11 @@ impl Service {
         chain.clone().expect("that was waited for")
     }
 
+    /// Whether there are policies.
+    pub fn is_ready(&self) -> bool {
+        self.chain.borrow().is_some()
+    }
+
     /// What becomes of approved commands.
     pub fn execution(&self) -> Execution {
         self.execution

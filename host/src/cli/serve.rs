@@ -14,7 +14,8 @@ use crate::{
     signals::exit_code,
 };
 
-/// Serves MCP on standard input and output, until its client closes it or a signal comes; then every job is stopped.
+/// Serves MCP on standard input and output, until its client closes it or a signal comes, or over HTTP, until a signal comes; then every
+/// job is stopped.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 An agent's client starts it. For Claude Code:
@@ -25,14 +26,20 @@ pub struct Serve {
     /// Judges and records every command, and executes none: an answer says what would have run.
     #[arg(long)]
     dry_run: bool,
+    /// Listens for HTTP instead, at /mcp: 127.0.0.1:8080, [::1]:0 (a port that the system chooses; the log says which) or
+    /// unix:/path/of/a/socket.
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<mcp::Address>,
 }
 
 impl Serve {
     /// `explicit` is the file that `--config` named, for reading it again.
     pub(super) async fn execute(self, config: Config, explicit: Option<PathBuf>) -> Result<u8, CliError> {
         let execution = if self.dry_run { Execution::Dry } else { Execution::Real };
+        let door = self.http.as_ref().map(|address| open(address, &config)).transpose()?;
         let service = Service::open(&config, execution).map_err(start_error)?;
-        tracing::info!(configuration = %config.origin, policies = config.policies.len(), "serving MCP on standard input and output");
+        let at = door.as_ref().map_or_else(|| "standard input and output".to_owned(), |door| door.address().to_string());
+        tracing::info!(configuration = %config.origin, policies = config.policies.len(), "serving MCP on {at}");
         if self.dry_run {
             tracing::warn!("dry run: commands are judged and recorded, and none is executed");
         }
@@ -43,7 +50,11 @@ impl Serve {
         };
         let reloader = Reloader::new(service.clone(), config, explicit);
         let _reloading = AbortOnDropHandle::new(tokio::spawn(reloader.run(reload.clone())));
-        let ended = mcp::serve_stdio(service, loading, reload).await.map_err(|error| match error {
+        let ended = match door {
+            None => mcp::serve_stdio(service, loading, reload).await,
+            Some(door) => mcp::serve_http(service, door, loading, reload).await,
+        };
+        let ended = ended.map_err(|error| match error {
             mcp::ServeError::Policies(error) => start_error(error.into()),
             error => CliError::Failed(with_causes(&error)),
         })?;
@@ -52,4 +63,9 @@ impl Serve {
             mcp::Ended::BySignal(signal) => exit_code(signal),
         })
     }
+}
+
+fn open(address: &mcp::Address, config: &Config) -> Result<mcp::Door, CliError> {
+    let door = mcp::Door::open(address, &config.jobs.roots);
+    door.map_err(|error| CliError::Failed(with_causes(&error)))
 }

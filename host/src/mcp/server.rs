@@ -1,5 +1,5 @@
-//! The protocol handler, for the stateless revision (2026-07-28) and those that begin with `initialize`, and its life on standard
-//! input and output.
+//! The protocol handler, for the stateless revision (2026-07-28) and those that begin with `initialize`, its life on standard input and
+//! output, and the end of every server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,7 +37,7 @@ const DRY_RUN: &str = "This server is on a dry run: it tells what the policies m
 output. ";
 
 /// How long answers to calls in progress have to leave once all jobs are stopped.
-const LAST_ANSWERS: Duration = Duration::from_millis(500);
+pub(super) const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// The handler of one connection.
 #[derive(Clone)]
@@ -45,7 +45,8 @@ pub(super) struct Server {
     pub(super) service: Arc<Service>,
     /// Cancelled when the client is gone or the server ends: whatever waits stops waiting.
     pub(super) gone: CancellationToken,
-    pub(super) tool_router: ToolRouter<Self>,
+    /// Shared, since over HTTP there is a handler for each request.
+    pub(super) tool_router: Arc<ToolRouter<Self>>,
     pub(super) asking: Arc<Asking>,
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) tasks: Arc<Tasks>,
@@ -89,8 +90,19 @@ pub async fn serve_stdio(
     reload: Arc<Notify>,
 ) -> Result<Ended, ServeError> {
     let gone = CancellationToken::new();
+    let server = Server::new(service.clone(), &gone)?;
+    until_ended(service, serve(server, gone.clone()), gone, loading, reload).await
+}
+
+/// Serves until that ends, the client is gone or a signal comes, then stops all jobs.
+pub(super) async fn until_ended(
+    service: Arc<Service>,
+    serving: impl Future<Output = Result<(), ServeError>>,
+    gone: CancellationToken,
+    loading: impl Future<Output = Result<(), ChainError>> + Send + 'static,
+    reload: Arc<Notify>,
+) -> Result<Ended, ServeError> {
     let mut signals = Signals::catch().map_err(ServeError::Signals)?;
-    let serving = serve(service.clone(), &gone);
     tokio::pin!(serving);
     let mut loading = tokio::spawn(loading);
     let (mut is_loaded, mut is_served) = (false, false);
@@ -131,16 +143,26 @@ pub async fn serve_stdio(
     ended
 }
 
-async fn serve(service: Arc<Service>, gone: &CancellationToken) -> Result<(), ServeError> {
-    let asking = Arc::new(Asking::new().map_err(ServeError::Randomness)?);
-    let server = Server {
-        service,
-        gone: gone.clone(),
-        tool_router: Server::tools(),
-        asking,
-        subscriptions: Arc::default(),
-        tasks: Arc::default(),
-    };
+impl Server {
+    /// For one client.
+    pub(super) fn new(service: Arc<Service>, gone: &CancellationToken) -> Result<Self, ServeError> {
+        Ok(Self {
+            service,
+            gone: gone.clone(),
+            tool_router: Arc::new(Self::tools()),
+            asking: Arc::new(Asking::new().map_err(ServeError::Randomness)?),
+            subscriptions: Arc::default(),
+            tasks: Arc::default(),
+        })
+    }
+
+    /// For another connection: only what that is told of is its own.
+    pub(super) fn for_another(&self) -> Self {
+        Self { subscriptions: Arc::default(), ..self.clone() }
+    }
+}
+
+async fn serve(server: Server, gone: CancellationToken) -> Result<(), ServeError> {
     let handshake = server.serve_with_ct(Stdio::new(gone.clone()), gone.child_token());
     let running = match handshake.await {
         Ok(running) => running,
