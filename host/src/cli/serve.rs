@@ -20,6 +20,7 @@ use crate::{
 #[command(after_help = "\
 An agent's client starts it. For Claude Code:
   claude mcp add portcullis -- portcullis serve
+Over HTTP, clients send a token, except at a unix socket: docs/http.md says which.
 Standard output carries the protocol and nothing else; the log is on standard error. SIGHUP has it read its configuration again:
 policies, limits and the default are changed while it runs, or stay as they are if anything is wrong with them.")]
 pub struct Serve {
@@ -37,8 +38,9 @@ impl Serve {
     pub(super) async fn execute(self, config: Config, explicit: Option<PathBuf>) -> Result<u8, CliError> {
         let execution = if self.dry_run { Execution::Dry } else { Execution::Real };
         let door = self.http.as_ref().map(|address| open(address, &config)).transpose()?;
+        let keys = door.as_ref().map(|(_, keys)| keys.clone());
         let service = Service::open(&config, execution).map_err(start_error)?;
-        let at = door.as_ref().map_or_else(|| "standard input and output".to_owned(), |door| door.address().to_string());
+        let at = door.as_ref().map_or_else(|| "standard input and output".to_owned(), |(door, _)| door.address().to_string());
         tracing::info!(configuration = %config.origin, policies = config.policies.len(), "serving MCP on {at}");
         if self.dry_run {
             tracing::warn!("dry run: commands are judged and recorded, and none is executed");
@@ -48,11 +50,11 @@ impl Serve {
             let (service, config) = (service.clone(), config.clone());
             async move { service.adopt(&config).await }
         };
-        let reloader = Reloader::new(service.clone(), config, explicit);
+        let reloader = Reloader::new(service.clone(), config.clone(), explicit, keys);
         let _reloading = AbortOnDropHandle::new(tokio::spawn(reloader.run(reload.clone())));
         let ended = match door {
             None => mcp::serve_stdio(service, loading, reload).await,
-            Some(door) => mcp::serve_http(service, door, loading, reload).await,
+            Some((door, keys)) => mcp::serve_http(service, door, keys, &config, loading, reload).await,
         };
         let ended = ended.map_err(|error| match error {
             mcp::ServeError::Policies(error) => start_error(error.into()),
@@ -65,7 +67,11 @@ impl Serve {
     }
 }
 
-fn open(address: &mcp::Address, config: &Config) -> Result<mcp::Door, CliError> {
-    let door = mcp::Door::open(address, &config.jobs.roots);
-    door.map_err(|error| CliError::Failed(with_causes(&error)))
+fn open(address: &mcp::Address, config: &Config) -> Result<(mcp::Door, Arc<mcp::Keys>), CliError> {
+    let keys = mcp::Keys::of(address, &config.http).map_err(|error| CliError::Config(with_causes(&error)))?;
+    let door = mcp::Door::open(address, &config.jobs.roots).map_err(|error| CliError::Failed(with_causes(&error)))?;
+    if let (mcp::Address::Tcp(_), None, Some(path)) = (address, &config.http.tokens, &config.http.own_token) {
+        tracing::info!("no tokens are configured: clients need the one in {}", path.display());
+    }
+    Ok((door, Arc::new(keys)))
 }

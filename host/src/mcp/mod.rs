@@ -11,5 +11,5 @@ mod tasks;
 mod tools;
 mod transport;
 
-pub use http::{Address, Door, DoorError, serve_http};
+pub use http::{Address, Door, DoorError, Keys, serve_http};
 pub use server::{Ended, ServeError, serve_stdio};

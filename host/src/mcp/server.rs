@@ -16,12 +16,24 @@ use rmcp::{
     service::{RequestContext, SubscriptionContext},
     tool_handler,
 };
-use tokio::{signal::unix::SignalKind, sync::Notify};
+use tokio::{
+    signal::unix::SignalKind,
+    sync::{Notify, Semaphore},
+};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::{ask::Asking, subscriptions::Subscriptions, tasks::Tasks, tools::whole, transport::Stdio};
+use super::{
+    ask::Asking,
+    subscriptions::Subscriptions,
+    tasks::Tasks,
+    tools::whole,
+    transport::{MOST_CALLS, Stdio},
+};
 use crate::{
+    jobs::Job,
     policy::ChainError,
+    principal::Principal,
     service::{Execution, Service},
     signals::{Signals, exit_code},
 };
@@ -43,6 +55,10 @@ pub(super) const LAST_ANSWERS: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub(super) struct Server {
     pub(super) service: Arc<Service>,
+    /// Whose connection it is: what others have is not there for it.
+    pub(super) principal: Principal,
+    /// Calls of tools that may be in progress, of all its principal's connections.
+    calls: Arc<Semaphore>,
     /// Cancelled when the client is gone or the server ends: whatever waits stops waiting.
     pub(super) gone: CancellationToken,
     /// Shared, since over HTTP there is a handler for each request.
@@ -90,7 +106,7 @@ pub async fn serve_stdio(
     reload: Arc<Notify>,
 ) -> Result<Ended, ServeError> {
     let gone = CancellationToken::new();
-    let server = Server::new(service.clone(), &gone)?;
+    let server = Server::new(service.clone(), Principal::local(), &gone)?;
     until_ended(service, serve(server, gone.clone()), gone, loading, reload).await
 }
 
@@ -144,10 +160,12 @@ pub(super) async fn until_ended(
 }
 
 impl Server {
-    /// For one client.
-    pub(super) fn new(service: Arc<Service>, gone: &CancellationToken) -> Result<Self, ServeError> {
+    /// For one principal.
+    pub(super) fn new(service: Arc<Service>, principal: Principal, gone: &CancellationToken) -> Result<Self, ServeError> {
         Ok(Self {
             service,
+            principal,
+            calls: Arc::new(Semaphore::new(MOST_CALLS)),
             gone: gone.clone(),
             tool_router: Arc::new(Self::tools()),
             asking: Arc::new(Asking::new().map_err(ServeError::Randomness)?),
@@ -156,9 +174,28 @@ impl Server {
         })
     }
 
-    /// For another connection: only what that is told of is its own.
+    /// For another connection of the same principal: only what that is told of is its own.
     pub(super) fn for_another(&self) -> Self {
-        Self { subscriptions: Arc::default(), ..self.clone() }
+        Self { subscriptions: Arc::new(self.subscriptions.of_another()), ..self.clone() }
+    }
+
+    /// For another principal.
+    ///
+    /// # Errors
+    ///
+    /// There is no randomness.
+    pub(super) fn of(&self, principal: Principal) -> Result<Self, ServeError> {
+        Ok(Self { tool_router: self.tool_router.clone(), ..Self::new(self.service.clone(), principal, &self.gone)? })
+    }
+
+    /// The principal's job of this id.
+    pub(super) fn find(&self, id: Uuid) -> Option<Arc<Job>> {
+        self.service.job(&self.principal, id)
+    }
+
+    /// All jobs of the principal, newest first.
+    pub(super) fn jobs(&self) -> Vec<Arc<Job>> {
+        self.service.jobs(&self.principal)
     }
 }
 
@@ -180,6 +217,10 @@ impl ServerHandler for Server {
         mut request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
+        let Ok(_turn) = self.calls.clone().try_acquire_owned() else {
+            let text = format!("{MOST_CALLS} calls are in progress, as many as may be; cancel one, or wait for one to end");
+            return Err(ErrorData::internal_error(text, None));
+        };
         request.arguments = request.arguments.map(whole);
         let mut response = self.tool_router.call(ToolCallContext::new(self, request, context)).await?;
         if let CallToolResponse::Complete(result) = &mut response

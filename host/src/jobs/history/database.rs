@@ -16,6 +16,7 @@ use super::{Record, server};
 use crate::{
     files,
     jobs::{JobId, State},
+    principal::Principal,
 };
 
 /// How long another server may hold the database before this one goes without.
@@ -28,9 +29,12 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS jobs (
         id TEXT PRIMARY KEY, site TEXT NOT NULL, server TEXT NOT NULL, command TEXT NOT NULL, job_group TEXT, state TEXT NOT NULL,
         exit_code INTEGER, signal INTEGER, submitted INTEGER NOT NULL, started INTEGER, ended INTEGER,
-        stdout_bytes INTEGER NOT NULL, stderr_bytes INTEGER NOT NULL
+        stdout_bytes INTEGER NOT NULL, stderr_bytes INTEGER NOT NULL, principal TEXT NOT NULL DEFAULT 'local'
     ) STRICT;
     CREATE INDEX IF NOT EXISTS jobs_by_site ON jobs (site, submitted);";
+
+/// What a table of before there were principals lacks.
+const PRINCIPALS: &str = "ALTER TABLE jobs ADD COLUMN principal TEXT NOT NULL DEFAULT 'local'";
 
 /// The open database.
 #[derive(Debug)]
@@ -59,7 +63,7 @@ impl Database {
     pub(super) fn past(&self) -> rusqlite::Result<Vec<Record>> {
         self.bury()?;
         let mut select = self.connection.prepare(
-            "SELECT id, command, job_group, state, exit_code, signal, submitted, started, ended, stdout_bytes, stderr_bytes, server
+            "SELECT id, command, job_group, state, exit_code, signal, submitted, started, ended, stdout_bytes, stderr_bytes, principal, server
              FROM (SELECT * FROM jobs WHERE site = ?1 ORDER BY submitted DESC LIMIT ?2) ORDER BY submitted",
         )?;
         let rows =
@@ -92,7 +96,7 @@ impl Database {
         let millis = |time: DateTime<Utc>| time.timestamp_millis();
         let mut put = self
             .connection
-            .prepare_cached("INSERT OR REPLACE INTO jobs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")?;
+            .prepare_cached("INSERT OR REPLACE INTO jobs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)")?;
         put.execute(params![
             record.id.to_string(),
             self.site,
@@ -107,6 +111,7 @@ impl Database {
             record.ended.map(millis),
             i64::try_from(record.stdout_bytes).unwrap_or(i64::MAX),
             i64::try_from(record.stderr_bytes).unwrap_or(i64::MAX),
+            record.principal.as_str(),
         ])?;
         Ok(())
     }
@@ -168,6 +173,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Option<Record>> {
     };
     Ok(Some(Record {
         id: JobId(id),
+        principal: Principal::named(&row.get::<_, String>("principal")?),
         command: row.get("command")?,
         group: row.get("job_group")?,
         state,
@@ -195,6 +201,9 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // What a power cut takes of the history is no loss that waiting for the disk would be worth.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.execute_batch(SCHEMA)?;
+    if !connection.prepare("SELECT 1 FROM pragma_table_info('jobs') WHERE name = 'principal'")?.exists([])? {
+        connection.execute_batch(PRINCIPALS)?;
+    }
     let checked: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if checked == "ok" {
         Ok(connection)

@@ -43,6 +43,14 @@ pub enum DoorError {
          127.0.0.1, [::1] or a unix socket"
     )]
     Open(SocketAddr),
+    /// There is no place for a token.
+    #[error(
+        "no tokens are configured, and there is no place for one of its own, since the home directory is not known; set HOME, or name a file of tokens in `http.tokens`"
+    )]
+    NoHome,
+    /// The token of its own can not be used.
+    #[error("the token for this server can not be used: {0}")]
+    Token(String),
     /// Others could replace the socket, or it lies where jobs write.
     #[error("the socket can not be there: {0}")]
     Place(String),
@@ -87,16 +95,6 @@ impl std::fmt::Display for Address {
         match self {
             Self::Tcp(address) => write!(f, "http://{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-impl Address {
-    /// Whether programs of this machine alone can connect.
-    pub fn is_local(&self) -> bool {
-        match self {
-            Self::Tcp(address) => address.ip().is_loopback(),
-            Self::Unix(_) => true,
         }
     }
 }

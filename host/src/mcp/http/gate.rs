@@ -1,27 +1,26 @@
-//! Requests one by one: which address, whose, how long.
+//! Requests one by one: which address, whose, how much.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::BoxBody};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Body, Bytes, Incoming},
-    header::{ALLOW, CONTENT_TYPE, HeaderValue},
+    header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use rmcp::transport::{
-    StreamableHttpServerConfig, StreamableHttpService, streamable_http_server::session::local::LocalSessionManager,
-};
+use rmcp::transport::StreamableHttpServerConfig;
 use tokio_util::sync::CancellationToken;
 
-use super::door::{Address, Door};
-use crate::{mcp::server::Server, service::Service};
+use super::{
+    door::{Address, Door},
+    members::{Known, Members},
+};
+use crate::{config::Config, mcp::server::Server, service::Service};
 
 /// Bytes of a request's body, as many as of a line on standard input.
-const MOST_BODY_BYTES: usize = 4 << 20;
+pub(super) const MOST_BODY_BYTES: usize = 4 << 20;
 /// How long a client may take to send a body.
 const BODY: Duration = Duration::from_secs(30);
-/// How long a session lasts of which nothing is heard; the longest wait of a call is shorter.
-const IDLE: Duration = Duration::from_secs(30 * 60);
 
 /// An answer.
 pub(super) type Answer = Response<BoxBody<Bytes, Infallible>>;
@@ -29,25 +28,23 @@ pub(super) type Answer = Response<BoxBody<Bytes, Infallible>>;
 /// What all requests pass.
 pub(super) struct Gate {
     service: Arc<Service>,
-    mcp: StreamableHttpService<Server, LocalSessionManager>,
+    members: Members,
     /// Ends what would go on as long as its client listens.
     streams: CancellationToken,
 }
 
 impl Gate {
-    pub(super) fn new(server: Server, door: &Door) -> Self {
-        let streams = CancellationToken::new();
-        let service = server.service.clone();
-        let mut sessions = LocalSessionManager::default();
-        sessions.session_config.keep_alive = Some(IDLE);
+    pub(super) fn new(server: Server, door: &Door, config: &Config, tokens: Known) -> Self {
+        let (http, pace) = (&config.http, config.principals.requests_per_s);
+        let (service, streams, address) = (server.service.clone(), CancellationToken::new(), door.address());
         let config = StreamableHttpServerConfig::default()
-            .with_allowed_origins(origins(&door.address()))
+            .with_allowed_hosts(hosts(&address).into_iter().chain(http.hosts.iter().cloned()))
+            .with_allowed_origins(origins(&address).into_iter().chain(http.origins.iter().cloned()))
             .enforce_origin_validation()
             .with_json_response(true)
             .with_max_request_body_bytes(MOST_BODY_BYTES)
             .with_cancellation_token(streams.clone());
-        let mcp = StreamableHttpService::new(move || Ok(server.for_another()), Arc::new(sessions), config);
-        Self { service, mcp, streams }
+        Self { service, members: Members::new(server, config, pace, tokens), streams }
     }
 
     /// Ends all streams of events.
@@ -55,43 +52,73 @@ impl Gate {
         self.streams.cancel();
     }
 
+    /// Ends what was begun with tokens that are none any more, for ever.
+    pub(super) async fn part(&self) {
+        self.members.part().await;
+    }
+
     /// Answers a request.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
         match request.uri().path() {
-            "/mcp" => self.mcp(request).await,
+            "/mcp" => self.mcp(request).await.unwrap_or_else(|refusal| refusal),
             "/healthz" => told(request.method(), true),
             "/readyz" => told(request.method(), self.service.is_ready()),
             _ => plain(StatusCode::NOT_FOUND, "there is nothing here; MCP is at /mcp"),
         }
     }
 
-    async fn mcp(&self, request: Request<Incoming>) -> Answer {
-        match whole(request).await {
-            Ok(request) => self.mcp.handle(request).await,
-            Err(refusal) => refusal,
-        }
+    async fn mcp(&self, request: Request<Incoming>) -> Result<Answer, Answer> {
+        let member = self.members.of(&request).map_err(|error| {
+            tracing::error!(%error, "a client could not be let in");
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "the server can not serve you now; its log says why")
+        })?;
+        let member = member.ok_or_else(|| {
+            let text = "a token is needed that this server knows, as `Authorization: Bearer TOKEN`";
+            with(plain(StatusCode::UNAUTHORIZED, text), WWW_AUTHENTICATE, "Bearer")
+        })?;
+        let turn = member.admit().ok_or_else(|| {
+            let text =
+                "too many requests: as many of yours as may be are in progress, or came within a second; wait and send it again";
+            with(plain(StatusCode::TOO_MANY_REQUESTS, text), RETRY_AFTER, "1")
+        })?;
+        let answer = member.answer(whole(request).await?).await;
+        // Held until all of it was sent.
+        Ok(answer.map(|body| {
+            let held = move |frame| {
+                _ = &turn;
+                frame
+            };
+            body.map_frame(held).boxed()
+        }))
     }
 }
 
 /// The same request with all of its body.
 async fn whole(request: Request<Incoming>) -> Result<Request<Full<Bytes>>, Answer> {
     let (head, body) = request.into_parts();
-    let too_long = || {
-        let text = format!("a request has at most {MOST_BODY_BYTES} bytes");
-        plain(StatusCode::PAYLOAD_TOO_LARGE, text)
-    };
+    let too_long = || plain(StatusCode::PAYLOAD_TOO_LARGE, format!("a request has at most {MOST_BODY_BYTES} bytes"));
     if body.size_hint().lower() > MOST_BODY_BYTES as u64 {
         return Err(too_long());
     }
     match tokio::time::timeout(BODY, Limited::new(body, MOST_BODY_BYTES).collect()).await {
         Ok(Ok(body)) => Ok(Request::from_parts(head, Full::new(body.to_bytes()))),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_long()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
         Ok(Err(_)) => Err(plain(StatusCode::BAD_REQUEST, "the request ended early")),
         Err(_) => Err(plain(StatusCode::REQUEST_TIMEOUT, format!("a request must be whole within {} s", BODY.as_secs()))),
     }
 }
 
-/// Pages that may send requests: those of this very server, of which there are none yet.
+/// What clients may call this server by: a name that leads here by chance or by malice is none of them.
+fn hosts(address: &Address) -> Vec<String> {
+    let local = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let own = match address {
+        Address::Tcp(address) if !address.ip().is_unspecified() => Some(address.ip().to_string()),
+        _ => None,
+    };
+    local.into_iter().chain(own).collect()
+}
+
+/// Pages that may send requests unless others are configured: those of this very server, of which there are none yet.
 fn origins(address: &Address) -> Vec<String> {
     match address {
         Address::Tcp(address) => {
@@ -107,17 +134,17 @@ fn told(method: &Method, is_so: bool) -> Answer {
     match (method, is_so) {
         (&Method::GET | &Method::HEAD, true) => plain(StatusCode::OK, "yes"),
         (&Method::GET | &Method::HEAD, false) => plain(StatusCode::SERVICE_UNAVAILABLE, "not yet"),
-        _ => {
-            let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            answer
-        }
+        _ => with(plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD"), ALLOW, "GET, HEAD"),
     }
 }
 
 fn plain(status: StatusCode, text: impl Into<String>) -> Answer {
     let mut answer = Response::new(Full::from(text.into() + "\n").boxed());
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    with(answer, CONTENT_TYPE, "text/plain; charset=utf-8")
+}
+
+fn with(mut answer: Answer, name: HeaderName, value: &'static str) -> Answer {
+    answer.headers_mut().insert(name, HeaderValue::from_static(value));
     answer
 }

@@ -7,16 +7,26 @@
 
 mod door;
 mod gate;
+mod members;
+mod pace;
 
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
 use super::server::{Ended, LAST_ANSWERS, ServeError, Server, until_ended};
-use crate::{policy::ChainError, service::Service};
+use crate::{
+    config::{self, Tokens},
+    policy::ChainError,
+    principal::Principal,
+    service::Service,
+};
 use door::Stream;
 pub use door::{Address, Door, DoorError};
 use gate::Gate;
@@ -27,27 +37,82 @@ const MOST_CONNECTIONS: usize = 512;
 /// How long a client may take for the headers of a request, and a connection may be open without one: who has no token could else
 /// take all connections for good.
 const HEADERS: Duration = Duration::from_secs(10);
-/// Bytes of a request's first line and headers, and how many headers it may have.
-const MOST_HEADER_BYTES: usize = 64 << 10;
+/// Bytes of a request's first line and headers that are held before more is asked for, which may be as many again; and how many headers
+/// it may have.
+const MOST_HEADER_BYTES: usize = 32 << 10;
 const MOST_HEADERS: usize = 64;
 /// How long nobody is let in after the system could not.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The tokens that clients at this address need, which can be others from one moment to the next; none: they need no token.
+pub struct Keys {
+    address: Address,
+    tokens: watch::Sender<Option<Arc<Tokens>>>,
+}
+
+impl Keys {
+    /// Where a network address is concerned, the tokens that are configured, or one of portcullis's own if only programs of this machine
+    /// can connect: a port has no owner, so any user of the machine could. A unix socket has one, and needs tokens only if they are configured.
+    ///
+    /// # Errors
+    ///
+    /// There are none, or the file can not be read or made.
+    pub fn of(address: &Address, http: &config::Http) -> Result<Self, DoorError> {
+        let tokens = watch::Sender::new(tokens(address, http)?);
+        Ok(Self { address: address.clone(), tokens })
+    }
+
+    /// Takes over other tokens. What was begun with one that is none any more ends.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::of`]; the tokens stay.
+    pub fn renew(&self, http: &config::Http) -> Result<(), DoorError> {
+        let new = tokens(&self.address, http)?;
+        self.tokens.send_if_modified(|old| {
+            let is_new = *old != new;
+            *old = new;
+            is_new
+        });
+        Ok(())
+    }
+}
+
+fn tokens(address: &Address, http: &config::Http) -> Result<Option<Arc<Tokens>>, DoorError> {
+    match (address, &http.tokens) {
+        (_, Some(tokens)) => Ok(Some(Arc::new(tokens.clone()))),
+        (Address::Unix(_), None) => Ok(None),
+        (Address::Tcp(at), None) if !at.ip().is_loopback() => Err(DoorError::Open(*at)),
+        (Address::Tcp(_), None) => {
+            let path = http.own_token.as_ref().ok_or(DoorError::NoHome)?;
+            Tokens::read_or_make(path).map(|tokens| Some(Arc::new(tokens))).map_err(DoorError::Token)
+        }
+    }
+}
 
 /// Serves whoever comes in by this door until SIGTERM or SIGINT comes, then stops all jobs: [`serve_stdio`](super::serve_stdio) for
 /// many clients.
 pub async fn serve_http(
     service: Arc<Service>,
     door: Door,
+    keys: Arc<Keys>,
+    config: &config::Config,
     loading: impl Future<Output = Result<(), ChainError>> + Send + 'static,
     reload: Arc<Notify>,
 ) -> Result<Ended, ServeError> {
     let gone = CancellationToken::new();
-    let gate = Arc::new(Gate::new(Server::new(service.clone(), &gone)?, &door));
+    let server = Server::new(service.clone(), Principal::local(), &gone)?;
+    let gate = Arc::new(Gate::new(server, &door, config, keys.tokens.subscribe()));
     until_ended(service, serve(door, gate, gone.clone()), gone, loading, reload).await
 }
 
 async fn serve(door: Door, gate: Arc<Gate>, gone: CancellationToken) -> Result<(), ServeError> {
     let (room, connections) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), TaskTracker::new());
+    let partings = {
+        let gate = gate.clone();
+        tokio::spawn(async move { gate.part().await })
+    };
+    let _partings = AbortOnDropHandle::new(partings);
     loop {
         let came = tokio::select! {
             () = gone.cancelled() => break,
