@@ -150,7 +150,7 @@ pub struct Http {
     /// The tokens of the file that is configured, if one is.
     pub tokens: Option<Tokens>,
     /// Where a token is kept that portcullis makes itself, if none is configured: absolute, links followed, outside every root. It may
-    /// not exist yet. None: the home directory is not known.
+    /// not exist yet. None: there is no such place.
     pub own_token: Option<PathBuf>,
     /// What clients may call the server by besides the names of this machine for itself, with a port or without.
     pub hosts: Vec<String>,

@@ -23,16 +23,14 @@ pub(super) fn mean(report: &mut Report, section: &Section<RawHttp>, roots: &[Pat
     let absent = RawHttp::default();
     let raw = report.section("http", section).unwrap_or(&absent);
     let place = Own { path: "http.tokens", directory: false, roots };
-    let default = || surroundings.state_directory().map(|dir| dir.join(OWN_TOKEN));
-    // Without a home there is no place for a token of its own, and nothing wrong for who needs none.
-    let path = match (&raw.tokens, default()) {
-        (Checked::Absent, None) => None,
-        _ => Some(place.mean(report, &raw.tokens, default, surroundings)),
-    };
-    let (tokens, own_token) = match (&raw.tokens, path) {
-        (Checked::Good(_), Some(path)) if path.is_absolute() => (report.keep("http.tokens", read(&path, surroundings)), None),
-        (Checked::Absent, path) => (None, path),
-        _ => (None, None),
+    let (tokens, own_token) = match &raw.tokens {
+        // Who needs none is not kept from anything where there is no place for one.
+        Checked::Absent => (None, surroundings.state_directory().and_then(|dir| place.check(&dir.join(OWN_TOKEN)).ok())),
+        written => {
+            let path = place.mean(report, written, || None, surroundings);
+            let is_right = path.is_absolute();
+            (is_right.then(|| report.keep("http.tokens", read(&path, surroundings))).flatten(), None)
+        }
     };
     let hosts = names(report, "http.hosts", &raw.hosts, host);
     let origins = names(report, "http.origins", &raw.origins, origin);

@@ -104,7 +104,8 @@ impl Own<'_> {
         report.keep(self.path, path.and_then(|path| self.check(&path))).unwrap_or_default()
     }
 
-    fn check(&self, path: &Path) -> Result<PathBuf, Fault> {
+    /// The place, resolved.
+    pub(super) fn check(&self, path: &Path) -> Result<PathBuf, Fault> {
         let trail = trail(path)?;
         out_of_reach(&trail, self.roots)?;
         match trail.found() {

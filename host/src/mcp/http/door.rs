@@ -45,9 +45,10 @@ pub enum DoorError {
     Open(SocketAddr),
     /// There is no place for a token.
     #[error(
-        "no tokens are configured, and there is no place for one of its own, since the home directory is not known; set HOME, or name a file of tokens in `http.tokens`"
+        "no tokens are configured, and there is no place for one of its own: the state directory is not known, or lies where jobs \
+         could read it; name a file of tokens in `http.tokens`, or set XDG_STATE_HOME"
     )]
-    NoHome,
+    NoPlace,
     /// The token of its own can not be used.
     #[error("the token for this server can not be used: {0}")]
     Token(String),

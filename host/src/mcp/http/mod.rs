@@ -84,7 +84,7 @@ fn tokens(address: &Address, http: &config::Http) -> Result<Option<Arc<Tokens>>,
         (Address::Unix(_), None) => Ok(None),
         (Address::Tcp(at), None) if !at.ip().is_loopback() => Err(DoorError::Open(*at)),
         (Address::Tcp(_), None) => {
-            let path = http.own_token.as_ref().ok_or(DoorError::NoHome)?;
+            let path = http.own_token.as_ref().ok_or(DoorError::NoPlace)?;
             Tokens::read_or_make(path).map(|tokens| Some(Arc::new(tokens))).map_err(DoorError::Token)
         }
     }
