@@ -18,6 +18,8 @@ mod suites {
     mod config;
     // What outlives the server of its jobs.
     mod history;
+    // The server over HTTP: who is let in, whose jobs are whose, limits, and its end.
+    mod http;
     // Rules of other gates as settings of the real allowlist.
     mod import;
     // Output on its way through real filters.

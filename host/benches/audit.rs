@@ -31,6 +31,7 @@ fn append(audit: &Audit, trail: &[Answer]) {
     let decided = Decided {
         subject: Subject::Command,
         job_id: Some("a1d4ff85-37e1-4861-a250-3becd2f3ff04".to_owned()),
+        principal: "local",
         client: "claude-code",
         sent: "git log -3",
         request: Some(request),

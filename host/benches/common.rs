@@ -61,7 +61,7 @@ pub async fn request(chain: &Chain, config: &Config, command: &str) -> Request {
         cwd,
         env: config.jobs.env.clone(),
         timeout: None,
-        client: types::Client { name: "bench".to_owned(), version: String::new() },
+        client: types::Client { principal: "local".to_owned(), name: "bench".to_owned(), version: String::new() },
     }
 }
 

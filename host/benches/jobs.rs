@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(service: &Arc<Service>, command: &str) {
-    let client = Client { name: "bench".to_owned(), version: String::new() };
+    let client = Client { principal: "local".to_owned(), name: "bench".to_owned(), version: String::new() };
     let terms =
         Terms { timeout: None, consent: None, order: Order { streams: Streams::Pipes(Stdin::Null), outlet: None, group: None } };
     let Ok(started) = service.run(Command::Text(command.to_owned()), &client, terms).await else { panic!("it was refused") };

@@ -13,6 +13,7 @@
 mod ask;
 mod audit;
 mod history;
+mod http;
 mod jobs;
 mod limits;
 mod mistakes;
@@ -25,6 +26,7 @@ mod source;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -35,11 +37,13 @@ use std::time::Duration;
 use mistakes::Report;
 pub use mistakes::{Mistake, Mistakes};
 pub(crate) use mistakes::{join, suggestion};
+pub use places::place_of_socket;
 pub use raw::{Apply, DefaultVerdict, Mode, OnFault};
 pub use schema::schema;
 use serde::{Deserialize, Serialize};
 use source::Source;
 pub use surroundings::{Builtin, Surroundings};
+pub use tokens::Tokens;
 
 use crate::digest::Digest;
 
@@ -61,6 +65,10 @@ pub struct Config {
     pub audit: Audit,
     /// What outlives the server of its jobs; none: nothing does.
     pub history: Option<History>,
+    /// Who may come in over HTTP.
+    pub http: Http,
+    /// What each principal may use of what all may.
+    pub principals: Principals,
     /// Directory for compiled policies: absolute, links followed, outside every root. It may not exist yet; whether others can
     /// write it is for its user to check.
     pub cache: PathBuf,
@@ -104,7 +112,7 @@ pub struct Jobs {
     pub output_bytes: usize,
     /// Bytes kept of all jobs together, 64 KiB to 64 GiB.
     pub output_total_bytes: usize,
-    /// How many finished jobs are remembered, 1 to 10 000.
+    /// How many finished jobs of each principal are remembered, 1 to 10 000.
     pub keep_finished: usize,
     /// How long a finished job is remembered, 1 s to 7 days.
     pub keep_for: Duration,
@@ -134,6 +142,33 @@ pub struct Ask {
     pub trust_client: bool,
     /// How long a person has to answer, 1 s to 1 h.
     pub timeout: Duration,
+}
+
+/// Who may come in over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// The tokens of the file that is configured, if one is.
+    pub tokens: Option<Tokens>,
+    /// Where a token is kept that portcullis makes itself, if none is configured: absolute, links followed, outside every root. It may
+    /// not exist yet. None: there is no such place.
+    pub own_token: Option<PathBuf>,
+    /// What clients may call the server by besides the names of this machine for itself, with a port or without.
+    pub hosts: Vec<String>,
+    /// Origins of pages that may send requests, each with its port.
+    pub origins: Vec<String>,
+}
+
+/// What each principal may use of what all may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Principals {
+    /// Jobs that run at a time, at most [`Jobs::max_running`].
+    pub max_running: usize,
+    /// Jobs that wait beyond those, at most [`Jobs::max_queued`].
+    pub max_queued: usize,
+    /// Bytes kept of its jobs together, at most [`Jobs::output_total_bytes`].
+    pub output_bytes: usize,
+    /// Requests a second over HTTP, 1 to 1 000 000, and at once after a second without.
+    pub requests_per_s: usize,
 }
 
 /// The record of decisions.
@@ -275,6 +310,8 @@ fn mean(source: Source, surroundings: &Surroundings, report: &mut Report) -> Opt
         ask: ask::mean(report, &raw.ask),
         audit: audit::mean(report, &raw.audit, &jobs.roots, surroundings),
         history: history::mean(report, &raw.history, &jobs.roots, surroundings),
+        http: http::mean(report, &raw.http, &jobs.roots, surroundings),
+        principals: http::principals(report, &raw.principals, &jobs),
         cache: cache(report, raw, &jobs.roots, surroundings),
         watch: watch(report, raw),
         policies: policies::Reader { surroundings, origin: &source.origin, roots: &jobs.roots }.mean(report, &raw.policies),

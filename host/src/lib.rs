@@ -19,6 +19,7 @@ pub mod jobs;
 pub mod mcp;
 pub mod policy;
 pub mod policy_test;
+pub mod principal;
 pub mod script;
 pub mod service;
 pub mod signals;

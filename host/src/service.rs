@@ -25,6 +25,7 @@ use crate::{
         MOST_INPUT_BYTES, Pending, Request, StreamKind, printable,
         types::{self, Client},
     },
+    principal::Principal,
     script::{Directory, PROGRAM_NOT_FOUND, Refusal, Script, Site, check_text, source_of, tree_of_program, tree_of_words},
 };
 
@@ -253,7 +254,7 @@ impl Service {
             chain: watch::Sender::default(),
             execution,
             audit: Arc::new(Audit::open(&config.audit)?),
-            registry: Registry::new(config.jobs.clone(), keeper, history(config)),
+            registry: Registry::new(config.jobs.clone(), config.principals, keeper, history(config)),
             site: site(config),
             jobs: config.jobs.clone(),
             ask: config.ask,
@@ -302,6 +303,11 @@ impl Service {
         let mut chain = self.chain.subscribe();
         let chain = chain.wait_for(Option::is_some).await.expect("this service holds the sender");
         chain.clone().expect("that was waited for")
+    }
+
+    /// Whether there are policies.
+    pub fn is_ready(&self) -> bool {
+        self.chain.borrow().is_some()
     }
 
     /// What becomes of approved commands.
@@ -355,7 +361,7 @@ impl Service {
         consent: Option<&Consent>,
         about: About<'_>,
     ) -> Result<Judged, Refused> {
-        let client = chain.scrub(&request.client.name).await;
+        let (client, principal) = (chain.scrub(&request.client.name).await, Principal::named(&request.client.principal));
         let Sent { shown: mut sent, request: mut recorded } = Sent::of(chain, &request).await;
         let Judgement { decision, mut shown, trail } = chain.decide(request).await;
         if matches!(about, About::Program { .. }) && sent.len().max(shown.len()) > MOST_EXCERPT_BYTES {
@@ -366,7 +372,7 @@ impl Service {
             recorded.altered = Some(Altered::Cut);
         }
         let (decision, reason, question) = match decision {
-            Decision::Asks(pending) => match self.released(pending, consent, about.question()) {
+            Decision::Asks(pending) => match self.released(pending, &principal, consent, about.question()) {
                 Ok(Released { held, reason, question }) => (Decision::Approved(held), Some(reason), Some(question)),
                 Err(pending) => (Decision::Asks(pending), None, None),
             },
@@ -385,6 +391,7 @@ impl Service {
         self.record(&Decided {
             subject: about.subject(),
             job_id: about.job_id().or(job_id),
+            principal: principal.as_str(),
             client: &client,
             sent: &sent,
             request: Some(recorded),
@@ -401,7 +408,7 @@ impl Service {
             Decision::Asks(pending) => {
                 let (reason, form) = (pending.reason(), pending.form());
                 let what = What { subject: Subject::Command, sent, runs: shown, place };
-                let question = Question::new(what, &client, reason, &trail, form);
+                let question = Question::new(what, (&principal, &*client), reason, &trail, form);
                 Err(Refused::Asks(Box::new(question)))
             }
             Decision::Denied(denial) => Err(Refused::Denied(denial)),
@@ -413,6 +420,7 @@ impl Service {
     fn released<T>(
         &self,
         pending: Pending<T>,
+        principal: &Principal,
         consent: Option<&Consent>,
         whole: Option<Uuid>,
     ) -> Result<Released<T>, Pending<T>> {
@@ -420,20 +428,21 @@ impl Service {
         if let Some(question) = whole {
             return Ok(Released { held: pending.release_as_part(), reason, question });
         }
-        let Some(consent) = consent.copied().filter(|consent| consent.form == form).or_else(|| self.standing.of(form)) else {
+        let Some(consent) = consent.copied().filter(|consent| consent.form == form).or_else(|| self.standing.of(principal, form))
+        else {
             return Err(pending);
         };
         pending.release(&consent).map(|held| Released { held, reason, question: consent.question })
     }
 
-    /// The job of this id.
-    pub fn job(&self, id: Uuid) -> Option<Arc<Job>> {
-        self.registry.find(JobId(id))
+    /// The job of this id, if it is this principal's.
+    pub fn job(&self, of: &Principal, id: Uuid) -> Option<Arc<Job>> {
+        self.registry.find(of, JobId(id))
     }
 
-    /// All jobs, newest first.
-    pub fn jobs(&self) -> Vec<Arc<Job>> {
-        self.registry.list()
+    /// All jobs of a principal, newest first.
+    pub fn jobs(&self, of: &Principal) -> Vec<Arc<Job>> {
+        self.registry.list(of)
     }
 
     /// How long a job may run at most; none: for ever.
@@ -446,7 +455,7 @@ impl Service {
         self.jobs.keep_for
     }
 
-    /// How many jobs are queued before this one.
+    /// How many jobs of the same principal are queued before this one.
     pub fn queued_before(&self, job: &Job) -> usize {
         self.registry.queued_before(job)
     }
@@ -525,6 +534,7 @@ impl Service {
         let recorded = self.record(&Decided {
             subject: about.subject(),
             job_id: about.job_id(),
+            principal: &client.principal,
             client: &chain.scrub(&client.name).await,
             sent: &sent,
             request: Some(request),
@@ -590,6 +600,7 @@ impl Service {
         client: &Client,
     ) -> Result<(), InputRefused> {
         let Some(contract) = job.contract() else { return Err(InputRefused::NotWritten(WriteError::Closed)) };
+        let principal = Principal::named(&client.principal);
         // With what was sent before on the same line, or a secret could be recorded in two halves.
         let pending = job.pending_input();
         let chain = self.chain().await;
@@ -601,7 +612,7 @@ impl Service {
             chain.decide_input(contract, &pending, data).await
         };
         let (decision, reason, question) = match decision {
-            InputDecision::Asks(pending) => match self.released(pending, consent, None) {
+            InputDecision::Asks(pending) => match self.released(pending, &principal, consent, None) {
                 Ok(Released { held, reason, question }) => (InputDecision::Approved(held), Some(reason), Some(question)),
                 Err(pending) => (InputDecision::Asks(pending), None, None),
             },
@@ -621,6 +632,7 @@ impl Service {
         self.record(&Decided {
             subject: Subject::Input,
             job_id: Some(job.id().to_string()),
+            principal: principal.as_str(),
             client: &client,
             sent: last_part(&sent),
             request: None,
@@ -637,7 +649,7 @@ impl Service {
             InputDecision::Asks(pending) => {
                 let (runs, reason, form) = (runs.unwrap_or_default(), pending.reason(), pending.form());
                 let what = What { subject: Subject::Input, sent, runs, place: Place::of(job) };
-                let question = Question::new(what, &client, reason, &trail, form);
+                let question = Question::new(what, (&principal, &*client), reason, &trail, form);
                 Err(InputRefused::Asks(Box::new(question)))
             }
             InputDecision::Denied(denial) => Err(InputRefused::Denied(denial)),
@@ -860,5 +872,5 @@ fn excerpt(command: &Command) -> (String, bool) {
 
 fn bounded(client: &Client) -> Client {
     let cut = |text: &str| text[..text.floor_char_boundary(MOST_CLIENT_BYTES)].to_owned();
-    Client { name: cut(&client.name), version: cut(&client.version) }
+    Client { principal: client.principal.clone(), name: cut(&client.name), version: cut(&client.version) }
 }

@@ -1,4 +1,5 @@
-"""Drives `portcullis serve` with the command line of the MCP inspector, in both eras of the protocol.
+"""Drives `portcullis serve` with the command line of the MCP inspector, in both eras of the protocol, over standard input and output
+and over HTTP.
 
     inspector.py INSPECTOR BINARY REPOSITORY
 
@@ -11,6 +12,8 @@ import os
 import subprocess
 import sys
 
+from served import served
+
 ERAS = ("legacy", "modern")
 TOOLS = 9
 # The inspector's exit code for a tool's error result.
@@ -19,14 +22,11 @@ DEADLINE_S = 60
 
 
 class Inspector:
-    """One server per call: the inspector starts it, asks once, and ends it."""
+    """Asks once and ends; `where` are options, `server` is what it starts, if it is to start one."""
 
-    def __init__(self, program, binary, repository, era):
-        # The inspector passes on only a few variables of its own accord.
-        variables = [f"-e{name}={value}" for name, value in os.environ.items() if name.startswith("XDG_")]
-        self.command = [program, "--cli", "--quiet", "--format", "json", "--protocol-era", era, "--cwd", repository]
-        self.command += variables
-        self.server = [binary, "serve"]
+    def __init__(self, program, era, where, server):
+        self.command = [program, "--cli", "--quiet", "--format", "json", "--protocol-era", era, *where]
+        self.server = server
 
     def ask(self, method, *options, expect=0):
         """The result, as the server gave it; `expect` is the exit code that there must be."""
@@ -88,11 +88,23 @@ SCENES = [
 
 def main():
     program, binary, repository = sys.argv[1:]
+    # The inspector passes on only a few variables of its own accord.
+    variables = [f"-e{name}={value}" for name, value in os.environ.items() if name.startswith("XDG_")]
     for era in ERAS:
-        inspector = Inspector(program, binary, repository, era)
-        for scene in SCENES:
-            scene(inspector)
-            print(f"  {era:10}  {scene.__name__.replace('_', ' ')}")
+        play(Inspector(program, era, ["--cwd", repository, *variables], [binary, "serve"]), era, SCENES)
+    print("over HTTP")
+    with served(binary, repository) as (url, token):
+        where = ["--transport", "http", "--server-url", url, "--header", f"Authorization: Bearer {token}"]
+        for era in ERAS:
+            # There is one server for all of them.
+            scenes = [scene for scene in SCENES if scene is not lists_the_jobs_of_servers_that_are_gone]
+            play(Inspector(program, era, where, []), era, scenes)
+
+
+def play(inspector, era, scenes):
+    for scene in scenes:
+        scene(inspector)
+        print(f"  {era:10}  {scene.__name__.replace('_', ' ')}")
 
 
 if __name__ == "__main__":

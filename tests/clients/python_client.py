@@ -1,4 +1,5 @@
-"""Drives `portcullis serve` with the client of the Python package `mcp`, in both eras of the protocol.
+"""Drives `portcullis serve` with the client of the Python package `mcp`, in both eras of the protocol, over standard input and output
+and over HTTP.
 
     python_client.py BINARY REPOSITORY
 
@@ -11,8 +12,12 @@ import sys
 import time
 from pathlib import Path
 
+import httpx2
 from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
 from mcp.types import ElicitResult
+
+from served import served
 
 TOOLS = {
     "execute_command",
@@ -147,6 +152,7 @@ def is_running(pid):
 
 
 async def drive(server, mode, repository):
+    """All scenes; then the process of a job that still runs."""
     async with Client(server, mode=mode, read_timeout_seconds=DEADLINE_S) as client:
         check(client.protocol_version == MODES[mode], f"it speaks {client.protocol_version}")
         # A client that pins the revision of 2026-07-28 asks nothing before its first call.
@@ -159,10 +165,26 @@ async def drive(server, mode, repository):
         job_id = (await start(client, "cat"))["job_id"]
         pid = (await call(client, "get_job_status", job_id=job_id))["pid"]
         check(is_running(pid), "the last job does not run")
+    return pid
+
+
+async def drive_over_pipes(server, mode, repository):
+    gone(mode, await drive(server, mode, repository))
+
+
+async def drive_over_http(url, token, mode, repository):
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx2.AsyncClient(headers=headers, timeout=DEADLINE_S) as http:
+        pid = await drive(streamable_http_client(url, http_client=http), mode, repository)
+    check(is_running(pid), "a job ended with its client, of which there can be more")
+    return pid
+
+
+def gone(mode, pid):
     deadline = time.monotonic() + DEADLINE_S
     while is_running(pid):
         check(time.monotonic() < deadline, "a job outlived its server")
-        await asyncio.sleep(0.01)
+        time.sleep(0.01)
     print(f"  {mode:10}  leaves no job behind")
 
 
@@ -207,7 +229,12 @@ def main():
     # The client passes on only a few variables of its own accord.
     server = StdioServerParameters(command=binary, args=["serve"], env=dict(os.environ), cwd=repository)
     for mode in MODES:
-        asyncio.run(drive(server, mode, Path(repository)))
+        asyncio.run(drive_over_pipes(server, mode, Path(repository)))
+    print("over HTTP")
+    with served(binary, repository) as (url, token):
+        left = {mode: asyncio.run(drive_over_http(url, token, mode, Path(repository))) for mode in MODES}
+    for mode, pid in left.items():
+        gone(mode, pid)
     config = Path(os.environ["XDG_CONFIG_HOME"]) / "asking.toml"
     config.write_text(ASKING)
     config.chmod(0o644)

@@ -73,7 +73,7 @@ pub fn request(command: &str) -> Request {
         cwd,
         env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         timeout: None,
-        client: types::Client { name: "a test".to_owned(), version: String::new() },
+        client: types::Client { principal: "local".to_owned(), name: "a test".to_owned(), version: String::new() },
     }
 }
 

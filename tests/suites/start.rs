@@ -428,7 +428,7 @@ impl Judge for Later {
 }
 
 fn request(script: Script, cwd: Directory, env: Vec<(String, String)>) -> Request {
-    let client = types::Client { name: String::new(), version: String::new() };
+    let client = types::Client { principal: "local".to_owned(), name: String::new(), version: String::new() };
     Request { script, cwd, env, timeout: None, client }
 }
 
@@ -468,11 +468,12 @@ impl Bench {
             keep_for: Duration::from_secs(60),
             limits: JobLimits::default(),
         };
+        let each = config::Principals { max_running: 10, max_queued: 0, output_bytes: 1 << 30, requests_per_s: 1 };
         let engine = Engine::new(&limits()).unwrap();
         let site = Site { roots: jobs.roots.clone(), path: jobs.path.clone() };
         let chain = Chain::load(&engine, &[], &base.join("cache"), DefaultVerdict::Allow, site.clone()).await.unwrap();
         let keeper = Keeper::start(Path::new(env!("CARGO_BIN_EXE_portcullis")), None).unwrap();
-        Self { registry: Registry::new(jobs, keeper, None), chain: Arc::new(chain), site, folder }
+        Self { registry: Registry::new(jobs, each, keeper, None), chain: Arc::new(chain), site, folder }
     }
 
     pub(super) fn at(&self, below: &str) -> PathBuf {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    path::Path,
     sync::{Arc, Mutex},
     time::Instant,
 };
@@ -13,7 +14,10 @@ use rmcp::{
         ElicitationAction, Implementation, ProtocolVersion,
     },
     service::{RequestContext, RunningService},
-    transport::TokioChildProcess,
+    transport::{
+        StreamableHttpClientTransport, TokioChildProcess, UnixSocketHttpClient,
+        streamable_http_client::StreamableHttpClientTransportConfig,
+    },
 };
 use serde_json::{Value, json};
 
@@ -111,6 +115,16 @@ impl Client {
         let log = std::fs::File::create(scene.base().join("serve.stderr")).unwrap();
         let (transport, _) = TokioChildProcess::builder(command).stderr(log).spawn().unwrap();
         let pid = transport.id().unwrap();
+        let service = person.serve_with_lifecycle(transport, era.lifecycle()).await.unwrap();
+        Self { service, pid }
+    }
+
+    /// Connects to a server, of this process, that listens at a socket.
+    pub async fn connect_at(socket: &Path, token: Option<&str>, era: Era, person: Person, pid: u32) -> Self {
+        let config = StreamableHttpClientTransportConfig::with_uri("http://localhost/mcp");
+        let config = token.into_iter().fold(config, |config, token| config.auth_header(token));
+        let client = UnixSocketHttpClient::new(socket.to_str().unwrap(), "http://localhost/mcp");
+        let transport = StreamableHttpClientTransport::with_client(client, config);
         let service = person.serve_with_lifecycle(transport, era.lifecycle()).await.unwrap();
         Self { service, pid }
     }

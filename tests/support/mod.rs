@@ -1,7 +1,8 @@
-//! What the suites share: a place to act in, two ways to talk to a server, and things to compare with.
+//! What the suites share: a place to act in, three ways to talk to a server, and things to compare with.
 
 pub mod client;
 pub mod golden;
+pub mod http;
 pub mod scene;
 pub mod wire;
 

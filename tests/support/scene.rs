@@ -145,6 +145,11 @@ impl Scene {
         self.at("config/portcullis/config.toml")
     }
 
+    /// Where a server can have a socket.
+    pub fn socket(&self) -> PathBuf {
+        self.at("state/portcullis.sock")
+    }
+
     /// Where the audit log is by default.
     pub fn audit_file(&self) -> PathBuf {
         self.at("state/portcullis/audit.jsonl")

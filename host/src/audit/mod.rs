@@ -100,6 +100,7 @@ impl Audit {
             time: stamp(chrono::Utc::now()),
             event: "job_end",
             job_id: job.id().to_string(),
+            principal: job.owner().as_str(),
             command: job.shown(),
             state: status.state.name(),
             exit_code: status.exit_code,

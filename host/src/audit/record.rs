@@ -72,6 +72,8 @@ pub struct Asked<'a> {
     pub subject: Subject,
     /// The job whose input it is about.
     pub job_id: Option<String>,
+    /// Whose client wants it done.
+    pub principal: &'a str,
     /// Who wants it done, as the client says of itself, filtered.
     pub client: &'a str,
     /// How the person is asked.
@@ -85,6 +87,8 @@ pub struct Decided<'a> {
     pub subject: Subject,
     /// The job it is for, or will be.
     pub job_id: Option<String>,
+    /// Whose client asked.
+    pub principal: &'a str,
     /// Who asked, as the client says of itself.
     pub client: &'a str,
     /// What was sent, filtered.
@@ -139,6 +143,7 @@ pub(super) struct DecisionLine<'a> {
     event: &'static str,
     subject: Subject,
     job_id: Option<&'a str>,
+    principal: &'a str,
     client: &'a str,
     sent: &'a str,
     request: Option<&'a Request>,
@@ -170,6 +175,7 @@ pub(super) struct AskedLine<'a> {
     job_id: Option<&'a str>,
     question: Option<Uuid>,
     subject: Subject,
+    principal: &'a str,
     client: &'a str,
     way: Way,
     /// Of a question.
@@ -207,6 +213,7 @@ pub(super) struct EndLine<'a> {
     pub(super) time: String,
     pub(super) event: &'static str,
     pub(super) job_id: String,
+    pub(super) principal: &'a str,
     pub(super) command: &'a str,
     pub(super) state: &'static str,
     pub(super) exit_code: Option<i32>,
@@ -246,6 +253,7 @@ impl<'a> DecisionLine<'a> {
             event: "decision",
             subject: decided.subject,
             job_id: decided.job_id.as_deref(),
+            principal: decided.principal,
             client: decided.client,
             sent: decided.sent,
             request: decided.request.as_ref(),
@@ -290,6 +298,7 @@ impl<'a> AskedLine<'a> {
             job_id: asked.job_id.as_deref(),
             question: asked.question,
             subject: asked.subject,
+            principal: asked.principal,
             client: asked.client,
             way: asked.way,
             runs: None,

@@ -104,7 +104,8 @@ impl Own<'_> {
         report.keep(self.path, path.and_then(|path| self.check(&path))).unwrap_or_default()
     }
 
-    fn check(&self, path: &Path) -> Result<PathBuf, Fault> {
+    /// The place, resolved.
+    pub(super) fn check(&self, path: &Path) -> Result<PathBuf, Fault> {
         let trail = trail(path)?;
         out_of_reach(&trail, self.roots)?;
         match trail.found() {
@@ -116,6 +117,30 @@ impl Own<'_> {
             }
             _ => Ok(trail.end),
         }
+    }
+}
+
+/// Where a socket is to be that only its owner connects to: in a directory that exists, where neither jobs nor other users can put
+/// another in its place.
+///
+/// # Errors
+///
+/// What is wrong with the path, and what would be right.
+pub fn place_of_socket(path: &Path, roots: &[PathBuf]) -> Result<PathBuf, String> {
+    let owner = rustix::process::geteuid().as_raw();
+    let told = |fault: Fault| format!("{}; {}", fault.wrong, fault.right);
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(format!("{} is no path of a file", path.display()));
+    };
+    let trail = trail(folder).map_err(told)?;
+    out_of_reach(&trail, roots).map_err(told)?;
+    match (trail.found(), (Trust { owner }).faults(&trail).into_iter().next()) {
+        (_, Some(fault)) => Err(told(fault)),
+        (Some(meta), None) if meta.is_dir() && meta.mode() & 0o022 == 0 => Ok(trail.end.join(name)),
+        (Some(meta), None) if meta.is_dir() => {
+            Err(format!("others can write {}; make a directory of your own", trail.end.display()))
+        }
+        _ => Err(format!("{} is no directory", trail.end.display())),
     }
 }
 

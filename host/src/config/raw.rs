@@ -58,6 +58,10 @@ pub struct RawConfig {
     pub audit: Section<RawAudit>,
     /// What outlives the server of its jobs.
     pub history: Section<RawHistory>,
+    /// Who may come in over HTTP.
+    pub http: Section<RawHttp>,
+    /// What each principal may use of what all may.
+    pub principals: Section<RawPrincipals>,
     /// Compiled policies.
     pub cache: Section<RawCache>,
     /// Changes while the server runs.
@@ -92,7 +96,7 @@ pub struct RawJobs {
     pub output_bytes: Checked<i64>,
     /// Bytes kept of all jobs together, 65536 to 68719476736.
     pub output_total_bytes: Checked<i64>,
-    /// How many finished jobs are remembered, 1 to 10000.
+    /// How many finished jobs of each principal are remembered, 1 to 10000.
     pub keep_finished: Checked<i64>,
     /// Seconds a finished job is remembered, 1 to 604800.
     pub keep_finished_s: Checked<i64>,
@@ -211,6 +215,33 @@ pub struct RawAudit {
     pub max_bytes: Checked<i64>,
     /// How many files are kept besides the one that is written to, 1 to 100.
     pub keep: Checked<i64>,
+}
+
+/// `[http]`: who may come in over HTTP.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RawHttp {
+    /// The file of tokens, a name and a token a line; absolute or `~/…`, outside the roots, readable by its owner alone. Default: none,
+    /// and portcullis makes a token of its own.
+    pub tokens: Checked<String>,
+    /// What clients may call the server by besides localhost, 127.0.0.1 and ::1, with a port or without.
+    pub hosts: Checked<Vec<Checked<String>>>,
+    /// Origins of pages that may send requests, such as `https://chat.example.com`.
+    pub origins: Checked<Vec<Checked<String>>>,
+}
+
+/// `[principals]`: what each principal may use of what all may.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RawPrincipals {
+    /// How many jobs of a principal run at a time, 0 (as `jobs.max_running`) to 1000.
+    pub max_running: Checked<i64>,
+    /// How many wait beyond that, 0 (as `jobs.max_queued`) to 10000.
+    pub max_queued: Checked<i64>,
+    /// Bytes kept of a principal's jobs together, 0 (as `jobs.output_total_bytes`) to 68719476736.
+    pub output_bytes: Checked<i64>,
+    /// Requests a second over HTTP, 1 to 1000000.
+    pub requests_per_s: Checked<i64>,
 }
 
 /// `[cache]`: compiled policies.

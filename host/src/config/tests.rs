@@ -178,6 +178,7 @@ fn example_states_the_defaults() {
     assert_eq!(stated.default_verdict, left_out.default_verdict);
     assert_eq!(stated.audit, left_out.audit);
     assert_eq!(stated.cache, left_out.cache);
+    assert_eq!((stated.http, stated.principals), (left_out.http, left_out.principals));
 }
 
 /// The example with every commented-out line put back.
@@ -196,6 +197,8 @@ fn example_comments_only_keys_that_are_known() {
     for below in ["home/src/portcullis", "home/.local/state", "home/.cache"] {
         scene.directory(below);
     }
+    scene.file("home/.config/portcullis/tokens", &format!("ada {}", "a".repeat(32)));
+    scene.chmod("home/.config/portcullis/tokens", 0o600);
     let there = scene.path("").display().to_string();
     let text = text.replace("/usr/share/dict", &there);
     let config = scene.read(&text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
@@ -222,6 +225,8 @@ fn example_leaves_no_key_out() {
     has(decision, raw::keys::<raw::RawDecision>());
     has(whole["ask"].as_table().unwrap(), raw::keys::<raw::RawAsk>());
     has(whole["audit"].as_table().unwrap(), raw::keys::<raw::RawAudit>());
+    has(whole["http"].as_table().unwrap(), raw::keys::<raw::RawHttp>());
+    has(whole["principals"].as_table().unwrap(), raw::keys::<raw::RawPrincipals>());
     has(whole["cache"].as_table().unwrap(), raw::keys::<raw::RawCache>());
     let own = whole["policies"][4].as_table().unwrap();
     has(own, raw::keys::<raw::RawPolicy>());
@@ -229,6 +234,52 @@ fn example_leaves_no_key_out() {
 }
 
 // Values.
+
+#[test]
+fn a_principal_has_its_share_and_never_more_than_all() {
+    let scene = Scene::new();
+    let read = |text: &str| scene.read(&format!("{text}\n{POLICY}")).unwrap().principals;
+    let all = read("[jobs]\nmax_running = 3\nmax_queued = 4\noutput_total_bytes = 70000");
+    assert_eq!(all, Principals { max_running: 3, max_queued: 4, output_bytes: 70_000, requests_per_s: 500 });
+    let share =
+        read("jobs.max_running = 3\n[principals]\nmax_running = 2\nmax_queued = 200\noutput_bytes = 1\nrequests_per_s = 7");
+    assert_eq!(share, Principals { max_running: 2, max_queued: 100, output_bytes: 1, requests_per_s: 7 });
+}
+
+#[test]
+fn who_may_come_in() {
+    let scene = Scene::new();
+    let token = "a".repeat(32);
+    scene.file("home/tokens", &format!("ada {token}"));
+    scene.chmod("home/tokens", 0o600);
+    let text =
+        "[http]\ntokens = '~/tokens'\nhosts = ['jobs.example.com', 'x:80']\norigins = ['https://a.example', 'http://b:81']";
+    let http = scene.read(&format!("{text}\n{POLICY}")).unwrap().http;
+    assert_eq!(http.tokens.unwrap().holder(token.as_bytes()).unwrap().as_str(), "ada");
+    assert_eq!(http.own_token, None);
+    assert_eq!(http.hosts, ["jobs.example.com", "x:80"]);
+    assert_eq!(http.origins, ["https://a.example:443", "http://b:81"]);
+    let http = scene.read(POLICY).unwrap().http;
+    assert_eq!((http.tokens, http.own_token), (None, Some(scene.path("home/.local/state/portcullis/http-token"))));
+}
+
+#[rstest]
+#[case("http.tokens = '~/nothing'", "http.tokens: DIR/home/nothing: No such file")]
+#[case("http.tokens = 'tokens'", "http.tokens: `tokens` is a relative path")]
+#[case("http.tokens = 1", "http.tokens: found a whole number")]
+#[case("http.hosts = ['a b']", "http.hosts[0]: `a b` is no host")]
+#[case("http.hosts = ['http://a']", "http.hosts[0]: `http://a` is no host")]
+#[case("http.hosts = ['']", "http.hosts[0]: `` is no host")]
+#[case("http.origins = ['a.example']", "http.origins[0]: `a.example` is no origin")]
+#[case("http.origins = ['https://a.example/x']", "http.origins[0]: `https://a.example/x` is no origin")]
+#[case("http.origins = ['*']", "http.origins[0]: `*` is no origin")]
+#[case("principals.max_running = -1", "principals.max_running: -1 is out of range")]
+#[case("principals.requests_per_s = 0", "principals.requests_per_s: 0 is out of range")]
+fn who_can_not_come_in_so(#[case] text: &str, #[case] expected: &str) {
+    let scene = Scene::new();
+    let mistakes = scene.mistakes(scene.read(&format!("{text}\n{POLICY}")));
+    assert!(mistakes.len() == 1 && mistakes[0].starts_with(expected), "{mistakes:?}");
+}
 
 #[test]
 fn values_get_their_units() {

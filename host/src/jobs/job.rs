@@ -17,7 +17,10 @@ use super::{
     registry::Shelf,
     terminal::Terminal,
 };
-use crate::policy::{Approved, ApprovedInput, Chunk, Findings, types};
+use crate::{
+    policy::{Approved, ApprovedInput, Chunk, Findings, types},
+    principal::Principal,
+};
 
 /// What was sent since the last newline is remembered up to this many bytes.
 const MOST_PENDING_BYTES: usize = 64 * 1024;
@@ -45,6 +48,7 @@ pub struct Job {
 #[derive(Debug)]
 struct Known {
     id: JobId,
+    owner: Principal,
     shown: String,
     group: Option<String>,
     /// None: it is a job of an earlier server.
@@ -102,6 +106,7 @@ impl Job {
     ) -> (Arc<Self>, Reins) {
         let known = Known {
             id: JobId(approved.id()),
+            owner: Principal::named(&approved.request().client.principal),
             shown: approved.shown().to_owned(),
             group,
             contract: Some(approved.job().clone()),
@@ -122,13 +127,26 @@ impl Job {
 
     /// A job of an earlier server. What it printed is gone but for what was spilled.
     pub(super) fn past(record: Record, spill: Spill, budget: Arc<Budget>) -> Arc<Self> {
-        let Record { id, command, group, state, exit_code, signal, submitted, started, ended, stdout_bytes, stderr_bytes, fault } =
-            record;
+        let Record {
+            id,
+            principal,
+            command,
+            group,
+            state,
+            exit_code,
+            signal,
+            submitted,
+            started,
+            ended,
+            stdout_bytes,
+            stderr_bytes,
+            fault,
+        } = record;
         let status = Status { state, pid: None, exit_code, signal, submitted, started, ended, fault };
         let total = |name, bytes: u64| bytes.max(spill.written(name));
         let totals = (total(StreamName::Stdout, stdout_bytes), total(StreamName::Stderr, stderr_bytes));
         let output = Output::gone(totals.0, totals.1, budget);
-        let known = Known { id, shown: command, group, contract: None, findings: Arc::default() };
+        let known = Known { id, owner: principal, shown: command, group, contract: None, findings: Arc::default() };
         Self::with(known, status, output, Some(spill), Weak::new()).0
     }
 
@@ -166,6 +184,11 @@ impl Job {
     /// Its id.
     pub fn id(&self) -> JobId {
         self.known.id
+    }
+
+    /// Whose it is: who asked for it.
+    pub fn owner(&self) -> &Principal {
+        &self.known.owner
     }
 
     /// The canonical text of its command, filtered.
@@ -438,7 +461,8 @@ impl Job {
         pending.drain(..surplus);
     }
 
-    /// Adds to its output. Where all jobs hold too much, finished ones are forgotten, and then this one gives up what is old.
+    /// Adds to its output. Where all jobs, or those of its owner, hold too much, finished ones are forgotten, and then this one gives up
+    /// what is old.
     pub(super) fn keep(&self, name: StreamName, chunk: &Chunk) {
         if let Some(spill) = &self.spill {
             tokio::task::block_in_place(|| spill.push(name, chunk.bytes()));
@@ -450,7 +474,7 @@ impl Job {
         };
         if is_over {
             if let Some(shelf) = self.shelf.upgrade() {
-                shelf.make_room();
+                shelf.make_room(self);
             }
             self.output().shrink_to_budget();
         }

@@ -1,14 +1,15 @@
-//! How many jobs run at a time: of all, and of each group. Those that wait get their turn in the order in which they came, but for
-//! those whose group is busy, which let others go first.
+//! How many jobs run at a time: of all, of each principal, and of each group. Those that wait get their turn in the order in which they
+//! came, but for those whose principal or group is busy, which let others go first.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use tokio::sync::oneshot;
 
 use super::SpawnError;
+use crate::{config, principal::Principal};
 
 /// All lanes.
 #[derive(Debug)]
@@ -16,7 +17,10 @@ pub(super) struct Lanes(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    most: usize,
+    /// How many run, and how many wait.
+    most: (usize, usize),
+    /// The same of each principal.
+    of_each: (usize, usize),
     groups: BTreeMap<String, usize>,
     state: Mutex<State>,
 }
@@ -25,21 +29,30 @@ struct Inner {
 struct State {
     running: usize,
     running_of: BTreeMap<String, usize>,
+    /// Of each principal that has jobs which run.
+    running_by: HashMap<Principal, usize>,
     waiting: VecDeque<Waiting>,
     is_closed: bool,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    group: Option<String>,
+    who: Who,
     turn: oneshot::Sender<Permit>,
+}
+
+/// Whose limits a job counts for.
+#[derive(Clone, Debug)]
+struct Who {
+    owner: Principal,
+    group: Option<String>,
 }
 
 /// The right to run, for as long as it is held.
 #[derive(Debug)]
 pub(super) struct Permit {
     lanes: Arc<Inner>,
-    group: Option<String>,
+    who: Who,
 }
 
 /// What comes of asking for the right to run.
@@ -51,8 +64,10 @@ pub(super) enum Entry {
 }
 
 impl Lanes {
-    pub(super) fn new(most: usize, groups: &BTreeMap<String, usize>) -> Self {
-        Self(Arc::new(Inner { most, groups: groups.clone(), state: Mutex::default() }))
+    /// So many jobs run at `most`, and so many wait.
+    pub(super) fn new(most: (usize, usize), each: &config::Principals, groups: &BTreeMap<String, usize>) -> Self {
+        let of_each = (each.max_running, each.max_queued);
+        Self(Arc::new(Inner { most, of_each, groups: groups.clone(), state: Mutex::default() }))
     }
 
     /// Whether there is such a group.
@@ -63,24 +78,24 @@ impl Lanes {
         }
     }
 
-    /// Asks for the right to run, in a group or without one; where it has to be waited for, behind at most `most_waiting` others.
-    pub(super) fn enter(&self, group: Option<&str>, most_waiting: usize) -> Result<Entry, SpawnError> {
+    /// Asks for the right to run, in a group or without one, and waits for it where no more may wait already.
+    pub(super) fn enter(&self, owner: &Principal, group: Option<&str>) -> Result<Entry, SpawnError> {
         self.check(group)?;
-        let group = group.map(str::to_owned);
+        let who = Who { owner: owner.clone(), group: group.map(str::to_owned) };
         let mut state = self.0.state();
         if state.is_closed {
             return Err(SpawnError::ShuttingDown);
         }
-        if self.0.has_room(&state, group.as_deref()) {
-            return Ok(Entry::Now(self.0.admit(&mut state, group)));
+        if self.0.has_room(&state, &who) {
+            return Ok(Entry::Now(self.0.admit(&mut state, who)));
         }
         // Who was stopped meanwhile waits no more.
         state.waiting.retain(|waiting| !waiting.turn.is_closed());
-        if state.waiting.len() >= most_waiting {
-            return Err(self.0.full(&state, group.as_deref(), most_waiting));
+        if let Some(queue) = self.0.full_queue(&state, owner) {
+            return Err(self.0.full(&state, &who, queue));
         }
         let (turn, later) = oneshot::channel();
-        state.waiting.push_back(Waiting { group, turn });
+        state.waiting.push_back(Waiting { who, turn });
         Ok(Entry::Later(later))
     }
 
@@ -97,41 +112,63 @@ impl Inner {
         self.state.lock().expect("no holder of this lock panics")
     }
 
-    fn has_room(&self, state: &State, group: Option<&str>) -> bool {
-        let is_full = |name| state.running_of.get(name) >= self.groups.get(name);
-        state.running < self.most && !group.is_some_and(is_full)
+    fn has_room(&self, state: &State, who: &Who) -> bool {
+        let is_full = |name: &String| state.running_of.get(name) >= self.groups.get(name);
+        state.running < self.most.0 && !self.is_busy(state, &who.owner) && !who.group.as_ref().is_some_and(is_full)
     }
 
-    /// Says what is full: the group, if there would be room without it.
-    fn full(&self, state: &State, group: Option<&str>, queued: usize) -> SpawnError {
-        match group.and_then(|name| self.groups.get_key_value(name)).filter(|_| state.running < self.most) {
-            Some((name, most)) => SpawnError::TooMany { running: *most, limit: format!("jobs.groups.{name}"), queued },
-            None => SpawnError::TooMany { running: self.most, limit: "jobs.max_running".to_owned(), queued },
+    fn is_busy(&self, state: &State, owner: &Principal) -> bool {
+        state.running_by.get(owner).is_some_and(|running| *running >= self.of_each.0)
+    }
+
+    /// The limit that keeps this principal from waiting, if one does, and what it is called.
+    fn full_queue(&self, state: &State, owner: &Principal) -> Option<(usize, &'static str)> {
+        let by = state.waiting.iter().filter(|waiting| waiting.who.owner == *owner).count();
+        if state.waiting.len() >= self.most.1 {
+            Some((self.most.1, "jobs.max_queued"))
+        } else {
+            (by >= self.of_each.1).then_some((self.of_each.1, "principals.max_queued"))
         }
     }
 
-    fn admit(self: &Arc<Self>, state: &mut State, group: Option<String>) -> Permit {
+    /// Says what is full: the principal or the group, if there would be room without it.
+    fn full(&self, state: &State, who: &Who, (queued, queue): (usize, &'static str)) -> SpawnError {
+        let group = who.group.as_ref().and_then(|name| self.groups.get_key_value(name));
+        let (running, limit) = match group {
+            _ if state.running >= self.most.0 => (self.most.0, "jobs.max_running".to_owned()),
+            _ if self.is_busy(state, &who.owner) => (self.of_each.0, "principals.max_running".to_owned()),
+            Some((name, most)) => (*most, format!("jobs.groups.{name}")),
+            None => (self.most.0, "jobs.max_running".to_owned()),
+        };
+        SpawnError::TooMany { running, limit, queued, queue }
+    }
+
+    fn admit(self: &Arc<Self>, state: &mut State, who: Who) -> Permit {
         state.running += 1;
-        if let Some(name) = &group {
+        *state.running_by.entry(who.owner.clone()).or_default() += 1;
+        if let Some(name) = &who.group {
             *state.running_of.entry(name.clone()).or_default() += 1;
         }
-        Permit { lanes: self.clone(), group }
+        Permit { lanes: self.clone(), who }
     }
 
     /// Somebody has left; gives those their turn for whom there is room now.
-    fn leave(self: &Arc<Self>, group: Option<&str>) {
+    fn leave(self: &Arc<Self>, Who { owner, group }: &Who) {
         let mut admitted = Vec::new();
         let mut state = self.state();
         state.running -= 1;
-        if let Some(running) = group.and_then(|name| state.running_of.get_mut(name)) {
+        if let Some(running) = group.as_ref().and_then(|name| state.running_of.get_mut(name)) {
+            *running -= 1;
+        }
+        if let Some(running) = state.running_by.get_mut(owner) {
             *running -= 1;
         }
         let mut at = 0;
         while let Some(waiting) = state.waiting.get(at) {
-            if self.has_room(&state, waiting.group.as_deref())
-                && let Some(Waiting { group, turn }) = state.waiting.remove(at)
+            if self.has_room(&state, &waiting.who)
+                && let Some(Waiting { who, turn }) = state.waiting.remove(at)
             {
-                admitted.push((turn, self.admit(&mut state, group)));
+                admitted.push((turn, self.admit(&mut state, who)));
             } else {
                 at += 1;
             }
@@ -146,7 +183,7 @@ impl Inner {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.lanes.leave(self.group.as_deref());
+        self.lanes.leave(&self.who);
     }
 }
 
@@ -155,16 +192,25 @@ mod tests {
     use super::*;
 
     fn lanes() -> Lanes {
-        Lanes::new(2, &BTreeMap::from([("build".to_owned(), 1)]))
+        lanes_of((2, 9), (2, 9))
+    }
+
+    fn lanes_of(most: (usize, usize), (max_running, max_queued): (usize, usize)) -> Lanes {
+        let each = config::Principals { max_running, max_queued, output_bytes: 0, requests_per_s: 1 };
+        Lanes::new(most, &each, &BTreeMap::from([("build".to_owned(), 1)]))
+    }
+
+    fn ada() -> Principal {
+        Principal::named("ada")
     }
 
     fn now(lanes: &Lanes, group: Option<&str>) -> Permit {
-        let Ok(Entry::Now(permit)) = lanes.enter(group, 9) else { panic!("there is room") };
+        let Ok(Entry::Now(permit)) = lanes.enter(&ada(), group) else { panic!("there is room") };
         permit
     }
 
     fn later(lanes: &Lanes, group: Option<&str>) -> oneshot::Receiver<Permit> {
-        let Ok(Entry::Later(turn)) = lanes.enter(group, 9) else { panic!("there is no room") };
+        let Ok(Entry::Later(turn)) = lanes.enter(&ada(), group) else { panic!("there is no room") };
         turn
     }
 
@@ -200,13 +246,31 @@ mod tests {
 
     #[test]
     fn what_can_not_wait_is_refused() {
-        let lanes = lanes();
+        let lanes = lanes_of((2, 1), (2, 9));
         let _running = (now(&lanes, None), now(&lanes, None));
-        assert!(matches!(lanes.enter(None, 0), Err(SpawnError::TooMany { running: 2, queued: 0, .. })));
-        assert!(matches!(lanes.enter(Some("deploy"), 9), Err(SpawnError::NoGroup(_))));
+        assert!(matches!(lanes.enter(&ada(), Some("deploy")), Err(SpawnError::NoGroup(_))));
         let mut turn = later(&lanes, None);
+        let full = lanes.enter(&ada(), None);
+        assert!(matches!(full, Err(SpawnError::TooMany { running: 2, queued: 1, queue: "jobs.max_queued", .. })));
         lanes.close();
         assert!(turn.try_recv().is_err());
-        assert!(matches!(lanes.enter(None, 9), Err(SpawnError::ShuttingDown)));
+        assert!(matches!(lanes.enter(&ada(), None), Err(SpawnError::ShuttingDown)));
+    }
+
+    #[test]
+    fn who_has_many_leaves_room_for_others() {
+        let lanes = lanes_of((2, 9), (1, 1));
+        let bob = Principal::named("bob");
+        let first = now(&lanes, None);
+        let mut second = later(&lanes, None);
+        let Err(SpawnError::TooMany { running: 1, limit, queued: 1, queue }) = lanes.enter(&ada(), None) else {
+            panic!("one runs, one waits")
+        };
+        assert_eq!((limit.as_str(), queue), ("principals.max_running", "principals.max_queued"));
+        let Ok(Entry::Now(other)) = lanes.enter(&bob, None) else { panic!("there is room for another") };
+        drop(other);
+        assert!(second.try_recv().is_err());
+        drop(first);
+        second.try_recv().unwrap();
     }
 }

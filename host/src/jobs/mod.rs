@@ -145,16 +145,18 @@ pub type Outlet = mpsc::Sender<(StreamName, Chunk)>;
 pub enum SpawnError {
     /// As many run and wait as may.
     #[error(
-        "{running} jobs are running already, as many as `{limit}` allows, and {queued} are waiting (`jobs.max_queued`); \
+        "{running} jobs are running already, as many as `{limit}` allows, and {queued} are waiting (`{queue}`); \
          wait for one to end, or kill one"
     )]
     TooMany {
         /// Jobs that may run.
         running: usize,
-        /// What says so: for all, or for the group.
+        /// What says so: for all, for one principal, or for the group.
         limit: String,
         /// Jobs that may wait.
         queued: usize,
+        /// What says so: for all, or for one principal.
+        queue: &'static str,
     },
     /// There is no such group.
     #[error("there is no group \"{0}\"; the configuration names groups in `jobs.groups`")]

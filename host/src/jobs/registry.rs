@@ -1,6 +1,7 @@
 //! All jobs of this server: which run, which wait, which are remembered.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, Weak},
     time::Duration,
 };
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     config,
     policy::{Approved, types::Launch},
+    principal::Principal,
 };
 
 /// What a stop of all jobs may take beyond one grace period.
@@ -41,9 +43,12 @@ pub struct Order {
 /// All jobs of this server.
 pub struct Registry {
     limits: config::Jobs,
+    each: config::Principals,
     keeper: Keeper,
     lanes: Lanes,
     budget: Arc<Budget>,
+    /// What each principal's jobs keep, in that of all.
+    budgets: Mutex<HashMap<Principal, Arc<Budget>>>,
     shelf: Arc<Shelf>,
 }
 
@@ -65,8 +70,14 @@ struct Jobs {
 }
 
 impl Registry {
-    /// A registry whose jobs `keeper` starts, and which remembers what the history knows of earlier ones. Needs a runtime.
-    pub fn new(limits: config::Jobs, keeper: Keeper, history: Option<(History, Vec<Record>)>) -> Arc<Self> {
+    /// A registry whose jobs `keeper` starts, and which remembers what the history knows of earlier ones. `each` principal has a share of
+    /// what all may use. Needs a runtime.
+    pub fn new(
+        limits: config::Jobs,
+        each: config::Principals,
+        keeper: Keeper,
+        history: Option<(History, Vec<Record>)>,
+    ) -> Arc<Self> {
         let budget = Arc::new(Budget::new(limits.output_total_bytes));
         let (keep_finished, keep_for) = (limits.keep_finished, limits.keep_for);
         let (history, past) = history.unzip();
@@ -77,7 +88,8 @@ impl Registry {
         let jobs = Mutex::new(Jobs { list: past.collect(), is_closed: false });
         let shelf = Arc::new(Shelf { keep_finished, keep_for, budget: budget.clone(), history, jobs });
         tokio::spawn(clean_up(Arc::downgrade(&shelf), keep_for.min(CLEAN_UP)));
-        Arc::new(Self { lanes: Lanes::new(limits.max_running, &limits.groups), limits, keeper, budget, shelf })
+        let lanes = Lanes::new((limits.max_running, limits.max_queued), &each, &limits.groups);
+        Arc::new(Self { lanes, limits, each, keeper, budget, budgets: Mutex::default(), shelf })
     }
 
     /// Starts what was approved, or queues it where as many run as may. What waited is judged again when its turn comes: an agent could
@@ -92,8 +104,9 @@ impl Registry {
         order: Order,
         judge: Arc<J>,
     ) -> Result<Arc<Job>, SpawnError> {
-        let entry = self.lanes.enter(order.group.as_deref(), self.limits.max_queued)?;
-        let output = Output::new(self.limits.output_bytes, self.budget.clone());
+        let owner = Principal::named(&approved.request().client.principal);
+        let entry = self.lanes.enter(&owner, order.group.as_deref())?;
+        let output = Output::new(self.limits.output_bytes, self.budget_of(&owner));
         let spill = self.shelf.history.as_ref().and_then(|history| history.new_spill(JobId(approved.id())));
         let (job, reins) = Job::new(&approved, order.group.clone(), output, spill, Arc::downgrade(&self.shelf));
         match entry {
@@ -108,6 +121,12 @@ impl Registry {
         self.shelf.add(job.clone());
         self.record(&job, None);
         Ok(job)
+    }
+
+    fn budget_of(&self, owner: &Principal) -> Arc<Budget> {
+        let mut budgets = self.budgets.lock().expect("no holder of this lock panics");
+        let new = || Arc::new(Budget::within(self.budget.clone(), self.each.output_bytes));
+        budgets.entry(owner.clone()).or_insert_with(new).clone()
     }
 
     /// Whether a job of this group, or of none, could be asked for at all.
@@ -193,29 +212,32 @@ impl Registry {
         }
     }
 
-    /// The job of this id, unless there never was one or it is forgotten.
-    pub fn find(&self, id: JobId) -> Option<Arc<Job>> {
+    /// The job of this owner and id, unless there never was one or it is forgotten.
+    pub fn find(&self, owner: &Principal, id: JobId) -> Option<Arc<Job>> {
         self.shelf.forget();
-        self.shelf.jobs().list.iter().find(|job| job.id() == id).cloned()
+        self.shelf.jobs().list.iter().find(|job| job.id() == id && job.owner() == owner).cloned()
     }
 
-    /// All jobs that are not forgotten, newest first.
-    pub fn list(&self) -> Vec<Arc<Job>> {
+    /// All jobs of an owner that are not forgotten, newest first.
+    pub fn list(&self, owner: &Principal) -> Vec<Arc<Job>> {
         self.shelf.forget();
-        self.shelf.jobs().list.iter().rev().cloned().collect()
+        self.shelf.jobs().list.iter().rev().filter(|job| job.owner() == owner).cloned().collect()
     }
 
-    /// How many jobs are queued before this one.
+    /// How many jobs of the same owner are queued before this one.
     pub fn queued_before(&self, job: &Job) -> usize {
         let jobs = self.shelf.jobs();
         let before = jobs.list.iter().take_while(|other| other.id() != job.id());
-        before.filter(|other| other.state() == State::Queued).count()
+        before.filter(|other| other.owner() == job.owner() && other.state() == State::Queued).count()
     }
 
     /// Stops all jobs at once, within one grace period, and starts nothing any more.
     pub async fn shut_down(&self) {
-        self.shelf.jobs().is_closed = true;
-        let jobs = self.list();
+        let jobs = {
+            let mut all = self.shelf.jobs();
+            all.is_closed = true;
+            all.list.clone()
+        };
         for job in &jobs {
             job.stop(Stop::default());
         }
@@ -263,25 +285,31 @@ impl Shelf {
         self.forget();
     }
 
-    /// Drops finished jobs, output and all, that are too old or too many; the oldest first.
+    /// Drops finished jobs, output and all, that are too old or too many of one owner; the oldest first.
     fn forget(&self) {
         let now = Utc::now();
         let is_old =
             |job: &Arc<Job>| job.ended_at().is_some_and(|ended| (now - ended).to_std().unwrap_or_default() > self.keep_for);
         let mut jobs = self.jobs();
-        let mut surplus = jobs.finished().count().saturating_sub(self.keep_finished);
+        let mut surplus = jobs.surplus(self.keep_finished);
         self.drop_if(&mut jobs, |job| {
-            let is_surplus = surplus > 0 && job.is_final();
-            surplus -= usize::from(is_surplus);
+            let surplus = surplus.get_mut(job.owner()).filter(|surplus| **surplus > 0 && job.is_final());
+            let is_surplus = surplus.map(|surplus| *surplus -= 1).is_some();
             is_surplus || is_old(job)
         });
     }
 
-    /// Drops finished jobs, the oldest first, until the others keep no more output than they may together.
-    pub(super) fn make_room(&self) {
+    /// Drops finished jobs, the oldest first, until the others keep no more output than they may together: those of the owner of this
+    /// one, and others only if that was not enough for what all may keep.
+    pub(super) fn make_room(&self, job: &Job) {
         let mut jobs = self.jobs();
+        while job.output().is_over_budget()
+            && let Some(oldest) = jobs.oldest_finished_with_output(|other| other.owner() == job.owner())
+        {
+            self.drop_if(&mut jobs, |job| job.id() == oldest);
+        }
         while self.budget.surplus() > 0
-            && let Some(oldest) = jobs.oldest_finished_with_output()
+            && let Some(oldest) = jobs.oldest_finished_with_output(|_| true)
         {
             self.drop_if(&mut jobs, |job| job.id() == oldest);
         }
@@ -299,8 +327,18 @@ impl Shelf {
 }
 
 impl Jobs {
-    fn oldest_finished_with_output(&self) -> Option<JobId> {
-        self.finished().find(|job| job.output().kept() > 0).map(|job| job.id())
+    fn oldest_finished_with_output(&self, counts: impl Fn(&Job) -> bool) -> Option<JobId> {
+        self.finished().find(|job| counts(job) && job.output().kept() > 0).map(|job| job.id())
+    }
+
+    /// How many finished jobs each owner has beyond as many as are kept; nobody, if they are no more together.
+    fn surplus(&self, kept: usize) -> HashMap<Principal, usize> {
+        let mut counts = HashMap::new();
+        if self.finished().count() > kept {
+            self.finished().for_each(|job| *counts.entry(job.owner().clone()).or_default() += 1);
+        }
+        counts.values_mut().for_each(|count: &mut usize| *count = count.saturating_sub(kept));
+        counts
     }
 
     fn finished(&self) -> impl Iterator<Item = &Arc<Job>> {

@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use super::{
     server::Server,
-    tools::{client, denied, denied_by_host},
+    tools::{denied, denied_by_host},
 };
 use crate::{
     audit::{Reply, Subject, Way},
@@ -40,8 +40,6 @@ const MOST_OPEN: usize = 64;
 const MOST_AT_ONCE: usize = 4;
 /// The name of the question, and of the answer in it.
 const ANSWER: &str = "answer";
-/// Who is behind standard input. With more than one they must not answer each other's questions.
-const PRINCIPAL: &str = "stdio";
 
 const UNTRUSTED: &str = "needs a person's approval, and over MCP nobody can be asked here: an answer would be the client's word, which \
 counts only with `ask.trust_client = true` in the owner's configuration; have the user do it at a terminal, or find a way that needs no \
@@ -86,11 +84,11 @@ pub(super) enum Said {
     Later(InputRequiredResult),
 }
 
-impl<S> FromContextPart<ToolCallContext<'_, S>> for Call {
+impl FromContextPart<ToolCallContext<'_, Server>> for Call {
     /// To be taken before the arguments are.
-    fn from_context_part(call: &mut ToolCallContext<'_, S>) -> Result<Self, ErrorData> {
+    fn from_context_part(call: &mut ToolCallContext<'_, Server>) -> Result<Self, ErrorData> {
         let arguments = call.arguments.clone().map_or(Value::Null, Value::Object);
-        let binding = json!([call.name, canonical(&arguments), PRINCIPAL]).to_string().into_bytes();
+        let binding = json!([call.name, canonical(&arguments), call.service.principal.as_str()]).to_string().into_bytes();
         let (state, answers) = (call.request_state.take(), call.input_responses.take().unwrap_or_default());
         Ok(Self { context: call.request_context.clone(), binding, state, answers })
     }
@@ -162,7 +160,7 @@ impl Server {
                 None => Ok(None),
             },
             Err(why) => {
-                let client = client(&call.context).name;
+                let client = self.client(&call.context);
                 let recorded = self.service.answered_in_vain(&client, subject, Way::InputRequired, why).await;
                 recorded.map_err(|denial| denied("denied", &denial))?;
                 let text = format!(

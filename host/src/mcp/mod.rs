@@ -1,6 +1,7 @@
 //! The MCP front end: protocol in, [`crate::service::Service`] calls, protocol out.
 
 mod ask;
+mod http;
 mod progress;
 mod prompts;
 mod resources;
@@ -10,4 +11,5 @@ mod tasks;
 mod tools;
 mod transport;
 
+pub use http::{Address, Door, DoorError, Keys, serve_http};
 pub use server::{Ended, ServeError, serve_stdio};

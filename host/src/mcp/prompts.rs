@@ -41,7 +41,7 @@ impl Server {
             (WORK, _) => WORK_TEXT.to_owned(),
             (EXPLAIN, None) => return Err(ErrorData::invalid_params("this prompt needs job_id, a text", None)),
             (EXPLAIN, Some(job_id)) => {
-                let job = job_id.parse().ok().and_then(|id| self.service.job(id));
+                let job = job_id.parse().ok().and_then(|id| self.find(id));
                 let Some(job) = job else {
                     return Err(ErrorData::invalid_params("there is no job of this job_id; see list_jobs", None));
                 };
@@ -64,7 +64,7 @@ Say what was run, what came of it, which lines show that, and what could be done
             Reference::Resource(resource) => resource.uri.starts_with("job://{job_id}/"),
             _ => false,
         };
-        let ids = self.service.jobs().into_iter().map(|job| job.id().to_string());
+        let ids = self.jobs().into_iter().map(|job| job.id().to_string());
         let mut ids: Vec<_> =
             ids.filter(|id| has_jobs && asked.argument.name == JOB_ID && id.starts_with(&asked.argument.value)).collect();
         let total = ids.len();

@@ -141,7 +141,7 @@ impl Server {
     /// The job and part that an address names.
     pub(super) async fn at(&self, uri: &str) -> Result<(Arc<Job>, Address), ErrorData> {
         let address = Some(uri).filter(|uri| uri.len() <= MOST_URI_BYTES).and_then(|uri| uri.parse::<Address>().ok());
-        match address.and_then(|address| Some((self.service.job(address.job.0)?, address))) {
+        match address.and_then(|address| Some((self.find(address.job.0)?, address))) {
             Some(found) => Ok(found),
             None => {
                 let shown = self.service.scrub(&uri[..uri.floor_char_boundary(MOST_URI_BYTES)]).await;
@@ -153,7 +153,7 @@ impl Server {
 
     /// A page of all parts of all jobs, the newest first.
     pub(super) fn resources(&self, asked: Option<PaginatedRequestParams>) -> Result<ListResourcesResult, ErrorData> {
-        let jobs = self.service.jobs();
+        let jobs = self.jobs();
         let begin = match asked.and_then(|asked| asked.cursor) {
             None => 0,
             Some(last) => {

@@ -1,5 +1,5 @@
-//! The protocol handler, for the stateless revision (2026-07-28) and those that begin with `initialize`, and its life on standard
-//! input and output.
+//! The protocol handler, for the stateless revision (2026-07-28) and those that begin with `initialize`, its life on standard input and
+//! output, and the end of every server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,12 +16,24 @@ use rmcp::{
     service::{RequestContext, SubscriptionContext},
     tool_handler,
 };
-use tokio::{signal::unix::SignalKind, sync::Notify};
+use tokio::{
+    signal::unix::SignalKind,
+    sync::{Notify, Semaphore},
+};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::{ask::Asking, subscriptions::Subscriptions, tasks::Tasks, tools::whole, transport::Stdio};
+use super::{
+    ask::Asking,
+    subscriptions::Subscriptions,
+    tasks::Tasks,
+    tools::whole,
+    transport::{MOST_CALLS, Stdio},
+};
 use crate::{
+    jobs::Job,
     policy::ChainError,
+    principal::Principal,
     service::{Execution, Service},
     signals::{Signals, exit_code},
 };
@@ -37,15 +49,20 @@ const DRY_RUN: &str = "This server is on a dry run: it tells what the policies m
 output. ";
 
 /// How long answers to calls in progress have to leave once all jobs are stopped.
-const LAST_ANSWERS: Duration = Duration::from_millis(500);
+pub(super) const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// The handler of one connection.
 #[derive(Clone)]
 pub(super) struct Server {
     pub(super) service: Arc<Service>,
+    /// Whose connection it is: what others have is not there for it.
+    pub(super) principal: Principal,
+    /// Calls of tools that may be in progress, of all its principal's connections.
+    calls: Arc<Semaphore>,
     /// Cancelled when the client is gone or the server ends: whatever waits stops waiting.
     pub(super) gone: CancellationToken,
-    pub(super) tool_router: ToolRouter<Self>,
+    /// Shared, since over HTTP there is a handler for each request.
+    pub(super) tool_router: Arc<ToolRouter<Self>>,
     pub(super) asking: Arc<Asking>,
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) tasks: Arc<Tasks>,
@@ -89,8 +106,19 @@ pub async fn serve_stdio(
     reload: Arc<Notify>,
 ) -> Result<Ended, ServeError> {
     let gone = CancellationToken::new();
+    let server = Server::new(service.clone(), Principal::local(), &gone)?;
+    until_ended(service, serve(server, gone.clone()), gone, loading, reload).await
+}
+
+/// Serves until that ends, the client is gone or a signal comes, then stops all jobs.
+pub(super) async fn until_ended(
+    service: Arc<Service>,
+    serving: impl Future<Output = Result<(), ServeError>>,
+    gone: CancellationToken,
+    loading: impl Future<Output = Result<(), ChainError>> + Send + 'static,
+    reload: Arc<Notify>,
+) -> Result<Ended, ServeError> {
     let mut signals = Signals::catch().map_err(ServeError::Signals)?;
-    let serving = serve(service.clone(), &gone);
     tokio::pin!(serving);
     let mut loading = tokio::spawn(loading);
     let (mut is_loaded, mut is_served) = (false, false);
@@ -131,16 +159,47 @@ pub async fn serve_stdio(
     ended
 }
 
-async fn serve(service: Arc<Service>, gone: &CancellationToken) -> Result<(), ServeError> {
-    let asking = Arc::new(Asking::new().map_err(ServeError::Randomness)?);
-    let server = Server {
-        service,
-        gone: gone.clone(),
-        tool_router: Server::tools(),
-        asking,
-        subscriptions: Arc::default(),
-        tasks: Arc::default(),
-    };
+impl Server {
+    /// For one principal.
+    pub(super) fn new(service: Arc<Service>, principal: Principal, gone: &CancellationToken) -> Result<Self, ServeError> {
+        Ok(Self {
+            service,
+            principal,
+            calls: Arc::new(Semaphore::new(MOST_CALLS)),
+            gone: gone.clone(),
+            tool_router: Arc::new(Self::tools()),
+            asking: Arc::new(Asking::new().map_err(ServeError::Randomness)?),
+            subscriptions: Arc::default(),
+            tasks: Arc::default(),
+        })
+    }
+
+    /// For another connection of the same principal: only what that is told of is its own.
+    pub(super) fn for_another(&self) -> Self {
+        Self { subscriptions: Arc::new(self.subscriptions.of_another()), ..self.clone() }
+    }
+
+    /// For another principal.
+    ///
+    /// # Errors
+    ///
+    /// There is no randomness.
+    pub(super) fn of(&self, principal: Principal) -> Result<Self, ServeError> {
+        Ok(Self { tool_router: self.tool_router.clone(), ..Self::new(self.service.clone(), principal, &self.gone)? })
+    }
+
+    /// The principal's job of this id.
+    pub(super) fn find(&self, id: Uuid) -> Option<Arc<Job>> {
+        self.service.job(&self.principal, id)
+    }
+
+    /// All jobs of the principal, newest first.
+    pub(super) fn jobs(&self) -> Vec<Arc<Job>> {
+        self.service.jobs(&self.principal)
+    }
+}
+
+async fn serve(server: Server, gone: CancellationToken) -> Result<(), ServeError> {
     let handshake = server.serve_with_ct(Stdio::new(gone.clone()), gone.child_token());
     let running = match handshake.await {
         Ok(running) => running,
@@ -158,6 +217,10 @@ impl ServerHandler for Server {
         mut request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
+        let Ok(_turn) = self.calls.clone().try_acquire_owned() else {
+            let text = format!("{MOST_CALLS} calls are in progress, as many as may be; cancel one, or wait for one to end");
+            return Err(ErrorData::internal_error(text, None));
+        };
         request.arguments = request.arguments.map(whole);
         let mut response = self.tool_router.call(ToolCallContext::new(self, request, context)).await?;
         if let CallToolResponse::Complete(result) = &mut response

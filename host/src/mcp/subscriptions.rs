@@ -27,14 +27,14 @@ use crate::jobs::{Job, Status};
 
 /// How long changes are gathered before a client is told of them.
 const MOMENT: Duration = Duration::from_millis(250);
-/// Most addresses that a client may be told of: of each job some, if it keeps all of them in view.
+/// Most addresses that all clients of a principal may be told of: of each job some, if one keeps all of them in view.
 const MOST: usize = 1024;
 
-/// What the clients want to be told of.
+/// What a connection wants to be told of.
 pub(super) struct Subscriptions {
     /// Of one that began with `initialize`; one that listens has its own in the call that does.
     lasting: Mutex<HashMap<String, AbortOnDropHandle<()>>>,
-    /// Held by each for as long as it lasts.
+    /// Held by each for as long as it lasts; shared by all connections of the principal.
     room: Arc<Semaphore>,
 }
 
@@ -54,6 +54,11 @@ impl Default for Subscriptions {
 }
 
 impl Subscriptions {
+    /// Those of another connection of the same principal.
+    pub(super) fn of_another(&self) -> Self {
+        Self { lasting: Mutex::default(), room: self.room.clone() }
+    }
+
     fn lasting(&self) -> MutexGuard<'_, HashMap<String, AbortOnDropHandle<()>>> {
         self.lasting.lock().expect("no holder of this lock panics")
     }
@@ -99,7 +104,7 @@ impl Watch {
 impl Server {
     /// What of these addresses this client can be told of.
     pub(super) fn accepted(&self, asked: &SubscriptionFilter) -> SubscriptionFilter {
-        let is_there = |uri: &&String| uri.parse::<Address>().is_ok_and(|address| self.service.job(address.job.0).is_some());
+        let is_there = |uri: &&String| uri.parse::<Address>().is_ok_and(|address| self.find(address.job.0).is_some());
         let room = self.subscriptions.room.available_permits();
         let uris = asked.resource_subscriptions.iter().flatten().take(MOST).filter(is_there).take(room).cloned();
         let mut accepted = SubscriptionFilter::new();

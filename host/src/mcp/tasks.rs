@@ -54,7 +54,7 @@ impl Tasks {
 impl Server {
     /// Makes a task of a job.
     pub(super) fn task(&self, job: &Job, manner: Manner) -> CreateTaskResult {
-        let jobs: HashSet<_> = self.service.jobs().iter().map(|job| job.id().0).collect();
+        let jobs: HashSet<_> = self.jobs().iter().map(|job| job.id().0).collect();
         let mut all = self.tasks.all();
         // As many as there are jobs, and no more.
         all.retain(|id, _| jobs.contains(id));
@@ -80,7 +80,7 @@ impl Server {
 
     /// The job that a task is.
     pub(super) fn job_of(&self, id: &str) -> Result<Arc<Job>, ErrorData> {
-        let job = id.parse().ok().and_then(|id| self.service.job(id));
+        let job = id.parse().ok().and_then(|id| self.find(id));
         job.ok_or_else(|| {
             ErrorData::invalid_params("there is no task of this id: it never was, or it ended long ago and is forgotten", None)
         })

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 const MOST_LINE_BYTES: usize = 4 << 20;
 
 /// Calls that may be in progress at a time; a request beyond them is refused, and all else is still heard.
-const MOST_CALLS: usize = 128;
+pub(super) const MOST_CALLS: usize = 128;
 /// Answers that may wait for the client to read: one that asks without reading could else make the server hold any number of them.
 /// Beyond, nothing more is read until one has left.
 const MOST_UNREAD: usize = 32;

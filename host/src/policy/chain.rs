@@ -446,7 +446,11 @@ fn probe(site: &Site) -> types::Request {
         cwd,
         env: Vec::new(),
         timeout_ms: None,
-        client: types::Client { name: "portcullis".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+        client: types::Client {
+            principal: "local".to_owned(),
+            name: "portcullis".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
     }
 }
 

@@ -296,7 +296,7 @@ fn allowed() -> Said {
 }
 
 fn client() -> Client {
-    Client { name: "policy test".to_owned(), version: String::new() }
+    Client { principal: "local".to_owned(), name: "policy test".to_owned(), version: String::new() }
 }
 
 fn site(config: &Config) -> Site {

@@ -12,10 +12,11 @@ use crate::{
     audit::{Asked, AuditError, Reply, Subject, Way},
     config,
     jobs::Job,
-    policy::{Answer, Consent, Denial, Form, VerdictKind, asking},
+    policy::{Answer, Consent, Denial, Form, VerdictKind, asking, types::Client},
+    principal::Principal,
 };
 
-/// Most things a person said yes to for as long as the server runs; more are asked about each time. An agent that makes up commands could
+/// Most things that are remembered of each principal to which a person said yes for as long as the server runs; more are asked about each time. An agent that makes up commands could
 /// else fill the memory, if a person says so to all of them.
 const MOST_STANDING: usize = 1000;
 /// Most bytes of what was sent that are shown beside what would be done.
@@ -38,6 +39,8 @@ pub struct Question {
     pub place: Place,
     /// Who asks, and why; at least one.
     pub reasons: Vec<Denial>,
+    /// Whose client wants it done. The answer is worth something to no other.
+    pub principal: Principal,
     /// Who wants it done, as the client says of itself.
     pub client: String,
     form: Form,
@@ -60,19 +63,19 @@ pub enum Place {
     Job(String, String),
 }
 
-/// What people said yes to for as long as the server runs, and the question it was. All clients share it: there is but one, and behind it
-/// one person. With more of them each needs its own.
+/// What people said yes to for as long as the server runs, and the question it was; each to what its principal does.
 #[derive(Default)]
-pub(super) struct Standing(Mutex<HashMap<Form, Uuid>>);
+pub(super) struct Standing(Mutex<HashMap<Principal, HashMap<Form, Uuid>>>);
 
 impl Standing {
     /// The yes that stands for this form.
-    pub(super) fn of(&self, form: Form) -> Option<Consent> {
-        self.forms().get(&form).map(|&question| Consent { question, form })
+    pub(super) fn of(&self, principal: &Principal, form: Form) -> Option<Consent> {
+        self.forms().get(principal)?.get(&form).map(|&question| Consent { question, form })
     }
 
-    fn keep(&self, consent: Consent) {
-        let mut forms = self.forms();
+    fn keep(&self, principal: &Principal, consent: Consent) {
+        let mut all = self.forms();
+        let forms = all.entry(principal.clone()).or_default();
         if forms.len() < MOST_STANDING {
             forms.insert(consent.form, consent.question);
         } else {
@@ -80,14 +83,20 @@ impl Standing {
         }
     }
 
-    fn forms(&self) -> MutexGuard<'_, HashMap<Form, Uuid>> {
+    fn forms(&self) -> MutexGuard<'_, HashMap<Principal, HashMap<Form, Uuid>>> {
         self.0.lock().expect("no holder of this lock panics")
     }
 }
 
 impl Question {
     /// About what policies said in this `trail`, the first of them for this `reason`.
-    pub(super) fn new(what: What, client: &str, reason: &Denial, trail: &[Answer], form: Form) -> Self {
+    pub(super) fn new(
+        what: What,
+        (principal, client): (&Principal, &str),
+        reason: &Denial,
+        trail: &[Answer],
+        form: Form,
+    ) -> Self {
         let mut reasons = asking(trail);
         if reasons.is_empty() {
             reasons.push(reason.clone());
@@ -95,7 +104,17 @@ impl Question {
         let is_rewritten = trail.iter().any(|answer| answer.counts_as(VerdictKind::Rewrite));
         let What { subject, sent, runs, place } = what;
         let sent = is_rewritten.then(|| sent[..sent.floor_char_boundary(MOST_SENT_BYTES)].to_owned());
-        Self { id: Uuid::new_v4(), subject, runs, sent, place, reasons, client: client.to_owned(), form }
+        Self {
+            id: Uuid::new_v4(),
+            subject,
+            runs,
+            sent,
+            place,
+            reasons,
+            principal: principal.clone(),
+            client: client.to_owned(),
+            form,
+        }
     }
 
     /// Who asks first, and why.
@@ -121,7 +140,14 @@ impl Question {
             Place::Directory(_) => None,
             Place::Job(id, _) => Some(id.clone()),
         };
-        Asked { question: Some(self.id), subject: self.subject, job_id, client: &self.client, way }
+        Asked {
+            question: Some(self.id),
+            subject: self.subject,
+            job_id,
+            principal: self.principal.as_str(),
+            client: &self.client,
+            way,
+        }
     }
 }
 
@@ -164,7 +190,7 @@ impl Service {
         match reply {
             Reply::Once => Ok(Some(consent)),
             Reply::Always => {
-                self.standing.keep(consent);
+                self.standing.keep(&question.principal, consent);
                 Ok(Some(consent))
             }
             Reply::No | Reply::None | Reply::Void => Ok(None),
@@ -172,9 +198,9 @@ impl Service {
     }
 
     /// Records an answer that does not count, and why.
-    pub async fn answered_in_vain(&self, client: &str, subject: Subject, way: Way, why: &str) -> Result<(), Denial> {
-        let client = self.scrub(client).await;
-        let asked = Asked { question: None, subject, job_id: None, client: &client, way };
+    pub async fn answered_in_vain(&self, by: &Client, subject: Subject, way: Way, why: &str) -> Result<(), Denial> {
+        let client = self.scrub(&by.name).await;
+        let asked = Asked { question: None, subject, job_id: None, principal: &by.principal, client: &client, way };
         self.kept(|| self.audit.answered(&asked, Reply::Void, Some(why)))
     }
 

@@ -88,7 +88,7 @@ impl World {
             cwd: Self::ROOT.to_owned(),
             env: vec![("PATH".to_owned(), "/usr/bin".to_owned())],
             timeout_ms: None,
-            client: Client { name: "harness".to_owned(), version: String::new() },
+            client: Client { principal: "local".to_owned(), name: "harness".to_owned(), version: String::new() },
         }
     }
 

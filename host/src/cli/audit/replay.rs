@@ -17,6 +17,7 @@ use crate::{
     cli::chain_error,
     config::{self, Config, Surroundings},
     policy::{Chain, Decision, Denial, builtins, printable, types::Client},
+    principal::Principal,
     script::PROGRAM_NOT_FOUND,
     service::{self, Command},
 };
@@ -51,6 +52,7 @@ struct Recorded {
     number: u64,
     time: String,
     subject: Option<Subject>,
+    principal: Option<String>,
     client: Option<String>,
     sent: Option<String>,
     request: Option<Request>,
@@ -153,7 +155,10 @@ impl Sets {
         };
         config.jobs.timeout = request.timeout();
         let text = request.script.as_ref().or(recorded.sent.as_ref()).cloned().unwrap_or_default();
-        let client = Client { name: recorded.client.clone().unwrap_or_default(), version: request.client_version.clone() };
+        // A record without is of a time when there was but one.
+        let principal = recorded.principal.clone().unwrap_or_else(|| Principal::local().to_string());
+        let (name, version) = (recorded.client.clone().unwrap_or_default(), request.client_version.clone());
+        let client = Client { principal, name, version };
         let now = Said::by(chain, config, text, &client).await;
         let was_judged = then.runs.is_some();
         Ok(if was_judged && now.policy.is_none() && now.code.as_deref() == Some(PROGRAM_NOT_FOUND) {

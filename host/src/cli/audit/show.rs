@@ -48,6 +48,9 @@ pub(super) struct Show {
     /// Only what this job is about: its id, or how that begins.
     #[arg(long, value_name = "ID")]
     job: Option<String>,
+    /// Only what this principal asked for.
+    #[arg(long, value_name = "NAME")]
+    principal: Option<String>,
     /// Only what this client asked for.
     #[arg(long, value_name = "NAME")]
     client: Option<String>,
@@ -124,6 +127,7 @@ impl Show {
             && has(self.decision.map(Outcome::name), "decision")
             && has(self.policy.as_deref(), "policy")
             && has(self.code.as_deref(), "code")
+            && has(self.principal.as_deref(), "principal")
             && has(self.client.as_deref(), "client")
             && self.job.as_deref().is_none_or(is_of)
     }

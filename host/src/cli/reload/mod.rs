@@ -7,7 +7,8 @@ use tokio::sync::Notify;
 
 use super::{start_error, watch::Watch};
 use crate::{
-    config::{self, Config, Surroundings},
+    config::{self, Config, Http, Surroundings},
+    mcp::Keys,
     policy::builtins,
     service::{Reloaded, Service},
 };
@@ -23,11 +24,13 @@ pub(super) struct Reloader {
     config: Config,
     /// The file that `--config` named.
     explicit: Option<PathBuf>,
+    /// The tokens of clients, over HTTP.
+    keys: Option<Arc<Keys>>,
 }
 
 impl Reloader {
-    pub(super) fn new(service: Arc<Service>, config: Config, explicit: Option<PathBuf>) -> Self {
-        Self { service, config, explicit }
+    pub(super) fn new(service: Arc<Service>, config: Config, explicit: Option<PathBuf>, keys: Option<Arc<Keys>>) -> Self {
+        Self { service, config, explicit, keys }
     }
 
     /// Waits and reloads, for ever.
@@ -71,6 +74,10 @@ impl Reloader {
         if new.jobs.roots != self.config.jobs.roots {
             return Err("jobs.roots has changed, and the policies with it; that needs a restart".to_owned());
         }
+        // Before the policies, which take longer: a token that was taken away is worth nothing any more, whatever else is wrong.
+        if let Some(keys) = &self.keys {
+            keys.renew(&new.http).map_err(|error| error.to_string())?;
+        }
         for table in needs_restart(&self.config, &new) {
             tracing::warn!("[{table}] has changed, which counts from the next start on");
         }
@@ -81,6 +88,7 @@ impl Reloader {
             policies: new.policies,
             files: new.files,
             origin: new.origin,
+            http: Http { tokens: new.http.tokens, ..self.config.http.clone() },
             ..self.config.clone()
         };
         let Reloaded { before, now } = self.service.reload(&config).await.map_err(|error| start_error(error).wrong())?;
@@ -117,6 +125,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("jobs", old.jobs == new.jobs),
         ("audit", old.audit == new.audit),
         ("history", old.history == new.history),
+        ("http", (&old.http.hosts, &old.http.origins) == (&new.http.hosts, &new.http.origins)),
+        ("principals", old.principals == new.principals),
         ("cache", old.cache == new.cache),
     ];
     tables.into_iter().filter(|(_, is_same)| !is_same).map(|(table, _)| table).collect()

@@ -16,6 +16,7 @@ use super::{Record, server};
 use crate::{
     files,
     jobs::{JobId, State},
+    principal::Principal,
 };
 
 /// How long another server may hold the database before this one goes without.
@@ -33,7 +34,7 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS jobs_by_site ON jobs (site, submitted);";
 
 /// Columns that were added since.
-const ADDED: [(&str, &str); 1] = [("fault", "TEXT")];
+const ADDED: [(&str, &str); 2] = [("fault", "TEXT"), ("principal", "TEXT NOT NULL DEFAULT 'local'")];
 
 /// The open database.
 #[derive(Debug)]
@@ -62,7 +63,8 @@ impl Database {
     pub(super) fn past(&self) -> rusqlite::Result<Vec<Record>> {
         self.bury()?;
         let mut select = self.connection.prepare(
-            "SELECT id, command, job_group, state, exit_code, signal, submitted, started, ended, stdout_bytes, stderr_bytes, fault, server
+            "SELECT id, command, job_group, state, exit_code, signal, submitted, started, ended, stdout_bytes, stderr_bytes, fault,
+             principal, server
              FROM (SELECT * FROM jobs WHERE site = ?1 ORDER BY submitted DESC LIMIT ?2) ORDER BY submitted",
         )?;
         let rows =
@@ -95,7 +97,8 @@ impl Database {
         let millis = |time: DateTime<Utc>| time.timestamp_millis();
         let mut put = self.connection.prepare_cached(
             "INSERT OR REPLACE INTO jobs (id, site, server, command, job_group, state, exit_code, signal, submitted, started, ended,
-             stdout_bytes, stderr_bytes, fault) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             stdout_bytes, stderr_bytes, fault, principal)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?;
         put.execute(params![
             record.id.to_string(),
@@ -112,6 +115,7 @@ impl Database {
             i64::try_from(record.stdout_bytes).unwrap_or(i64::MAX),
             i64::try_from(record.stderr_bytes).unwrap_or(i64::MAX),
             record.fault,
+            record.principal.as_str(),
         ])?;
         Ok(())
     }
@@ -182,6 +186,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Option<Record>> {
     };
     Ok(Some(Record {
         id: JobId(id),
+        principal: Principal::named(&row.get::<_, String>("principal")?),
         command: row.get("command")?,
         group: row.get("job_group")?,
         state,

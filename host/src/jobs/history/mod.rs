@@ -27,6 +27,7 @@ use uuid::Uuid;
 use database::Database;
 
 use super::{Job, JobId, State, Status, StreamName, output::Spill};
+use crate::principal::Principal;
 
 /// Notes that may wait to be written; beyond, they are left out.
 const MOST_WAITING: usize = 4096;
@@ -36,6 +37,8 @@ const MOST_WAITING: usize = 4096;
 pub struct Record {
     /// Its id.
     pub id: JobId,
+    /// Whose it was.
+    pub principal: Principal,
     /// What it ran, filtered.
     pub command: String,
     /// The group it ran in.
@@ -155,6 +158,7 @@ impl Record {
         let bytes = |name| output.track(name).total();
         Self {
             id: job.id(),
+            principal: job.owner().clone(),
             command: job.shown().to_owned(),
             group: job.group().map(str::to_owned),
             state: status.state,
@@ -240,6 +244,7 @@ mod tests {
         let now = DateTime::from_timestamp_millis(1_790_000_000_123).unwrap();
         Record {
             id: JobId(Uuid::new_v4()),
+            principal: Principal::named("ada"),
             command: "/usr/bin/true".to_owned(),
             group: Some("build".to_owned()),
             state,

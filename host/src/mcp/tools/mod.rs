@@ -31,15 +31,6 @@ use crate::{
 /// What is said to calls that are in progress when the server ends.
 const ENDING: &str = "the server is ending, and with it every job";
 
-/// The name of this connection's client, as it says.
-pub(super) fn client(context: &RequestContext<RoleServer>) -> Client {
-    let info = context.meta.client_info().or_else(|| context.client_info());
-    info.map_or_else(
-        || Client { name: String::new(), version: String::new() },
-        |info| Client { name: info.name.clone(), version: info.version.clone() },
-    )
-}
-
 impl Server {
     /// The tools, with schemas that every client's validator knows.
     pub(super) fn tools() -> ToolRouter<Self> {
@@ -51,6 +42,13 @@ impl Server {
             route.attr.output_schema = route.attr.output_schema.as_deref().map(|schema| Arc::new(portable(schema)));
         }
         tools
+    }
+
+    /// Who calls: whose connection it is, and what the client says of itself.
+    pub(in crate::mcp) fn client(&self, context: &RequestContext<RoleServer>) -> Client {
+        let info = context.meta.client_info().or_else(|| context.client_info());
+        let (name, version) = info.map(|info| (info.name.clone(), info.version.clone())).unwrap_or_default();
+        Client { principal: self.principal.to_string(), name, version }
     }
 
     /// Does something that may take long, until the client cancels the call or is gone.
@@ -71,7 +69,7 @@ impl Server {
     /// The job of this id, or what is said where there is none.
     async fn job(&self, job_id: &str) -> Result<Arc<Job>, CallToolResult> {
         const MOST_SHOWN_BYTES: usize = 64;
-        if let Some(job) = job_id.parse::<Uuid>().ok().and_then(|id| self.service.job(id)) {
+        if let Some(job) = job_id.parse::<Uuid>().ok().and_then(|id| self.find(id)) {
             return Ok(job);
         }
         let shown = self.service.scrub(&job_id[..job_id.floor_char_boundary(MOST_SHOWN_BYTES)]).await;

@@ -44,7 +44,7 @@ impl Server {
         annotations(title = "List jobs", read_only_hint = true, destructive_hint = false, idempotent_hint = true, open_world_hint = false)
     )]
     async fn list_jobs(&self, Parameters(NoArguments {}): Parameters<NoArguments>) -> CallToolResult {
-        let all = self.service.jobs();
+        let all = self.jobs();
         let mut queued = all.iter().filter(|job| job.state() == State::Queued).count();
         let mut jobs = Vec::with_capacity(all.len());
         for job in all {

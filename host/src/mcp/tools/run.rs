@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{
     answer,
     arguments::{self, ExecuteArguments, InteractArguments, KillArguments, Press, StdinArgument},
-    client, denied, error, linked, ok,
+    denied, error, linked, ok,
     results::{ExecuteResult, JobOutput, KillResult, WaitResult, queued_behind},
 };
 use crate::{
@@ -77,7 +77,7 @@ impl Server {
 impl Server {
     async fn execute(&self, call: &Call, asked: ExecuteArguments) -> Result<CallToolResponse, CallToolResult> {
         let (longest, most) = (arguments::wait(asked.wait_ms)?, arguments::page(asked.max_bytes)?);
-        let client = client(&call.context);
+        let client = self.client(&call.context);
         let mut consent = self.brought(call, Subject::Command).await?;
         let started = loop {
             let terms = Terms { consent, ..self.terms(&asked)? };
@@ -191,7 +191,7 @@ impl Server {
             Some(Press::Close) => then = Then::Close,
             None => {}
         }
-        let client = client(&call.context);
+        let client = self.client(&call.context);
         let mut consent = self.brought(call, Subject::Input).await?;
         let answered = loop {
             let input = Input { data: data.clone(), then, consent, until: until.clone(), longest };
