@@ -336,11 +336,27 @@ fn a_secret_in_a_command_reaches_no_stream_and_no_log(#[case] args: &[&str]) {
 
 // ── audit ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const DECISION_KEYS: [&str; 17] = [
-    "client", "code", "decision", "event", "job_id", "message", "number", "policies", "policy", "previous", "question",
-    "request", "runs", "sent", "set", "subject", "time",
+const DECISION_KEYS: [&str; 18] = [
+    "client",
+    "code",
+    "decision",
+    "event",
+    "job_id",
+    "message",
+    "number",
+    "policies",
+    "policy",
+    "previous",
+    "principal",
+    "question",
+    "request",
+    "runs",
+    "sent",
+    "set",
+    "subject",
+    "time",
 ];
-const END_KEYS: [&str; 16] = [
+const END_KEYS: [&str; 17] = [
     "command",
     "ended",
     "event",
@@ -349,6 +365,7 @@ const END_KEYS: [&str; 16] = [
     "job_id",
     "number",
     "previous",
+    "principal",
     "redacted",
     "signal",
     "started",

@@ -14,8 +14,7 @@ use crate::{
     signals::exit_code,
 };
 
-/// Serves MCP on standard input and output, until its client closes it or a signal comes, or over HTTP, until a signal comes; then every
-/// job is stopped.
+/// Serves MCP on standard input and output, or over HTTP, until its client closes it or a signal comes; then every job is stopped.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 An agent's client starts it. For Claude Code:
