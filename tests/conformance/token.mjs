@@ -1,5 +1,5 @@
-// Sends the server's token with every request of the suite, which has no option for it and two ways to send: undici, which `fetch` is made
-// of too, and Node's own client.
+// Sends the server's token with every request of the suite, which has no option for it and two ways to send: undici, which `fetch`
+// is made of too, and Node's own client.
 import http from "node:http";
 import { createRequire } from "node:module";
 
