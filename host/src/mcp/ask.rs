@@ -209,7 +209,7 @@ impl Server {
                 let text = format!(
                     "the answer does not count, since {why}; send the call again without it, and the person is asked anew"
                 );
-                // What was tampered with is no matter between model and policies, as the protocol has it.
+                // A state that does not open is the client's fault, not the model's: the protocol wants an error of its own for it.
                 Err(match void {
                     Void::Forged => Refusal::Error(ErrorData::invalid_params(text, None)),
                     Void::Late | Void::Used => denied_by_host("answer-not-valid", text).into(),

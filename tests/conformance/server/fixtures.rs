@@ -40,7 +40,7 @@ pub struct Fixtures<S>(pub S);
 enum Deed {
     /// Runs a command.
     Runs(String),
-    /// Runs a command about which a person is asked; the suite has this name for the question. What the command is told.
+    /// Runs a command about which a person is asked: the suite's name for the question, and what the command is told.
     Asks(&'static str, &'static str),
     /// Answers this content.
     Says(Value),
@@ -52,6 +52,7 @@ enum Deed {
     Lacks,
 }
 
+/// What the tool of this call does, if it is one of the suite's.
 fn deed(call: &CallToolRequestParams) -> Option<Deed> {
     let argument = |name: &str| call.arguments.as_ref().and_then(|arguments| arguments.get(name));
     Some(match call.name.as_ref() {
@@ -69,10 +70,11 @@ fn deed(call: &CallToolRequestParams) -> Option<Deed> {
         // The suite would have the stream broken off, and reads what came of the call on another; here it lasts as long as the call.
         "test_reconnection" => Deed::Runs("sleep 1".to_owned()),
         "failing_job" | "protocol_error_job" => Deed::Runs("sleep 1; sleep forever".to_owned()),
-        "test_elicitation" | "test_streaming_elicitation" | "test_input_required_result_capabilities" => {
-            Deed::Asks(QUESTION, "0 Hello")
-        }
-        "confirm_delete" | "multi_input" => Deed::Asks(QUESTION, "0 Hello"),
+        "test_elicitation"
+        | "test_streaming_elicitation"
+        | "test_input_required_result_capabilities"
+        | "confirm_delete"
+        | "multi_input" => Deed::Asks(QUESTION, "0 Hello"),
         "test_input_required_result_elicitation" => Deed::Asks("user_name", "0 Hello"),
         "test_input_required_result_request_state" | "test_input_required_result_tampered_state" => {
             Deed::Asks("confirm", "0 state-ok")

@@ -28,7 +28,7 @@ use tokio::sync::Notify;
 
 use fixtures::{ASKED, Fixtures};
 
-/// What it does takes as long as it is told to and prints the rest of its words.
+/// The program that a person is asked about: takes so many seconds, and prints the rest of what it is told.
 const PROGRAM: &str = "#!/bin/sh\nsleep \"$1\"; shift; echo \"$*\"\n";
 /// Lets through what the fixtures run and nothing else, and asks about [`PROGRAM`].
 const CONFIG: &str = r#"

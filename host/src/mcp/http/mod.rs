@@ -92,7 +92,7 @@ fn tokens(address: &Address, http: &config::Http) -> Result<Option<Arc<Tokens>>,
 }
 
 /// Serves whoever comes in by this door until SIGTERM or SIGINT comes, then stops all jobs: [`serve_stdio`](super::serve_stdio) for
-/// many clients. `front` makes of a server what answers a connection: the server itself, but for tests that have something in front of it.
+/// many clients. `front` makes of a server what answers a connection: the server itself, unless a test has something in front of it.
 pub async fn serve_http<H: ServerHandler>(
     service: Arc<Service>,
     door: Door,
