@@ -226,8 +226,8 @@ impl Reply {
     /// The last message in it, be it JSON or an event.
     pub fn message(&self) -> Option<Value> {
         serde_json::from_str(&self.body).ok().or_else(|| {
-            let data = self.body.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data:")?.trim()).ok());
-            data.last()
+            let mut data = self.body.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data:")?.trim()).ok());
+            data.next_back()
         })
     }
 }
