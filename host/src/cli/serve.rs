@@ -53,7 +53,7 @@ impl Serve {
         let _reloading = AbortOnDropHandle::new(tokio::spawn(reloader.run(reload.clone())));
         let ended = match door {
             None => mcp::serve_stdio(service, loading, reload).await,
-            Some((door, keys)) => mcp::serve_http(service, door, keys, &config, loading, reload).await,
+            Some((door, keys)) => mcp::serve_http(service, door, keys, &config, loading, reload, |server| server).await,
         };
         let ended = ended.map_err(|error| match error {
             mcp::ServeError::Policies(error) => start_error(error.into()),

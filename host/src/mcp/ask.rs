@@ -14,8 +14,8 @@ use rmcp::{
     ErrorData, RoleServer,
     handler::server::{common::FromContextPart, tool::ToolCallContext},
     model::{
-        CallToolResult, ClientResult, ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction, InputRequest,
-        InputRequiredResult, InputResponses, RequestStateCodec, RequestStateError, SealOptions, ServerRequest,
+        CallToolResponse, CallToolResult, ClientResult, ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction,
+        InputRequest, InputRequiredResult, InputResponses, RequestStateCodec, RequestStateError, SealOptions, ServerRequest,
     },
     service::{PeerRequestOptions, RequestContext},
 };
@@ -76,12 +76,54 @@ pub(super) struct Call {
     answers: InputResponses,
 }
 
+/// What is answered to a call that is not done.
+pub(super) enum Refusal {
+    /// A result that the model reads.
+    Result(CallToolResult),
+    /// The client broke the protocol.
+    Error(ErrorData),
+}
+
+/// Why an answer that was brought back does not count.
+#[derive(Clone, Copy)]
+enum Void {
+    Forged,
+    Late,
+    Used,
+}
+
 /// What came of asking.
 pub(super) enum Said {
     /// A person said yes.
     Yes(Consent),
     /// The client is to bring the call again with an answer.
     Later(InputRequiredResult),
+}
+
+impl From<CallToolResult> for Refusal {
+    fn from(result: CallToolResult) -> Self {
+        Self::Result(result)
+    }
+}
+
+impl Refusal {
+    /// As an answer.
+    pub(super) fn answer(self) -> Result<CallToolResponse, ErrorData> {
+        match self {
+            Self::Result(result) => Ok(result.into()),
+            Self::Error(error) => Err(error),
+        }
+    }
+}
+
+impl Void {
+    fn why(self) -> &'static str {
+        match self {
+            Self::Forged => "its `requestState` is none that this server gave out for this call",
+            Self::Late => "it came too late",
+            Self::Used => "its question was answered before",
+        }
+    }
 }
 
 impl FromContextPart<ToolCallContext<'_, Server>> for Call {
@@ -134,39 +176,44 @@ impl Asking {
     }
 
     /// The question that a client brings back, which is open no more.
-    fn take_back(&self, sealed: &str, call: &Call) -> Result<Question, &'static str> {
+    fn take_back(&self, sealed: &str, call: &Call) -> Result<Question, Void> {
         let opened = self.codec.open_with(sealed, &call.binding).map_err(|fault| match fault {
-            RequestStateError::Expired => "it came too late",
-            _ => "its `requestState` is none that this server gave out for this call",
+            RequestStateError::Expired => Void::Late,
+            _ => Void::Forged,
         })?;
-        let id = Uuid::from_slice(&opened).map_err(|_| "its `requestState` names no question")?;
+        let id = Uuid::from_slice(&opened).map_err(|_| Void::Forged)?;
         let taken = self.open().remove(&id);
-        taken.map(|open| open.question).ok_or("its question was answered before")
+        taken.map(|open| open.question).ok_or(Void::Used)
     }
 }
 
 impl Server {
     /// What a person's answer is worth that came with the call, if one did.
-    pub(super) async fn brought(&self, call: &Call, subject: Subject) -> Result<Option<Consent>, CallToolResult> {
+    pub(super) async fn brought(&self, call: &Call, subject: Subject) -> Result<Option<Consent>, Refusal> {
         let Some(sealed) = &call.state else { return Ok(None) };
         match self.asking.take_back(sealed, call) {
             Ok(question) => match call.answers.get(ANSWER) {
                 Some(answer) => {
                     let answer = serde_json::from_value(answer.clone());
                     let said = answer.map_or(Reply::None, |answer| reply(&answer));
-                    self.settled(&question, Way::InputRequired, said).map(Some)
+                    Ok(Some(self.settled(&question, Way::InputRequired, said)?))
                 }
                 // Brought back without an answer, it is asked anew.
                 None => Ok(None),
             },
-            Err(why) => {
+            Err(void) => {
+                let why = void.why();
                 let client = self.client(&call.context);
                 let recorded = self.service.answered_in_vain(&client, subject, Way::InputRequired, why).await;
                 recorded.map_err(|denial| denied("denied", &denial))?;
                 let text = format!(
                     "the answer does not count, since {why}; send the call again without it, and the person is asked anew"
                 );
-                Err(denied_by_host("answer-not-valid", text))
+                // A state that does not open is the client's fault, not the model's: the protocol wants an error of its own for it.
+                Err(match void {
+                    Void::Forged => Refusal::Error(ErrorData::invalid_params(text, None)),
+                    Void::Late | Void::Used => denied_by_host("answer-not-valid", text).into(),
+                })
             }
         }
     }

@@ -12,4 +12,4 @@ mod tools;
 mod transport;
 
 pub use http::{Address, Door, DoorError, Keys, serve_http};
-pub use server::{Ended, ServeError, serve_stdio};
+pub use server::{Ended, ServeError, Server, serve_stdio};

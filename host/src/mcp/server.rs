@@ -53,7 +53,7 @@ pub(super) const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// The handler of one connection.
 #[derive(Clone)]
-pub(super) struct Server {
+pub struct Server {
     pub(super) service: Arc<Service>,
     /// Whose connection it is: what others have is not there for it.
     pub(super) principal: Principal,

@@ -14,13 +14,13 @@ use hyper::{
     body::{Body, Bytes, Frame, Incoming, SizeHint},
     header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use rmcp::transport::StreamableHttpServerConfig;
 use tokio::sync::OwnedSemaphorePermit;
+use rmcp::{ServerHandler, transport::StreamableHttpServerConfig};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     door::{Address, Door},
-    members::{Known, Members},
+    members::{Front, Known, Members},
 };
 use crate::{config::Config, mcp::server::Server, service::Service};
 
@@ -33,15 +33,15 @@ const BODY: Duration = Duration::from_secs(30);
 pub(super) type Answer = Response<BoxBody<Bytes, Infallible>>;
 
 /// What all requests pass.
-pub(super) struct Gate {
+pub(super) struct Gate<H> {
     service: Arc<Service>,
-    members: Members,
+    members: Members<H>,
     /// Ends what would go on as long as its client listens.
     streams: CancellationToken,
 }
 
-impl Gate {
-    pub(super) fn new(server: Server, door: &Door, config: &Config, tokens: Known) -> Self {
+impl<H: ServerHandler> Gate<H> {
+    pub(super) fn new(server: Server, front: Front<H>, door: &Door, config: &Config, tokens: Known) -> Self {
         let (http, pace) = (&config.http, config.principals.requests_per_s);
         let (service, streams, address) = (server.service.clone(), CancellationToken::new(), door.address());
         let config = StreamableHttpServerConfig::default()
@@ -51,7 +51,7 @@ impl Gate {
             .with_json_response(true)
             .with_max_request_body_bytes(MOST_BODY_BYTES)
             .with_cancellation_token(streams.clone());
-        Self { service, members: Members::new(server, config, pace, tokens), streams }
+        Self { service, members: Members::new(server, front, config, pace, tokens), streams }
     }
 
     /// Ends all streams of events.

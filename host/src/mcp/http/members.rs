@@ -12,9 +12,12 @@ use hyper::{
     body::Bytes,
     header::{AUTHORIZATION, HeaderValue},
 };
-use rmcp::transport::{
-    StreamableHttpServerConfig, StreamableHttpService,
-    streamable_http_server::{SessionManager, session::local::LocalSessionManager},
+use rmcp::{
+    ServerHandler,
+    transport::{
+        StreamableHttpServerConfig, StreamableHttpService,
+        streamable_http_server::{SessionManager, session::local::LocalSessionManager},
+    },
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -39,19 +42,23 @@ const SESSION: &str = "mcp-session-id";
 /// Tokens as they are now; none: nobody needs one.
 pub(super) type Known = watch::Receiver<Option<Arc<Tokens>>>;
 
+/// Makes of a server what answers a connection of its principal.
+pub(super) type Front<H> = Arc<dyn Fn(Server) -> H + Send + Sync>;
+
 /// Whoever has come so far. As many as there are names in the tokens, and no more.
-pub(super) struct Members {
+pub(super) struct Members<H> {
     /// What all handlers have in common.
     server: Server,
+    front: Front<H>,
     config: StreamableHttpServerConfig,
     requests_per_s: usize,
     tokens: Known,
-    all: Mutex<HashMap<Principal, Arc<Member>>>,
+    all: Mutex<HashMap<Principal, Arc<Member<H>>>>,
 }
 
 /// A principal that has come.
-pub(super) struct Member {
-    mcp: StreamableHttpService<Server, LocalSessionManager>,
+pub(super) struct Member<H> {
+    mcp: StreamableHttpService<H, LocalSessionManager>,
     sessions: Sessions,
     pace: Pace,
     requests: Arc<Semaphore>,
@@ -67,17 +74,23 @@ struct Sessions {
     used: Mutex<HashMap<String, Instant>>,
 }
 
-impl Members {
-    pub(super) fn new(server: Server, config: StreamableHttpServerConfig, requests_per_s: usize, tokens: Known) -> Self {
-        Self { server, config, requests_per_s, tokens, all: Mutex::default() }
+impl<H: ServerHandler> Members<H> {
+    pub(super) fn new(
+        server: Server,
+        front: Front<H>,
+        config: StreamableHttpServerConfig,
+        requests_per_s: usize,
+        tokens: Known,
+    ) -> Self {
+        Self { server, front, config, requests_per_s, tokens, all: Mutex::default() }
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<Principal, Arc<Member>>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<Principal, Arc<Member<H>>>> {
         self.all.lock().expect("no holder of this lock panics")
     }
 
     /// Who sends this; none: it is nobody who is known.
-    pub(super) fn of<B>(&self, request: &Request<B>) -> Result<Option<Arc<Member>>, ServeError> {
+    pub(super) fn of<B>(&self, request: &Request<B>) -> Result<Option<Arc<Member<H>>>, ServeError> {
         let tokens = self.tokens.borrow().clone();
         let principal = match &tokens {
             None => Some(Principal::local()),
@@ -96,14 +109,14 @@ impl Members {
         Ok(Some(member))
     }
 
-    fn member(&self, principal: &Principal, tokens: Vec<Digest>) -> Result<Member, ServeError> {
-        let server = self.server.of(principal.clone())?;
+    fn member(&self, principal: &Principal, tokens: Vec<Digest>) -> Result<Member<H>, ServeError> {
+        let (server, front) = (self.server.of(principal.clone())?, self.front.clone());
         let streams = self.config.cancellation_token.child_token();
         let mut manager = LocalSessionManager::default();
         manager.session_config.keep_alive = Some(IDLE);
         let (manager, config) = (Arc::new(manager), self.config.clone().with_cancellation_token(streams.clone()));
         Ok(Member {
-            mcp: StreamableHttpService::new(move || Ok(server.for_another()), manager.clone(), config),
+            mcp: StreamableHttpService::new(move || Ok(front(server.for_another())), manager.clone(), config),
             sessions: Sessions { manager, used: Mutex::default() },
             pace: Pace::new(self.requests_per_s),
             requests: Arc::new(Semaphore::new(MOST_REQUESTS)),
@@ -129,7 +142,7 @@ impl Members {
     }
 }
 
-impl Member {
+impl<H: ServerHandler> Member<H> {
     /// Lets a request begin, for as long as what it gives is held; not if there are too many.
     pub(super) fn admit(&self) -> Option<OwnedSemaphorePermit> {
         if self.pace.admit() { self.requests.clone().try_acquire_owned().ok() } else { None }

@@ -14,6 +14,7 @@ use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rmcp::ServerHandler;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::{
     sync::CancellationToken,
@@ -91,22 +92,23 @@ fn tokens(address: &Address, http: &config::Http) -> Result<Option<Arc<Tokens>>,
 }
 
 /// Serves whoever comes in by this door until SIGTERM or SIGINT comes, then stops all jobs: [`serve_stdio`](super::serve_stdio) for
-/// many clients.
-pub async fn serve_http(
+/// many clients. `front` makes of a server what answers a connection: the server itself, unless a test has something in front of it.
+pub async fn serve_http<H: ServerHandler>(
     service: Arc<Service>,
     door: Door,
     keys: Arc<Keys>,
     config: &config::Config,
     loading: impl Future<Output = Result<(), ChainError>> + Send + 'static,
     reload: Arc<Notify>,
+    front: impl Fn(Server) -> H + Send + Sync + 'static,
 ) -> Result<Ended, ServeError> {
     let gone = CancellationToken::new();
     let server = Server::new(service.clone(), Principal::local(), &gone)?;
-    let gate = Arc::new(Gate::new(server, &door, config, keys.tokens.subscribe()));
+    let gate = Arc::new(Gate::new(server, Arc::new(front), &door, config, keys.tokens.subscribe()));
     until_ended(service, serve(door, gate, gone.clone()), gone, loading, reload).await
 }
 
-async fn serve(door: Door, gate: Arc<Gate>, gone: CancellationToken) -> Result<(), ServeError> {
+async fn serve(door: Door, gate: Arc<Gate<impl ServerHandler>>, gone: CancellationToken) -> Result<(), ServeError> {
     let (room, connections) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), TaskTracker::new());
     let partings = {
         let gate = gate.clone();
@@ -142,7 +144,7 @@ async fn next(door: &Door, room: &Arc<Semaphore>) -> io::Result<(Stream, OwnedSe
 }
 
 /// Answers the requests of one connection, one after the other, until it is closed or the server ends.
-async fn attend(stream: Stream, permit: OwnedSemaphorePermit, gate: Arc<Gate>, gone: CancellationToken) {
+async fn attend(stream: Stream, permit: OwnedSemaphorePermit, gate: Arc<Gate<impl ServerHandler>>, gone: CancellationToken) {
     let _held = permit;
     let answer = service_fn(|request| {
         let gate = gate.clone();

@@ -52,17 +52,17 @@ impl Server {
     }
 
     /// Does something that may take long, until the client cancels the call or is gone.
-    async fn attended<T>(
+    async fn attended<T, E: From<CallToolResult>>(
         &self,
         context: &RequestContext<RoleServer>,
-        work: impl Future<Output = Result<T, CallToolResult>>,
-    ) -> Result<T, CallToolResult> {
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         tokio::select! {
             biased;
             done = work => done,
             // The end cancels the calls too, which nobody asked for.
-            () = self.gone.cancelled() => Err(error(ENDING.to_owned())),
-            () = context.ct.cancelled() => Err(error("cancelled".to_owned())),
+            () = self.gone.cancelled() => Err(error(ENDING.to_owned()).into()),
+            () = context.ct.cancelled() => Err(error("cancelled".to_owned()).into()),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rmcp::{
-    RoleServer,
+    ErrorData, RoleServer,
     handler::server::{tool::schema_for_output, wrapper::Parameters},
     model::{CallToolResponse, CallToolResult},
     service::RequestContext,
@@ -21,7 +21,7 @@ use crate::{
     audit::Subject,
     jobs::{Beginning, Job, Order, State, Stdin, Streams, Until, output::View},
     mcp::{
-        ask::{Call, Said},
+        ask::{Call, Refusal, Said},
         server::Server,
         tasks::{self, Manner},
     },
@@ -46,8 +46,12 @@ impl Server {
         output_schema = schema_for_output::<ExecuteResult>(),
         annotations(title = "Run a command", read_only_hint = false, destructive_hint = true, idempotent_hint = false, open_world_hint = true)
     )]
-    async fn execute_command(&self, call: Call, Parameters(asked): Parameters<ExecuteArguments>) -> CallToolResponse {
-        self.attended(&call.context, self.execute(&call, asked)).await.unwrap_or_else(CallToolResponse::from)
+    async fn execute_command(
+        &self,
+        call: Call,
+        Parameters(asked): Parameters<ExecuteArguments>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        self.attended(&call.context, self.execute(&call, asked)).await.or_else(Refusal::answer)
     }
 
     /// Writes to a job's standard input, if the policies allow it, or presses a key, and answers with what the job printed since, once
@@ -56,8 +60,12 @@ impl Server {
         output_schema = schema_for_output::<WaitResult>(),
         annotations(title = "Send input", read_only_hint = false, destructive_hint = true, idempotent_hint = false, open_world_hint = true)
     )]
-    async fn interact_with_job(&self, call: Call, Parameters(asked): Parameters<InteractArguments>) -> CallToolResponse {
-        self.attended(&call.context, self.interact(&call, asked)).await.unwrap_or_else(CallToolResponse::from)
+    async fn interact_with_job(
+        &self,
+        call: Call,
+        Parameters(asked): Parameters<InteractArguments>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        self.attended(&call.context, self.interact(&call, asked)).await.or_else(Refusal::answer)
     }
 
     /// Stops a job and everything it started: asks it to end, and after a grace period ends it.
@@ -75,7 +83,7 @@ impl Server {
 }
 
 impl Server {
-    async fn execute(&self, call: &Call, asked: ExecuteArguments) -> Result<CallToolResponse, CallToolResult> {
+    async fn execute(&self, call: &Call, asked: ExecuteArguments) -> Result<CallToolResponse, Refusal> {
         let (longest, most) = (arguments::wait(asked.wait_ms)?, arguments::page(asked.max_bytes)?);
         let client = self.client(&call.context);
         let mut consent = self.brought(call, Subject::Command).await?;
@@ -87,10 +95,10 @@ impl Server {
                     Said::Yes(said) => consent = Some(said),
                     Said::Later(question) => return Ok(question.into()),
                 },
-                Err(refused) => return Err(not_started(refused)),
+                Err(refused) => return Err(not_started(refused).into()),
             }
         };
-        self.started(call, started, longest, most, asked.tidy).await
+        Ok(self.started(call, started, longest, most, asked.tidy).await?)
     }
 
     /// What is answered about a job that is started: at once, or when it has ended or the wait is over, or as a task.
@@ -169,7 +177,7 @@ impl Server {
         Ok(killed(if status.state == State::Killed { "killed" } else { "already_terminated" }))
     }
 
-    async fn interact(&self, call: &Call, asked: InteractArguments) -> Result<CallToolResponse, CallToolResult> {
+    async fn interact(&self, call: &Call, asked: InteractArguments) -> Result<CallToolResponse, Refusal> {
         let most = arguments::page(asked.max_bytes)?;
         let longest = arguments::wait(asked.wait_ms)?;
         let until = arguments::until(asked.until.as_deref(), Until::Silence(ANSWER_SILENCE))?;
@@ -183,9 +191,8 @@ impl Server {
         match asked.key.map(|key| key.press(job.has_terminal())).transpose()? {
             Some(Press::Bytes(bytes)) => data.extend_from_slice(bytes),
             Some(Press::Signal(_)) if asked.close => {
-                return Err(error(
-                    "close and a key that is a signal can not be given together; send one after the other".to_owned(),
-                ));
+                let text = "close and a key that is a signal can not be given together; send one after the other";
+                return Err(error(text.to_owned()).into());
             }
             Some(Press::Signal(signal)) => then = Then::Signal(signal),
             Some(Press::Close) => then = Then::Close,
@@ -202,7 +209,7 @@ impl Server {
                     Said::Yes(said) => consent = Some(said),
                     Said::Later(question) => return Ok(question.into()),
                 },
-                Err(refused) => return Err(not_written(refused)),
+                Err(refused) => return Err(not_written(refused).into()),
             }
         };
         let output = self.output(&job, View::Both, Beginning::Cursor(answered.from), most, asked.tidy).await?;
