@@ -286,7 +286,7 @@ impl<F: Files> Judge<'_, F> {
         })?;
         let directories = self.no_links_on_the_way(tree, &found)?;
         if self.visit.takes_changes && self.visit.look != Look::Everywhere {
-            self.beside(tree, &found, &directories)?;
+            self.beside(tree, &directories)?;
         }
         if self.visit.moves_repositories && !found.repositories.is_empty() {
             self.nothing_is_absorbed(tree, &found.repositories, [place.repository, common])?;
@@ -296,15 +296,13 @@ impl<F: Files> Judge<'_, F> {
 
     /// Notes the repositories right below directories that git knows: where a file was, git would take one for part of this one, and
     /// enter it at once.
-    fn beside(&self, tree: &str, index: &Index, directories: &[&str]) -> Judged {
+    fn beside(&self, tree: &str, directories: &[&str]) -> Judged {
         for directory in [""].iter().chain(directories) {
             let path = join(tree, directory);
             let Kind::Directory(bytes) = self.kind(&path)? else { continue };
             for (name, kind) in self.listed_tree(&path, bytes)? {
-                let below = if directory.is_empty() { name } else { format!("{directory}/{name}") };
-                let is_other = matches!(kind, Kind::Directory(_)) && below != ".git" && !index.directories.contains(&below);
-                let path = join(tree, &below);
-                if is_other && self.kind(&join(&path, ".git"))? != Kind::Missing {
+                let path = join(&path, &name);
+                if matches!(kind, Kind::Directory(_)) && name != ".git" && self.kind(&join(&path, ".git"))? != Kind::Missing {
                     self.note_one(path, tree)?;
                 }
             }

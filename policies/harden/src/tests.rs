@@ -877,6 +877,7 @@ fn what_becomes_part_of_a_repository_is_looked_for() {
         (&["stash push -u"], Look::Everywhere),
         (&["stash list"], Look::Nowhere),
         (&["commit -am x"], Look::Nowhere),
+        (&["diff --submodule=diff HEAD~1 HEAD"], Look::Everywhere),
         (&["commit -q -s --amend --no-edit --author=x"], Look::Nowhere),
         (&["commit -aqm x --"], Look::Nowhere),
         (&["commit -m x a.txt"], Look::Everywhere),
@@ -937,7 +938,9 @@ fn what_became_of_files_is_looked_at() {
 fn calls_are_told_apart_by_what_they_do_to_repositories_inside() {
     for (command, takes, moves) in [
         ("add -u", true, false),
-        ("commit -m x", true, false),
+        ("commit -m x", false, false),
+        ("commit -qam x", true, false),
+        ("commit --all --message x", true, false),
         ("stash push -k", true, false),
         ("stash list", false, false),
         ("rm n", false, true),

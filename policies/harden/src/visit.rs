@@ -105,7 +105,7 @@ fn takes_changes(git: &Node) -> bool {
     let (command, rest) = parts(git);
     match command {
         Some("add") => has(rest, UPDATE),
-        Some("commit") => true,
+        Some("commit") => rest.iter().filter_map(Argument::text).any(is_all),
         Some("stash") => !only_tells_stashes(rest),
         _ => false,
     }
@@ -138,6 +138,10 @@ fn looks_for(git: &Node) -> Look {
         // It begins with the repositories of the commit before, which nobody can tell here.
         Some("commit") if names_files(rest) => Look::Everywhere,
         Some("stash") if !only_tells_stashes(rest) && rest.iter().any(is_odd) => Look::Everywhere,
+        // What it shows of commits can be repositories that the index does not name.
+        _ if rest.iter().filter_map(Argument::text).any(|word| word.starts_with("--rec") || word.starts_with("--sub")) => {
+            Look::Everywhere
+        }
         _ => Look::Nowhere,
     }
 }
@@ -161,6 +165,11 @@ fn names_files(args: &[Argument]) -> bool {
 /// Whether a word takes the one behind it for a message.
 fn is_message(word: &str) -> bool {
     word == "--message" || word.strip_prefix('-').and_then(|letters| letters.strip_suffix('m')).is_some_and(are_plain)
+}
+
+/// Whether a word may have `commit` take all changes.
+fn is_all(word: &str) -> bool {
+    word == "--all" || word.starts_with('-') && !word.starts_with("--") && word.contains('a')
 }
 
 /// Whether a word has `commit` take no more than what git knows.
