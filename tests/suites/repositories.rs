@@ -413,7 +413,6 @@ fn a_repository_runs_nothing(#[case] plant: fn(&Repository), #[case] directory: 
 /// What is moved into `.git/modules` goes where links there lead, as does what is written there.
 #[rstest]
 #[case::its_directory(|r: &Repository| { unabsorbed(r, "x/moved"); r.write("n/.git/authorized_keys", "key"); symlink(r.0.base().join("outside"), r.path(".git/modules/x")).unwrap() }, &["rm", "n"], "repository-moved")]
-#[case::its_settings(|r: &Repository| { unabsorbed(r, "x/y"); fs::rename(r.path("n/.git"), r.0.base().join("outside/y")).unwrap(); fs::remove_file(r.0.base().join("outside/y/config")).unwrap(); symlink(r.0.base().join("outside"), r.path(".git/modules/x")).unwrap(); fs::create_dir(r.path("gone")).unwrap(); r.write("n/.git", "gitdir: ../gone\n") }, &["rm", "n"], "repository-moved")]
 #[case::those_of_another(|r: &Repository| { unabsorbed(r, "n"); fs::rename(r.path("n/.git"), r.path(".git/modules/n")).unwrap(); r.write("n/.git", "gitdir: ../.git/modules/n\n"); nested_with_a_link(r) }, &["mv", "n", "m"], "repository-link")]
 fn a_submodule_is_moved_nowhere_else(#[case] plant: fn(&Repository), #[case] args: &[&str], #[case] code: &str) {
     let (alone, gated) = (scene(), scene());
@@ -448,6 +447,7 @@ fn nested_with_a_link(r: &Repository) {
     r.write("n/k/.git", "gitdir: ../../.git/modules/n/modules/k\n");
     fs::create_dir(&outside).unwrap();
     symlink(r.0.base().join("outside"), r.path(".git/modules/n/modules/x")).unwrap();
+    assert!(r.git("n", &["config", "submodule.x/y.url", "./k"]).status.success());
     r.done(&["add", "n"]);
     r.done(&["commit", "--quiet", "--message", "n"]);
 }
