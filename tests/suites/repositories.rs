@@ -377,7 +377,7 @@ fn absorbed_into_another(r: &Repository) {
 #[case::among_files(|r: &Repository| settings_among_files(r, "a", "own", "own"), "a", &["stash", "push", "-k"], "repository-inside")]
 #[case::among_files_by_a_way_back(|r: &Repository| { r.write("z/.git/x", ""); settings_among_files(r, "a", "own", "ROOT/z/.git/../../a/own") }, "a", &["stash", "push", "-k"], "repository-inside")]
 #[case::among_files_by_a_link(|r: &Repository| { symlink("a/s", r.path("way")).unwrap(); settings_among_files(r, "a", "s/own", "ROOT/way/own") }, "a", &["stash", "push", "-k"], "repository-link")]
-#[case::among_files_below_a_git(|r: &Repository| settings_among_files(r, "z/.git/a", "own", "own"), "z/.git/a", &["stash", "push", "-k"], "repository-inside")]
+#[case::among_files_below_a_git(|r: &Repository| settings_among_files(r, "z/.git/a", "own", "own"), "z/.git/a", &["stash", "push", "-k"], "git-operand")]
 #[case::shared_among_files(|r: &Repository| shared_among_files(r, "own", "../own"), "a", &["stash", "push", "-k"], "repository-inside")]
 #[case::shared_among_files_by_a_way_back(|r: &Repository| shared_among_files(r, "own", "ROOT/a/.git/../own"), "a", &["stash", "push", "-k"], "repository-inside")]
 #[case::became_one_all(|r: &Repository| became_a_repository(r, false), "", &["commit", "-a", "--dry-run", "-m", "x"], "repository-config")]
@@ -556,7 +556,7 @@ fn submodules_and_worktrees_are_as_ever(#[case] script: &str, #[case] look: &str
     assert!(bash.status().unwrap().success(), "{script}");
     let done = gated.0.portcullis(["run", "-c", script]);
     assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
-    let args: &[&str] = if look == "log" { &["log", "--format=%s", "--all", "--stat"] } else { &[look] };
+    let args: &[&str] = if look == "log" { &["log", "--format=%s", "--branches", "--stat"] } else { &[look] };
     let seen = |repository: &Repository| String::from_utf8(repository.git("", args).stdout).unwrap();
     assert_eq!(seen(&alone), seen(&gated));
 }
