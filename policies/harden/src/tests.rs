@@ -855,6 +855,9 @@ fn files_of_a_repository_are_not_named_where_files_change() {
         ("stash pop --no-q", "git-option"),
         // As far as it comes without files.
         ("mv x config", "not-granted"),
+        ("rm .git/config", "git-operand"),
+        ("rm --cached .git/config", "not-granted"),
+        ("worktree list .git", "not-granted"),
         ("diff -- .git/config", "not-granted"),
         ("config --get alias..git", "not-granted"),
         ("switch -c .git", "not-granted"),

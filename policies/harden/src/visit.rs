@@ -95,7 +95,8 @@ pub fn changes_files(git: &Node) -> bool {
         (Some("stash"), _) => !only_tells_stashes(rest),
         (Some("worktree"), [Some("list"), ..]) => false,
         (Some("add" | "commit" | "describe" | "push"), _) => false,
-        (Some("checkout" | "reset" | "restore" | "rm" | "switch"), _) => true,
+        (Some("rm"), _) => moves_repositories(git),
+        (Some("checkout" | "reset" | "restore" | "switch"), _) => true,
         (Some(command), _) => !(STAYING.contains(&command) || HARMLESS.contains(&command)) && switches(command).is_empty(),
     }
 }
