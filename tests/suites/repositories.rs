@@ -212,6 +212,118 @@ fn inner(repository: &Repository) {
     changed(repository);
 }
 
+/// A repository in `directory` whose own one lies among its files; `pointer` is the way there.
+fn settings_among_files(r: &Repository, directory: &str, own: &str, pointer: &str) {
+    fs::create_dir_all(r.path(&format!("{directory}/{own}")).parent().unwrap()).unwrap();
+    assert!(r.git(directory, &["init", "--quiet", "--separate-git-dir", own]).status.success());
+    tracked_settings(r, directory, &format!("{own}/config"));
+    r.write(&format!("{directory}/.git"), &r.filled(&format!("gitdir: {pointer}\n")));
+}
+
+/// The same with what working trees share, and the way there in `commondir`.
+fn shared_among_files(r: &Repository, own: &str, pointer: &str) {
+    fs::create_dir_all(r.path(&format!("a/{own}"))).unwrap();
+    assert!(r.git("a", &["init", "--quiet"]).status.success());
+    for name in ["config", "objects", "refs"] {
+        fs::rename(r.path(&format!("a/.git/{name}")), r.path(&format!("a/{own}/{name}"))).unwrap();
+    }
+    r.write("a/.git/commondir", &r.filled(&format!("{pointer}\n")));
+    tracked_settings(r, "a", &format!("{own}/config"));
+}
+
+/// The only repository, in `directory`, knows a file of settings that git reads: its commit has some that run a program, its index and
+/// its working tree have harmless ones.
+fn tracked_settings(r: &Repository, directory: &str, settings: &str) {
+    fs::remove_dir_all(r.path(".git")).unwrap();
+    r.write(&format!("{directory}/f"), "one\n");
+    r.write(&format!("{directory}/.gitattributes"), "* filter=x\n");
+    let git = |args: &[&str]| {
+        let output = r.git(directory, args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let file = format!("{directory}/{settings}");
+    let before = fs::read_to_string(r.path(&file)).unwrap_or_default();
+    let harmless = format!("{before}[user]\nname = Ada\nemail = ada@example.invalid\n");
+    r.write(&file, &harmless);
+    git(&["add", "f", ".gitattributes"]);
+    git(&["commit", "--quiet", "--message", "f"]);
+    let staged = |text: &str| {
+        r.write("settings", text);
+        let id = git(&["hash-object", "-w", "--no-filters", r.path("settings").to_str().unwrap()]);
+        git(&["update-index", "--add", "--cacheinfo", &format!("100644,{id},{settings}")]);
+    };
+    staged(&r.filled(&format!("{harmless}[filter \"x\"]\nsmudge = PWN; cat\nclean = PWN; cat\n")));
+    git(&["commit", "--quiet", "--message", "settings"]);
+    staged(&harmless);
+    r.write(&format!("{directory}/f"), "two\n");
+    git(&["add", "f"]);
+}
+
+/// A second repository `n` in the first, with a filter.
+fn inside(r: &Repository) -> String {
+    fs::remove_file(r.path("n")).ok();
+    r.write("n/f", "one\n");
+    r.write("n/.gitattributes", "* filter=x\n");
+    for args in [&["init", "--quiet"][..], &["add", "."], &["commit", "--quiet", "--message", "n"]] {
+        assert!(r.git("n", args).status.success());
+    }
+    r.write("n/f", "two\n");
+    let id = String::from_utf8(r.git("n", &["rev-parse", "HEAD"]).stdout).unwrap().trim().to_owned();
+    let config = fs::read_to_string(r.path("n/.git/config")).unwrap();
+    r.write("n/.git/config", &format!("{config}{}", r.filled("[filter \"x\"]\nclean = PWN; cat\n")));
+    id
+}
+
+/// A file that git knows has become a repository. With `is_old`, the last commit has it as one already.
+fn became_a_repository(r: &Repository, is_old: bool) {
+    r.config("[user]\nname = Ada\nemail = ada@example.invalid");
+    r.write("n", "1\n");
+    r.done(&["add", "."]);
+    r.done(&["commit", "--quiet", "--message", "n"]);
+    let file = String::from_utf8(r.git("", &["rev-parse", ":n"]).stdout).unwrap();
+    let id = inside(r);
+    if is_old {
+        r.done(&["update-index", "--cacheinfo", &format!("160000,{id},n")]);
+        r.done(&["commit", "--quiet", "--message", "repository"]);
+        r.done(&["update-index", "--cacheinfo", &format!("100644,{},n", file.trim())]);
+    }
+}
+
+/// The last commit has a repository that the index does not know.
+fn left_a_repository(r: &Repository) {
+    became_a_repository(r, true);
+    r.done(&["update-index", "--force-remove", "n"]);
+}
+
+/// A submodule `n` with its repository inside, to be taken to `.git/modules/NAME`.
+fn unabsorbed(r: &Repository, name: &str) {
+    r.write(".gitmodules", &format!("[submodule \"{name}\"]\n\tpath = n\n\turl = ./n\n"));
+    let id = inside(r);
+    r.write("n/f", "one\n");
+    let config = fs::read_to_string(r.path("n/.git/config")).unwrap();
+    r.write("n/.git/config", config.split_once("[filter").unwrap().0);
+    r.done(&["update-index", "--add", "--cacheinfo", &format!("160000,{id},n")]);
+    r.done(&["add", ".gitmodules"]);
+    r.done(&["commit", "--quiet", "--message", "n"]);
+    fs::create_dir_all(r.path(".git/modules")).unwrap();
+}
+
+/// What it shares with others lies elsewhere once it has been moved.
+fn absorbed_into_another(r: &Repository) {
+    unabsorbed(r, "moved");
+    r.write("n/.git/commondir", "../shared\n");
+    fs::create_dir(r.path("n/shared")).unwrap();
+    for name in ["config", "objects", "refs"] {
+        fs::rename(r.path(&format!("n/.git/{name}")), r.path(&format!("n/shared/{name}"))).unwrap();
+    }
+    Command::new("cp").arg("-r").args([r.path("n/shared"), r.path(".git/modules/shared")]).status().unwrap();
+    let config = fs::read_to_string(r.path("n/shared/config")).unwrap();
+    r.write(".git/modules/shared/config", &format!("{config}{}", r.filled("[filter \"x\"]\nclean = PWN; cat\n")));
+    r.write("n/.gitignore", "shared/\n");
+    r.write("n/f", "two\n");
+}
+
 // A trick: how it is planted, where git is called, what with, and how portcullis meets it: with this code of a denial, or "" where it
 // runs without the effect.
 #[rstest]
@@ -262,6 +374,19 @@ fn inner(repository: &Repository) {
 #[case::inner_diff(|r: &Repository| inner(r), "", &["diff"], "")]
 #[case::nested(|r: &Repository| second(r, "two"), "two", &["status"], "repository-config")]
 #[case::config_link(|r: &Repository| { filter(r, "[filter \"x\"]\nclean = PWN;cat"); fs::rename(r.path(".git/config"), r.path("config")).unwrap(); symlink("../config", r.path(".git/config")).unwrap() }, "", &["status"], "repository-link")]
+#[case::among_files(|r: &Repository| settings_among_files(r, "a", "own", "own"), "a", &["stash", "push", "-k"], "repository-inside")]
+#[case::among_files_by_a_way_back(|r: &Repository| { r.write("z/.git/x", ""); settings_among_files(r, "a", "own", "ROOT/z/.git/../../a/own") }, "a", &["stash", "push", "-k"], "repository-inside")]
+#[case::among_files_by_a_link(|r: &Repository| { symlink("a/s", r.path("way")).unwrap(); settings_among_files(r, "a", "s/own", "ROOT/way/own") }, "a", &["stash", "push", "-k"], "repository-link")]
+#[case::among_files_below_a_git(|r: &Repository| settings_among_files(r, "z/.git/a", "own", "own"), "z/.git/a", &["stash", "push", "-k"], "git-operand")]
+#[case::shared_among_files(|r: &Repository| shared_among_files(r, "own", "../own"), "a", &["stash", "push", "-k"], "repository-inside")]
+#[case::shared_among_files_by_a_way_back(|r: &Repository| shared_among_files(r, "own", "ROOT/a/.git/../own"), "a", &["stash", "push", "-k"], "repository-inside")]
+#[case::became_one_all(|r: &Repository| became_a_repository(r, false), "", &["commit", "-a", "--dry-run", "-m", "x"], "repository-config")]
+#[case::became_one_path(|r: &Repository| became_a_repository(r, false), "", &["commit", "-m", "x", "--dry-run", "n"], "repository-config")]
+#[case::became_one_again(|r: &Repository| became_a_repository(r, true), "", &["commit", "-am", "x"], "repository-config")]
+#[case::became_one_again_quietly(|r: &Repository| became_a_repository(r, true), "", &["commit", "-q", "-am", "x"], "repository-config")]
+#[case::became_one_again_path(|r: &Repository| became_a_repository(r, true), "", &["commit", "-m", "x", "n"], "repository-config")]
+#[case::left_behind(left_a_repository, "", &["commit", "--dry-run", "-m", "x", "notes.txt"], "repository-config")]
+#[case::absorbed_into_another(absorbed_into_another, "", &["rm", "n"], "repository-moved")]
 #[case::option(|_: &Repository| (), "", &["-c", "alias.st=!PWN", "st"], "git-option")]
 #[case::exec_path(|r: &Repository| r.executable("git-x", &r.filled("#!/bin/sh\nPWN\n")), "", &["--exec-path=.", "x"], "git-option")]
 fn a_repository_runs_nothing(#[case] plant: fn(&Repository), #[case] directory: &str, #[case] args: &[&str], #[case] code: &str) {
@@ -283,6 +408,157 @@ fn a_repository_runs_nothing(#[case] plant: fn(&Repository), #[case] directory: 
         assert!(done.stderr.contains(&format!("\"harden\" [{code}]")), "{}", done.stderr);
         done.expect(126);
     }
+}
+
+/// What is moved into `.git/modules` goes where links there lead, as does what is written there.
+#[rstest]
+#[case::its_directory(|r: &Repository| { unabsorbed(r, "x/moved"); r.write("n/.git/authorized_keys", "key"); symlink(r.0.base().join("outside"), r.path(".git/modules/x")).unwrap() }, &["rm", "n"], "repository-moved")]
+#[case::those_of_another(|r: &Repository| { unabsorbed(r, "n"); fs::rename(r.path("n/.git"), r.path(".git/modules/n")).unwrap(); r.write("n/.git", "gitdir: ../.git/modules/n\n"); nested_with_a_link(r) }, &["mv", "n", "m"], "repository-link")]
+fn a_submodule_is_moved_nowhere_else(#[case] plant: fn(&Repository), #[case] args: &[&str], #[case] code: &str) {
+    let (alone, gated) = (scene(), scene());
+    let (alone, gated) = (Repository(&alone), Repository(&gated));
+    let all = |repository: &Repository| {
+        let found = Command::new("find").arg(repository.0.base().join("outside")).arg("-type").arg("f").output().unwrap();
+        String::from_utf8(found.stdout).unwrap().lines().count()
+    };
+    for repository in [&alone, &gated] {
+        plant(repository);
+    }
+    let before = all(&alone);
+    let said = alone.git("", args);
+    assert!(all(&alone) > before, "the trick does not work with git alone: {}", String::from_utf8_lossy(&said.stderr));
+    let done = gated.gated("", args).expect(126);
+    assert!(done.stderr.contains(&format!("\"harden\" [{code}]")), "{}", done.stderr);
+    assert_eq!(all(&gated), before);
+}
+
+/// A submodule of the submodule `n`, for which a link stands in the `modules` there.
+fn nested_with_a_link(r: &Repository) {
+    let outside = r.0.base().join("outside/y");
+    r.write("n/.gitmodules", "[submodule \"x/y\"]\n\tpath = k\n\turl = ./k\n");
+    r.write("n/k/g", "g");
+    for args in [&["init", "--quiet"][..], &["add", "."], &["commit", "--quiet", "--message", "k"]] {
+        assert!(r.git("n/k", args).status.success());
+    }
+    assert!(r.git("n", &["add", "k", ".gitmodules"]).status.success());
+    assert!(r.git("n", &["commit", "--quiet", "--message", "k"]).status.success());
+    fs::create_dir_all(r.path(".git/modules/n/modules")).unwrap();
+    fs::rename(r.path("n/k/.git"), r.path(".git/modules/n/modules/k")).unwrap();
+    r.write("n/k/.git", "gitdir: ../../.git/modules/n/modules/k\n");
+    fs::create_dir(&outside).unwrap();
+    symlink(r.0.base().join("outside"), r.path(".git/modules/n/modules/x")).unwrap();
+    assert!(r.git("n", &["config", "submodule.x/y.url", "./k"]).status.success());
+    r.done(&["add", "n"]);
+    r.done(&["commit", "--quiet", "--message", "n"]);
+}
+
+/// A working tree that is named by a link, which the call itself makes another.
+#[test]
+fn a_working_tree_stays_where_it_is() {
+    let (alone, gated) = (scene(), scene());
+    for (scene, is_gated) in [(&alone, false), (&gated, true)] {
+        let r = Repository(scene);
+        let outside = scene.base().join("outside");
+        fs::rename(r.path(".git"), r.path("own")).unwrap();
+        fs::create_dir(r.path("a")).unwrap();
+        fs::remove_file(r.path("notes.txt")).unwrap();
+        r.write("a/.git", "gitdir: ../own\n");
+        let git = |args: &[&str]| assert!(r.git("a", args).status.success(), "{args:?}");
+        git(&["config", "user.name", "Ada"]);
+        git(&["config", "user.email", "ada@example.invalid"]);
+        r.write("a/f", "one\n");
+        symlink(&outside, r.path("a/way")).unwrap();
+        git(&["add", "-A"]);
+        git(&["commit", "--quiet", "--message", "f"]);
+        replaced(&r, "a/way", ".");
+        r.write("a/f", "written\n");
+        git(&["add", "."]);
+        git(&["config", "core.worktree", "../a/way"]);
+        let args = ["stash", "push", "-k"];
+        let said = if is_gated {
+            let done = r.gated("a", &args).expect(126);
+            assert!(done.stderr.contains("\"harden\" [repository-config]"), "{}", done.stderr);
+            done.stderr
+        } else {
+            String::from_utf8(r.git("a", &args).stderr).unwrap()
+        };
+        assert_eq!(outside.join("f").exists(), !is_gated, "{said}");
+    }
+}
+
+/// The user's own settings, where they are files of a repository.
+#[rstest]
+#[case("")]
+#[case(".config/git")]
+fn settings_of_the_user_are_not_written(#[case] directory: &str) {
+    let (alone, gated) = (scene(), scene());
+    for (scene, is_gated) in [(&alone, false), (&gated, true)] {
+        let r = Repository(scene);
+        let work = Path::new("a").join(directory);
+        fs::create_dir_all(r.path(work.to_str().unwrap())).unwrap();
+        assert!(r.git(work.to_str().unwrap(), &["init", "--quiet"]).status.success());
+        tracked_settings(&r, work.to_str().unwrap(), if directory.is_empty() { ".gitconfig" } else { "config" });
+        let args = ["stash", "push", "-k"];
+        let (home, work) = (r.path("a"), r.path(work.to_str().unwrap()));
+        if is_gated {
+            let mut command = scene.command(["run", "--", "git"].iter().chain(&args));
+            let done = Running::start(command.current_dir(work).env("HOME", home)).done().expect(126);
+            assert!(done.stderr.contains("\"harden\" [repository-inside]"), "{}", done.stderr);
+        } else {
+            Command::new("git").args(args).current_dir(work).env("HOME", home).env_remove("XDG_CONFIG_HOME").output().unwrap();
+        }
+        assert_eq!(r.trace().exists(), !is_gated, "{directory}");
+    }
+}
+
+/// git asks every working tree of a repository what is checked out there, by what it says it shares.
+#[test]
+fn another_working_tree_shows_nothing_from_outside() {
+    let scene = scene();
+    let repository = Repository(&scene);
+    let id = hiding(&repository);
+    repository.write(".git/worktrees/w/HEAD", "ref: refs/heads/main\n");
+    repository.write(".git/worktrees/w/gitdir", &repository.filled("ROOT/w/.git\n"));
+    repository.write(".git/worktrees/w/commondir", &repository.filled("OUTSIDE/.git\n"));
+    let args = ["worktree", "list", "--porcelain"];
+    let alone = repository.git("", &args).stdout;
+    assert!(String::from_utf8_lossy(&alone).contains(id.trim()), "the trick does not work with git alone");
+    let done = repository.gated("", &args).expect(126);
+    assert!(done.stderr.contains("\"harden\" [repository-outside]"), "{}", done.stderr);
+}
+
+/// Ordinary submodules and working trees are moved, removed and recorded as ever.
+#[rstest]
+#[case("cd library && git restore notes.txt && cd .. && git rm -q library && git commit -qm gone", "ls-files")]
+#[case("git mv library books && git commit -qm moved", "ls-files")]
+#[case("git mv notes.txt n && git rm -q other && git commit -qm moved", "ls-files")]
+#[case("git commit -qam x && git commit -q --amend --no-edit", "log")]
+#[case("git commit -qm x notes.txt", "status")]
+#[case("git stash -q && git switch -q -c y && git stash pop -q", "status")]
+#[case("cd library && git commit -qam x && cd .. && git add -u && git commit -qm y", "status")]
+#[case("cd tree && git commit -qam x && git rm -q other && git stash push -q -u", "log")]
+fn submodules_and_worktrees_are_as_ever(#[case] script: &str, #[case] look: &str) {
+    let (alone, gated) = (scene(), scene());
+    let (alone, gated) = (Repository(&alone), Repository(&gated));
+    for repository in [&alone, &gated] {
+        fs::write(repository.0.base().join("home/.gitconfig"), "[user]\nname = Ada\nemail = ada@example.invalid\n").unwrap();
+        repository.write("other", "");
+        repository.done(&["add", "other"]);
+        submodule(repository);
+        repository.done(&["commit", "--quiet", "--all", "--message", "other"]);
+        repository.done(&["worktree", "add", "--quiet", "tree"]);
+        for name in ["notes.txt", "library/notes.txt", "tree/notes.txt"] {
+            repository.write(name, "changed\n");
+        }
+    }
+    let mut bash = Command::new("bash");
+    bash.args(["-ec", script]).current_dir(alone.path("")).env("HOME", alone.0.base().join("home"));
+    assert!(bash.status().unwrap().success(), "{script}");
+    let done = gated.0.portcullis(["run", "-c", script]);
+    assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
+    let args: &[&str] = if look == "log" { &["log", "--format=%s", "--branches", "--stat"] } else { &[look] };
+    let seen = |repository: &Repository| String::from_utf8(repository.git("", args).stdout).unwrap();
+    assert_eq!(seen(&alone), seen(&gated));
 }
 
 /// A repository outside with something to hide, and the id of its commit.

@@ -40,9 +40,6 @@ pub trait Files {
 
     /// The entries of a directory, if they are at most `most`.
     fn entries(&self, path: &str, most: usize) -> Result<Vec<(String, Kind)>, Trouble>;
-
-    /// Whether two paths, links followed, lead to the same thing.
-    fn is_same(&self, left: &str, right: &str) -> Result<bool, Trouble>;
 }
 
 /// What the host granted.
@@ -133,15 +130,6 @@ mod wasi {
             }
             Ok(entries)
         }
-
-        fn is_same(&self, left: &str, right: &str) -> Result<bool, Trouble> {
-            let hash = |path: &str| {
-                let (grant, path) = self.below(path)?;
-                grant.metadata_hash_at(PathFlags::SYMLINK_FOLLOW, &path).map_err(trouble)
-            };
-            let (left, right) = (hash(left)?, hash(right)?);
-            Ok((left.lower, left.upper) == (right.lower, right.upper))
-        }
     }
 
     fn kind(stat: &DescriptorStat) -> Kind {
@@ -172,7 +160,6 @@ pub mod native {
 
     use std::{
         fs, io,
-        os::unix::fs::MetadataExt,
         path::{Path, PathBuf},
     };
 
@@ -196,12 +183,6 @@ pub mod native {
                 Ok(parent) if !parent.starts_with(root) => Err(Trouble::Escapes),
                 _ => Ok(path),
             }
-        }
-
-        fn followed(&self, path: &str) -> Result<fs::Metadata, Trouble> {
-            let path = self.inside(path)?.canonicalize().map_err(trouble)?;
-            let is_inside = self.0.iter().any(|root| path.starts_with(root));
-            if is_inside { path.metadata().map_err(trouble) } else { Err(Trouble::Escapes) }
         }
     }
 
@@ -227,11 +208,6 @@ pub mod native {
                 entries.push((name, kind(&entry.metadata().map_err(trouble)?)));
             }
             if entries.len() > most { Err(Trouble::TooLarge) } else { Ok(entries) }
-        }
-
-        fn is_same(&self, left: &str, right: &str) -> Result<bool, Trouble> {
-            let (left, right) = (self.followed(left)?, self.followed(right)?);
-            Ok((left.dev(), left.ino()) == (right.dev(), right.ino()))
         }
     }
 

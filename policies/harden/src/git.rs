@@ -181,15 +181,17 @@ pub fn hardened(git: &Node, index: u32) -> Result<Option<Edit>, Refusal> {
 
 /// How far a call that has the hardened form goes.
 pub fn reach(git: &Node) -> Reach {
-    // Options can be cut short, and a later one wins.
-    let is_about_others =
-        |arg: &Argument| arg.text().is_none_or(|word| ["--ig", "--rec", "--sub"].iter().any(|option| word.starts_with(option)));
     let (command, rest) = parts(git);
     let own = rest.get(command.map_or(0, |command| switches(command).len())..).unwrap_or_default();
     match may_enter(git) {
         false if !own.iter().any(is_about_others) => Reach::Own,
         _ => Reach::Inner,
     }
+}
+
+/// Whether a word may say something of the repositories inside: options can be cut short, and a later one wins.
+pub fn is_about_others(arg: &Argument) -> bool {
+    arg.text().is_none_or(|word| ["--ig", "--rec", "--sub"].iter().any(|option| word.starts_with(option)))
 }
 
 /// The sub-command of a call that has the hardened form, and what stands behind it.

@@ -31,6 +31,7 @@ const OF_GIT: &[&str] = &[
     "info",
     "lfs",
     "logs",
+    "modules",
     "objects",
     "rebase-apply",
     "rebase-merge",
@@ -141,6 +142,10 @@ pub struct Visit {
     pub is_commit: bool,
     /// Whether it may change files of the working tree.
     pub changes_files: bool,
+    /// Whether it may take over that a file it knows has become a repository.
+    pub takes_changes: bool,
+    /// Whether it may move repositories inside the working tree, or have git do that on the way.
+    pub moves_repositories: bool,
 }
 
 impl Visit {
@@ -150,6 +155,8 @@ impl Visit {
         self.look.add(other.look);
         self.is_commit |= other.is_commit;
         self.changes_files |= other.changes_files;
+        self.takes_changes |= other.takes_changes;
+        self.moves_repositories |= other.moves_repositories;
     }
 }
 
@@ -197,11 +204,13 @@ pub fn is_of_git(files: &impl Files, path: &str) -> bool {
 }
 
 /// Judges a configuration file that is the user's own, if it lies where jobs could write it.
-pub fn judge_own(files: &impl Files, path: &str) -> Judged {
+pub fn judge_own(files: &impl Files, path: &str, changes_files: bool) -> Judged {
     if files.kind(path) == Err(Trouble::NotGranted) {
         return Ok(());
     }
-    let judge = Judge { files, visit: &Visit::default(), inner: RefCell::default() };
+    let visit = Visit { changes_files, ..Visit::default() };
+    let judge = Judge { files, visit: &visit, inner: RefCell::default() };
+    judge.is_apart(parent(path).unwrap_or("/"))?;
     judge.all_settings(&[path.to_owned()], &Place { repository: path, tree: None }).map(drop)
 }
 
@@ -247,14 +256,16 @@ impl<F: Files> Judge<'_, F> {
     fn inner(&self) -> Judged {
         loop {
             let Some(directory) = self.inner.borrow_mut().waiting.pop() else { return Ok(()) };
-            if self.kind(&directory)? != Kind::Missing {
-                self.directory(&directory)?;
+            match self.kind(&directory)? {
+                Kind::Missing => {}
+                Kind::Link => return Err(Refusal::link(&directory)),
+                _ => self.directory(&directory)?,
             }
         }
     }
 
     /// Judges the ways on which git would reach the files of a working tree, and notes the repositories inside.
-    fn tree(&self, place: &Place, settings: &[Setting]) -> Judged {
+    fn tree(&self, place: &Place, common: &str, settings: &[Setting]) -> Judged {
         let Some(tree) = place.tree else { return Ok(()) };
         if self.visit.look == Look::Everywhere && self.inner.borrow_mut().known.insert(format!("{tree}/")) {
             self.look(tree)?;
@@ -273,13 +284,66 @@ impl<F: Files> Judge<'_, F> {
             Fault::Unreadable => Refusal::unreadable(&index, "does not show which files git would look at"),
             Fault::Path(path) => Refusal::outside(&index, &format!("names `{}`, no path in the working tree", shown(&path))),
         })?;
-        self.no_links_on_the_way(tree, &found)?;
+        let directories = self.no_links_on_the_way(tree, &found)?;
+        if self.visit.takes_changes && self.visit.look != Look::Everywhere {
+            self.beside(tree, &directories)?;
+        }
+        if self.visit.moves_repositories && !found.repositories.is_empty() {
+            self.nothing_is_absorbed(tree, &found.repositories, [place.repository, common])?;
+        }
         if self.visit.reach == Reach::Inner { self.note(tree, &found.repositories, &index) } else { Ok(()) }
     }
 
+    /// Notes the repositories right below directories that git knows: where a file was, git would take one for part of this one, and
+    /// enter it at once.
+    fn beside(&self, tree: &str, directories: &[&str]) -> Judged {
+        for directory in [""].iter().chain(directories) {
+            let path = join(tree, directory);
+            let Kind::Directory(bytes) = self.kind(&path)? else { continue };
+            for (name, kind) in self.listed_tree(&path, bytes)? {
+                let path = join(&path, &name);
+                if matches!(kind, Kind::Directory(_)) && name != ".git" && self.kind(&join(&path, ".git"))? != Kind::Missing {
+                    self.note_one(path, tree)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where git moves a submodule, or removes it, it first takes one that has its repository inside to where the others are, through
+    /// whatever lies there, and goes on in it: as another one, where paths count from elsewhere.
+    fn nothing_is_absorbed(&self, tree: &str, submodules: &[String], own: [&str; 2]) -> Judged {
+        let refused = |path: &str, what: &str| {
+            let message = format!(
+                "{} {what}; git is denied where it could move that repository. `git rm --cached` leaves it alone",
+                shown(path)
+            );
+            Err(Refusal::new("repository-moved", message))
+        };
+        for submodule in submodules {
+            let directory = join(tree, submodule);
+            let git = join(&directory, ".git");
+            match self.kind(&git)? {
+                Kind::Missing => continue,
+                Kind::File(_) => {}
+                _ => return refused(&git, "is no file that leads to the repository of a submodule"),
+            }
+            let repository = self.pointed(&git, &directory)?;
+            if !own.iter().any(|own| repository.starts_with(&format!("{own}/modules/"))) {
+                return refused(&git, "leads to a repository that is not in the `modules` of the one around it");
+            }
+        }
+        let names = join(tree, ".gitmodules");
+        if self.kind(&names)? == Kind::Link {
+            return Err(Refusal::link(&names));
+        }
+        own.iter().try_for_each(|own| self.no_links(own, is_single))
+    }
+
     /// A directory of the working tree that has become a link: git reads what it leads to as the files that it knows.
-    fn no_links_on_the_way(&self, tree: &str, index: &Index) -> Judged {
-        let mut without = BTreeSet::new();
+    /// Returns those that are there.
+    fn no_links_on_the_way<'a>(&self, tree: &str, index: &'a Index) -> Judged<Vec<&'a str>> {
+        let (mut there, mut without) = (Vec::new(), BTreeSet::new());
         for directory in &index.directories {
             let above = directory.rsplit_once('/').map_or("", |(above, _)| above);
             if without.contains(above) {
@@ -288,7 +352,7 @@ impl<F: Files> Judge<'_, F> {
             }
             let path = join(tree, directory);
             match self.kind(&path)? {
-                Kind::Directory(_) => {}
+                Kind::Directory(_) => there.push(directory.as_str()),
                 Kind::Link => {
                     let message = format!(
                         "{} is a symbolic link where git has a directory; git is denied where it would read files through a link",
@@ -301,7 +365,7 @@ impl<F: Files> Judge<'_, F> {
                 }
             }
         }
-        Ok(())
+        Ok(there)
     }
 
     fn note(&self, tree: &str, repositories: &[String], index: &str) -> Judged {
@@ -327,16 +391,7 @@ impl<F: Files> Judge<'_, F> {
             _ => return Ok(()),
         };
         while let Some((directory, bytes)) = waiting.pop() {
-            self.inner.borrow_mut().looked += 1;
-            if self.inner.borrow().looked > MOST_LOOKED || bytes > MOST_DIRECTORY_BYTES {
-                let message = format!(
-                    "{} has too many files or directories to look for repositories in them; name the files, and run git one command at a time",
-                    shown(&directory)
-                );
-                return Err(Refusal::new("tree-too-large", message));
-            }
-            let entries = self.files.entries(&directory, MOST_FILES).map_err(|trouble| Refusal::of(&directory, trouble))?;
-            for (name, kind) in entries {
+            for (name, kind) in self.listed_tree(&directory, bytes)? {
                 match kind {
                     _ if name.eq_ignore_ascii_case(".git") => self.note_one(directory.clone(), path)?,
                     Kind::Directory(bytes) => waiting.push((join(&directory, &name), bytes)),
@@ -345,6 +400,19 @@ impl<F: Files> Judge<'_, F> {
             }
         }
         Ok(())
+    }
+
+    /// The entries of a directory of a working tree.
+    fn listed_tree(&self, directory: &str, bytes: u64) -> Judged<Vec<(String, Kind)>> {
+        self.inner.borrow_mut().looked += 1;
+        if self.inner.borrow().looked > MOST_LOOKED || bytes > MOST_DIRECTORY_BYTES {
+            let message = format!(
+                "{} has too many files or directories to look for repositories in them; name the files to `git add`, and run git one command at a time",
+                shown(directory)
+            );
+            return Err(Refusal::new("tree-too-large", message));
+        }
+        self.files.entries(directory, MOST_FILES).map_err(|trouble| Refusal::of(directory, trouble))
     }
 
     /// Looks where git looks for a repository.
@@ -372,11 +440,31 @@ impl<F: Files> Judge<'_, F> {
         let text = self.pointer(git)?;
         let path =
             text.strip_prefix("gitdir: ").ok_or_else(|| Refusal::unreadable(git, "does not say where the repository is"))?;
-        let repository = join(directory, path);
-        match self.kind(&repository)? {
-            Kind::Directory(_) => Ok(repository),
-            _ => Err(Refusal::outside(git, "names no directory that can be looked at")),
+        self.resolved(&join(directory, path), git)
+    }
+
+    /// The directory that a path in a file of the repository leads to, plainly: without `..`, and without links on the way, which may
+    /// lead elsewhere by the time git goes there.
+    fn resolved(&self, path: &str, whence: &str) -> Judged<String> {
+        let nowhere = || Refusal::outside(whence, "names no directory that can be looked at");
+        let mut way = String::new();
+        for part in path.split('/') {
+            match part {
+                "" | "." => {}
+                // What is above the grants is known by its name alone, so there is no way back from there.
+                ".." if self.kind(&way).is_err() => return Err(nowhere()),
+                ".." => way.truncate(way.rfind('/').unwrap_or_default()),
+                part => {
+                    way = format!("{way}/{part}");
+                    match self.files.kind(&way) {
+                        Ok(Kind::Directory(_)) | Err(Trouble::NotGranted) => {}
+                        Ok(Kind::Link) => return Err(Refusal::link(&way)),
+                        _ => return Err(nowhere()),
+                    }
+                }
+            }
         }
+        if self.files.kind(&way).is_ok() { Ok(way) } else { Err(nowhere()) }
     }
 
     /// The text of a file that holds a path, its line end taken off.
@@ -404,31 +492,38 @@ impl<F: Files> Judge<'_, F> {
             self.no_links(&common, is_passed)?;
             self.is_apart(&common)?;
         }
+        self.worktrees(&common)?;
         let settings = self.all_settings(&[join(&common, "config"), join(own, "config.worktree")], place)?;
         self.listed(own, "reftable", "tables.list")?;
         self.listed(&common, "reftable", "tables.list")?;
-        self.tree(place, &settings)?;
+        self.tree(place, &common, &settings)?;
         self.objects(join(&common, "objects"))
     }
 
-    /// A repository that may lie among the files of another: git changes those and starts itself anew on the way, which would read as
-    /// settings what it has just written. What lies in a `.git` it never writes as a file.
-    fn is_apart(&self, repository: &str) -> Judged {
-        if !self.visit.changes_files || repository.split('/').any(|part| part == ".git") {
+    /// A directory that may lie among the files of a repository: git changes those and starts itself anew on the way, which would read
+    /// as settings what it has just written. What lies in a `.git` below its working tree it never writes as a file.
+    fn is_apart(&self, path: &str) -> Judged {
+        if !self.visit.changes_files {
             return Ok(());
         }
-        for directory in std::iter::successors(parent(repository), |directory| parent(directory)) {
+        for directory in std::iter::successors(Some(path), |directory| parent(directory)) {
+            if self.files.kind(directory) == Ok(Kind::Link) {
+                return Err(Refusal::link(directory));
+            }
             match self.files.kind(&join(directory, ".git")) {
                 Ok(Kind::Missing) => {}
                 Err(Trouble::NotGranted) => break,
                 _ => {
                     let message = format!(
-                        "the repository {} may lie among the files of the one in {}; git is denied where it could write its settings",
-                        shown(repository),
+                        "{}, which git reads, may lie among the files of the repository in {}; git is denied where it could write its own settings",
+                        shown(path),
                         shown(directory)
                     );
                     return Err(Refusal::new("repository-inside", message));
                 }
+            }
+            if directory.ends_with("/.git") {
+                break;
             }
         }
         Ok(())
@@ -466,13 +561,22 @@ impl<F: Files> Judge<'_, F> {
             Kind::Missing => Ok(own.to_owned()),
             Kind::File(_) => {
                 let common = join(own, &self.pointer(&pointer)?);
-                match self.kind(&common)? {
-                    Kind::Directory(_) => Ok(common),
-                    _ => Err(Refusal::outside(&pointer, "names no directory that can be looked at")),
-                }
+                self.resolved(&common, &pointer)
             }
             _ => Err(Refusal::unreadable(&pointer, "is no regular file")),
         }
+    }
+
+    /// Other working trees of the repository share the same directory: git asks each what is checked out there.
+    fn worktrees(&self, common: &str) -> Judged {
+        let worktrees = join(common, "worktrees");
+        for (name, _) in self.parts(&worktrees)? {
+            let own = join(&worktrees, &name);
+            if matches!(self.kind(&own)?, Kind::Directory(_)) && ![own.as_str(), common].contains(&self.common(&own)?.as_str()) {
+                return Err(Refusal::outside(&join(&own, "commondir"), "names another repository"));
+            }
+        }
+        Ok(())
     }
 
     /// Nothing at or below the path is a link, which git follows anywhere, or a pipe, which it would wait for. Hooks do not run and are
@@ -523,6 +627,7 @@ impl<F: Files> Judge<'_, F> {
                 return Err(Refusal::unreadable(&path, "is one of too many directories of objects"));
             }
             self.no_links(&path, is_loose)?;
+            self.is_apart(&path)?;
             waiting.extend(self.alternates(&path)?.into_iter().filter(|other| !known.contains(other)));
             known.insert(path);
         }
@@ -540,10 +645,9 @@ impl<F: Files> Judge<'_, F> {
         let lines = text.split('\n').filter(|line| !line.is_empty() && !line.starts_with('#'));
         let there = |line: &str| {
             // A quoted one is for names that no ordinary repository has.
-            let path = join(objects, line);
-            match self.kind(&path)? {
-                Kind::Directory(_) if !line.starts_with('"') => Ok(path),
-                _ => Err(Refusal::outside(&list, "borrows objects from where this policy can not look")),
+            match line.starts_with('"') {
+                true => Err(Refusal::outside(&list, "borrows objects from where this policy can not look")),
+                false => self.resolved(&join(objects, line), &list),
             }
         };
         lines.map(there).collect()
@@ -584,7 +688,7 @@ impl<F: Files> Judge<'_, F> {
             Some(Says::OneOf(_)) => "says what is not known to be harmless",
             Some(Says::File) if self.is_inside(value, place)? => return Ok(()),
             Some(Says::File) => "names a file that is not inside the working tree",
-            Some(Says::WorkTree) if self.is_tree(value, place)? => return Ok(()),
+            Some(Says::WorkTree) if self.is_tree(value, place) => return Ok(()),
             Some(Says::WorkTree) => "makes git work on another directory",
             None => danger(setting),
         };
@@ -617,16 +721,10 @@ impl<F: Files> Judge<'_, F> {
     }
 
     /// Whether a working tree that is named is the one the repository was found from, as in a submodule.
-    fn is_tree(&self, value: &str, place: &Place) -> Judged<bool> {
-        let Some(tree) = place.tree else { return Ok(false) };
-        if value.is_empty() || value.starts_with(['~', '%']) || value.contains(char::REPLACEMENT_CHARACTER) {
-            return Ok(false);
-        }
-        match self.files.is_same(&join(place.repository, value), tree) {
-            Ok(is_same) => Ok(is_same),
-            Err(Trouble::NotGranted | Trouble::Escapes) => Ok(false),
-            Err(trouble) => Err(Refusal::of(value, trouble)),
-        }
+    fn is_tree(&self, value: &str, place: &Place) -> bool {
+        let Some(tree) = place.tree else { return false };
+        let is_plain = !value.is_empty() && !value.starts_with(['~', '%']) && !value.contains(char::REPLACEMENT_CHARACTER);
+        is_plain && self.resolved(&join(place.repository, value), value).is_ok_and(|path| path == tree)
     }
 }
 
@@ -635,9 +733,13 @@ impl<F: Files> Judge<'_, F> {
 fn is_passed(below: &str) -> bool {
     match below.split('/').collect::<Vec<_>>()[..] {
         ["modules"] | ["worktrees", _, "modules"] => true,
-        ["objects", name] => is_loose(name),
-        _ => false,
+        _ => is_single(below),
     }
+}
+
+/// The directories of a repository that hold single objects.
+fn is_single(below: &str) -> bool {
+    below.strip_prefix("objects/").is_some_and(is_loose)
 }
 
 /// Whether a directory of objects holds single ones: there are many, and who links one has to know its id.

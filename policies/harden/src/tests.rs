@@ -855,6 +855,9 @@ fn files_of_a_repository_are_not_named_where_files_change() {
         ("stash pop --no-q", "git-option"),
         // As far as it comes without files.
         ("mv x config", "not-granted"),
+        ("rm .git/config", "git-operand"),
+        ("rm --cached .git/config", "not-granted"),
+        ("worktree list .git", "not-granted"),
         ("diff -- .git/config", "not-granted"),
         ("config --get alias..git", "not-granted"),
         ("switch -c .git", "not-granted"),
@@ -877,6 +880,14 @@ fn what_becomes_part_of_a_repository_is_looked_for() {
         (&["stash push -u"], Look::Everywhere),
         (&["stash list"], Look::Nowhere),
         (&["commit -am x"], Look::Nowhere),
+        (&["diff --submodule=diff HEAD~1 HEAD"], Look::Everywhere),
+        (&["commit -q -s --amend --no-edit --author=x"], Look::Nowhere),
+        (&["commit -aqm x --"], Look::Nowhere),
+        (&["commit -m x a.txt"], Look::Everywhere),
+        (&["commit -m x -- a.txt"], Look::Everywhere),
+        (&["commit -m"], Look::Everywhere),
+        (&["commit -om x"], Look::Everywhere),
+        (&["commit --pathspec-from-file=x -m x"], Look::Everywhere),
         (&["add a", "add b"], below(&["a", "b"])),
         (&["add a", "commit -m x"], below(&["a"])),
     ] {
@@ -887,6 +898,12 @@ fn what_becomes_part_of_a_repository_is_looked_for() {
         let visits = visit::visits(&request, &calls);
         assert_eq!(visits["/work"].look, wanted, "{commands:?}");
     }
+    let mut request = hardened(&["git", "commit", "-m", "$B"]);
+    let last = request.nodes[0].args.len() - 1;
+    dynamic(&mut request, last);
+    assert_eq!(visit::visits(&request, &[0])["/work"].look, Look::Nowhere);
+    dynamic(&mut request, last - 1);
+    assert_eq!(visit::visits(&request, &[0])["/work"].look, Look::Everywhere);
     let scene = Scene::new();
     scene.write("root/a/b/.git", format!("gitdir: {}\n", scene.path("outside/.git")));
     scene.write("root/c/d", "");
@@ -903,6 +920,50 @@ fn what_becomes_part_of_a_repository_is_looked_for() {
     }
 }
 
+/// A file that git knows has become a repository.
+#[test]
+fn what_became_of_files_is_looked_at() {
+    let scene = Scene::new();
+    scene.write("root/.git/index", index_of(&["a/b/c", "gone/x", "n"]));
+    scene.write("root/a/b/c", "");
+    for (name, wanted) in [("n", "repository-config"), ("a/b/c", "repository-config"), ("other/deep/n", "fine")] {
+        fs::remove_file(scene.path(&format!("root/{name}"))).ok();
+        scene.repository(&format!("root/{name}/.git"));
+        scene.write(&format!("root/{name}/.git/config"), "[alias]x=!y");
+        let visit = |takes_changes| Visit { takes_changes, ..Visit::default() };
+        assert_eq!(scene.visit("root", visit(false)), Ok(()));
+        assert_eq!(scene.visit("root", visit(true)).map_or_else(|refusal| refusal.code, |()| "fine"), wanted, "{name}");
+        fs::remove_dir_all(scene.path(&format!("root/{name}"))).unwrap();
+    }
+}
+
+#[test]
+fn calls_are_told_apart_by_what_they_do_to_repositories_inside() {
+    for (command, takes, moves) in [
+        ("add -u", true, false),
+        ("commit -m x", false, false),
+        ("commit -qam x", true, false),
+        ("commit --all --message x", true, false),
+        ("stash push -k", true, false),
+        ("stash list", false, false),
+        ("rm n", false, true),
+        ("rm --cached n", false, false),
+        ("rm --cached --no-c n", false, true),
+        ("mv n m", false, true),
+        ("switch x", false, false),
+        ("switch --recurse-submodules x", false, true),
+        ("restore --no-recurse-submodules x", false, false),
+        ("submodule absorbgitdirs", false, true),
+        ("worktree list", false, false),
+        ("status", false, false),
+    ] {
+        let words: Vec<&str> = ["git"].into_iter().chain(command.split(' ')).collect();
+        let request = hardened(&words);
+        let visits = visit::visits(&request, &[0]);
+        assert_eq!((visits["/work"].takes_changes, visits["/work"].moves_repositories), (takes, moves), "{command}");
+    }
+}
+
 #[test]
 fn a_repository_among_files_is_not_changed() {
     let scene = Scene::new();
@@ -916,6 +977,76 @@ fn a_repository_among_files_is_not_changed() {
     };
     assert_eq!((code("root/inner", false), code("root/inner", true)), ("fine", "repository-inside"));
     assert_eq!((code("root/n", true), code("root", true)), ("fine", "fine"));
+    // However the way to it is written.
+    scene.link("root/way", "own");
+    fs::create_dir_all(scene.path("root/z/.git")).unwrap();
+    for (way, wanted) in [
+        ("z/.git/../../own", "repository-inside"),
+        ("./own/../own/", "repository-inside"),
+        ("way", "repository-link"),
+        ("way/../own", "repository-link"),
+    ] {
+        scene.write("root/inner/.git", format!("gitdir: {}\n", scene.path(&format!("root/{way}"))));
+        assert_eq!(code("root/inner", true), wanted, "{way}");
+    }
+    // A working tree below a `.git`, one that is a `.git`, and what it borrows.
+    scene.repository("root/z/.git/tree/own");
+    scene.write("root/z/.git/tree/.git", "gitdir: own\n");
+    assert_eq!((code("root/z/.git/tree", false), code("root/z/.git/tree", true)), ("fine", "repository-inside"));
+    scene.repository("root/k/.git");
+    scene.write("root/k/.git/worktrees/tree/commondir", "../..\n");
+    scene.write("root/k/.git/.git", "gitdir: worktrees/tree\n");
+    assert_eq!((code("root/k", false), code("root/k", true)), ("fine", "repository-inside"));
+    scene.write("root/n/.git/objects/info/alternates", "../../../own/objects\n");
+    assert_eq!((code("root/n", false), code("root/n", true)), ("fine", "repository-inside"));
+}
+
+/// What could be moved with its repository, or make git move it.
+#[test]
+fn submodules_are_moved_only_as_git_makes_them() {
+    let scene = Scene::new();
+    let mut index = index_of(&["n"]);
+    index[12 + 24..12 + 28].copy_from_slice(&0o160_000_u32.to_be_bytes());
+    scene.write("root/.git/index", index);
+    let code = |moves_repositories| {
+        let visit = Visit { moves_repositories, reach: Reach::Inner, changes_files: true, ..Visit::default() };
+        scene.visit("root", visit).map_or_else(|refusal| refusal.code, |()| "fine")
+    };
+    fs::create_dir_all(scene.path("root/n")).unwrap();
+    assert_eq!(code(true), "fine");
+    scene.repository("root/n/.git");
+    assert_eq!((code(false), code(true)), ("fine", "repository-moved"));
+    fs::rename(scene.path("root/n/.git"), scene.path("root/.git/own")).unwrap();
+    scene.write("root/n/.git", "gitdir: ../.git/own\n");
+    assert_eq!((code(false), code(true)), ("fine", "repository-moved"));
+    scene.repository("root/.git/modules/a/n");
+    scene.write("root/n/.git", "gitdir: ../.git/modules/a/n\n");
+    assert_eq!((code(false), code(true)), ("fine", "fine"));
+    for link in ["root/.git/modules/x", "root/.git/modules/a/n/modules/objects/ab/x", "root/.gitmodules"] {
+        scene.write(link, "");
+        scene.link(link, "/etc");
+        scene.write("root/.git/modules/a/n/modules/objects/ab/.git", "");
+        assert_eq!((code(false), code(true)), ("fine", "repository-link"), "{link}");
+        fs::remove_file(scene.path(link)).unwrap();
+    }
+    fs::remove_dir_all(scene.path("root/n")).unwrap();
+    scene.link("root/n", "tree");
+    assert_eq!(code(false), "repository-link");
+}
+
+#[test]
+fn other_working_trees_share_the_same_repository() {
+    let scene = Scene::new();
+    scene.write("root/.git/worktrees/tree/commondir", "../..\n");
+    scene.write("root/.git/worktrees/other/HEAD", "ref: refs/heads/main\n");
+    assert_eq!(scene.code(), "fine");
+    scene.repository("root/two/.git");
+    for (commondir, wanted) in
+        [(scene.path("outside/.git"), "repository-outside"), (scene.path("root/two/.git"), "repository-outside")]
+    {
+        scene.write("root/.git/worktrees/tree/commondir", commondir);
+        assert_eq!(scene.code(), wanted);
+    }
 }
 
 /// What actions/checkout and its like leave behind.
@@ -968,10 +1099,20 @@ fn configuration_of_the_user_is_judged_where_jobs_can_write_it() {
     let scene = Scene::new();
     let files = Grants::new(vec![scene.path("root")]);
     scene.write("outside/.gitconfig", "[alias]x=!y");
-    assert_eq!(repository::judge_own(&files, &scene.path("outside/.gitconfig")), Ok(()));
-    assert_eq!(repository::judge_own(&files, &scene.path("root/.gitconfig")), Ok(()));
+    assert_eq!(repository::judge_own(&files, &scene.path("outside/.gitconfig"), true), Ok(()));
+    let own = |path: &str, changes_files| {
+        repository::judge_own(&files, &scene.path(path), changes_files).map_or_else(|refusal| refusal.code, |()| "fine")
+    };
+    assert_eq!((own("root/.gitconfig", false), own("root/.gitconfig", true)), ("fine", "repository-inside"));
+    fs::remove_dir_all(scene.path("root/.git")).unwrap();
+    assert_eq!((own("root/.gitconfig", true), own("root/home/.config/git/config", true)), ("fine", "fine"));
+    scene.repository("root/dotfiles/.git");
+    fs::create_dir_all(scene.path("root/dotfiles/config")).unwrap();
+    fs::create_dir_all(scene.path("root/home")).unwrap();
+    scene.link("root/home/.config", "../dotfiles/config");
+    assert_eq!(own("root/home/.config/git/config", true), "repository-link");
     scene.write("root/.gitconfig", "[alias]x=!y");
-    assert_eq!(repository::judge_own(&files, &scene.path("root/.gitconfig")).unwrap_err().code, "repository-config");
+    assert_eq!(own("root/.gitconfig", false), "repository-config");
 }
 
 #[test]

@@ -7,12 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_sdk::{Argument, Node, NodeKind, Redirect, RedirectMode, Request, Word};
 
 use crate::{
-    git::{HARMLESS, PREFIX, STAYING, parts, reach, switches},
+    git::{HARMLESS, PREFIX, STAYING, is_about_others, parts, reach, switches},
     repository::{Look, Refusal, Visit},
 };
 
 /// Flags of `add` that do not change what its operands mean.
 const PLAIN_FLAGS: &[&str] = &["--", "--all", "--verbose", "-A", "-f", "-v"];
+/// Options of `commit` with which it takes no more than what git knows, as whole words and as letters of one.
+const COMMITTED: &[&str] =
+    &["--", "--all", "--allow-empty", "--amend", "--dry-run", "--no-edit", "--no-verify", "--quiet", "--signoff", "--verbose"];
+const COMMITTED_LETTERS: &str = "anqsv";
+/// Options of `add` with which it looks at what git knows alone.
+const UPDATE: &[&str] = &["-u", "--update"];
 /// Options of `stash` with which it leaves alone what is not tracked.
 const TRACKED: &[&str] = &["--keep-index", "--message", "--quiet", "--staged", "-S", "-k", "-m", "-q"];
 
@@ -20,8 +26,14 @@ const TRACKED: &[&str] = &["--keep-index", "--message", "--quiet", "--staged", "
 pub fn visits<'a>(request: &'a Request, calls: &[usize]) -> BTreeMap<&'a str, Visit> {
     let mut visits: BTreeMap<&str, Visit> = BTreeMap::new();
     for git in calls.iter().map(|at| &request.nodes[*at]) {
-        let is_commit = parts(git).0 == Some("commit");
-        let visit = Visit { reach: reach(git), look: looks_for(git), is_commit, changes_files: changes_files(git) };
+        let visit = Visit {
+            reach: reach(git),
+            look: looks_for(git),
+            is_commit: parts(git).0 == Some("commit"),
+            changes_files: changes_files(git),
+            takes_changes: takes_changes(git),
+            moves_repositories: moves_repositories(git),
+        };
         visits.entry(git.directory.as_str()).or_default().add(visit);
     }
     visits
@@ -81,9 +93,33 @@ pub fn changes_files(git: &Node) -> bool {
         // A new name for the commit that is checked out. `checkout -b` is none: it looks at `sparse-checkout` anew.
         (Some("switch"), [Some("-c" | "--create"), Some(_)]) => false,
         (Some("stash"), _) => !only_tells_stashes(rest),
+        (Some("worktree"), [Some("list"), ..]) => false,
         (Some("add" | "commit" | "describe" | "push"), _) => false,
-        (Some("checkout" | "reset" | "restore" | "rm" | "switch"), _) => true,
+        (Some("rm"), _) => moves_repositories(git),
+        (Some("checkout" | "reset" | "restore" | "switch"), _) => true,
         (Some(command), _) => !(STAYING.contains(&command) || HARMLESS.contains(&command)) && switches(command).is_empty(),
+    }
+}
+
+/// Whether a call may take over what became of the files that git knows.
+fn takes_changes(git: &Node) -> bool {
+    let (command, rest) = parts(git);
+    match command {
+        Some("add") => has(rest, UPDATE),
+        Some("commit") => rest.iter().filter_map(Argument::text).any(is_all),
+        Some("stash") => !only_tells_stashes(rest),
+        _ => false,
+    }
+}
+
+/// Whether a call may move repositories of submodules. What switches between commits leaves them where they are, unless it is told.
+fn moves_repositories(git: &Node) -> bool {
+    let (command, rest) = parts(git);
+    let has_no = |arg: &Argument| arg.text().is_none_or(|word| word.starts_with("--no"));
+    match command {
+        Some("rm") => rest.iter().any(has_no) || !has(rest, &["--cached"]),
+        Some("checkout" | "reset" | "restore" | "stash" | "switch") => rest.iter().any(is_about_others),
+        _ => changes_files(git),
     }
 }
 
@@ -96,14 +132,60 @@ pub fn written(request: &Request) -> impl Iterator<Item = &str> {
 /// Where a call finds repositories that nobody knew: it reads which commit is checked out there.
 fn looks_for(git: &Node) -> Look {
     let (command, rest) = parts(git);
-    let has = |names: &[&str]| rest.iter().any(|arg| arg.text().is_some_and(|word| names.contains(&word)));
     let is_odd = |arg: &Argument| arg.text().is_none_or(|word| word.starts_with('-') && !TRACKED.contains(&word));
     match command {
-        Some("add") if has(&["-u", "--update"]) => Look::Nowhere,
+        Some("add") if has(rest, UPDATE) => Look::Nowhere,
         Some("add") => operands(rest),
+        // It begins with the repositories of the commit before, which nobody can tell here.
+        Some("commit") if names_files(rest) => Look::Everywhere,
         Some("stash") if !only_tells_stashes(rest) && rest.iter().any(is_odd) => Look::Everywhere,
+        // What it shows of commits can be repositories that the index does not name.
+        _ if rest.iter().filter_map(Argument::text).any(|word| word.starts_with("--rec") || word.starts_with("--sub")) => {
+            Look::Everywhere
+        }
         _ => Look::Nowhere,
     }
+}
+
+/// Whether `commit` may be told files.
+fn names_files(args: &[Argument]) -> bool {
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let Some(word) = arg.text() else { return true };
+        if is_message(word) {
+            if args.next().is_none_or(is_pattern) {
+                return true;
+            }
+        } else if !is_of_commit(word) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether a word takes the one behind it for a message.
+fn is_message(word: &str) -> bool {
+    word == "--message" || word.strip_prefix('-').and_then(|letters| letters.strip_suffix('m')).is_some_and(are_plain)
+}
+
+/// Whether a word may have `commit` take all changes.
+fn is_all(word: &str) -> bool {
+    word == "--all" || word.starts_with('-') && !word.starts_with("--") && word.contains('a')
+}
+
+/// Whether a word has `commit` take no more than what git knows.
+fn is_of_commit(word: &str) -> bool {
+    COMMITTED.contains(&word)
+        || ["--author=", "--date=", "--message="].iter().any(|option| word.starts_with(option))
+        || word.strip_prefix('-').is_some_and(|letters| !letters.is_empty() && are_plain(letters))
+}
+
+fn are_plain(letters: &str) -> bool {
+    letters.chars().all(|letter| COMMITTED_LETTERS.contains(letter))
+}
+
+fn has(args: &[Argument], names: &[&str]) -> bool {
+    args.iter().any(|arg| arg.text().is_some_and(|word| names.contains(&word)))
 }
 
 fn only_tells_stashes(args: &[Argument]) -> bool {
