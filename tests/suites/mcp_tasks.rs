@@ -26,6 +26,26 @@ fn task(wire: &mut Wire, id: &str) -> Value {
     answer["result"].clone()
 }
 
+// ── who is told of tasks ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn to_clients_that_begin_with_initialize_there_are_none() {
+    let scene = Scene::open("");
+    let mut wire = Wire::start(&scene);
+    let client = json!({ "name": "wire", "version": "0" });
+    let begun =
+        wire.request("initialize", json!({ "protocolVersion": "2025-11-25", "capabilities": able(), "clientInfo": client }));
+    assert!(begun["result"]["capabilities"]["tools"].is_object(), "{begun}");
+    assert!(begun["result"]["capabilities"]["extensions"].is_null(), "{begun}");
+    wire.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+    let job = wire.execute("sleep 1000");
+    for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
+        let answer = wire.request(method, json!({ "taskId": job, "inputResponses": {} }));
+        assert_eq!(answer["error"]["code"], -32601, "{answer}");
+    }
+    assert_eq!(wire.status(&job)["status"], "running");
+}
+
 // ── tasks ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]

@@ -43,7 +43,7 @@ async fn report(
         tokio::time::sleep(EVERY).await;
         let bytes = Part::Merged.size(job).unwrap_or_default();
         let text = format!("{}, {bytes} bytes of output", job.state().name());
-        let progress = ProgressNotificationParam::new(token.clone(), began.elapsed().as_secs_f64());
+        let progress = ProgressNotificationParam::new(token.clone(), began.elapsed().min(longest).as_secs_f64());
         let progress = progress.with_total(longest.as_secs_f64()).with_message(text);
         if let Err(error) = context.peer.notify_progress(progress).await {
             tracing::debug!(%error, "a client could not be told how far its call is");
