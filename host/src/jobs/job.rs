@@ -46,6 +46,7 @@ pub struct Job {
 struct Known {
     id: JobId,
     shown: String,
+    open: Option<Arc<str>>,
     group: Option<String>,
     /// None: it is a job of an earlier server.
     contract: Option<Arc<types::Job>>,
@@ -103,6 +104,7 @@ impl Job {
         let known = Known {
             id: JobId(approved.id()),
             shown: approved.shown().to_owned(),
+            open: approved.open().cloned(),
             group,
             contract: Some(approved.job().clone()),
             findings: approved.findings().clone(),
@@ -128,7 +130,7 @@ impl Job {
         let total = |name, bytes: u64| bytes.max(spill.written(name));
         let totals = (total(StreamName::Stdout, stdout_bytes), total(StreamName::Stderr, stderr_bytes));
         let output = Output::gone(totals.0, totals.1, budget);
-        let known = Known { id, shown: command, group, contract: None, findings: Arc::default() };
+        let known = Known { id, shown: command, open: None, group, contract: None, findings: Arc::default() };
         Self::with(known, status, output, Some(spill), Weak::new()).0
     }
 
@@ -171,6 +173,11 @@ impl Job {
     /// The canonical text of its command, filtered.
     pub fn shown(&self) -> &str {
         &self.known.shown
+    }
+
+    /// [`Approved::open`] of its command.
+    pub fn open(&self) -> Option<&Arc<str>> {
+        self.known.open.as_ref()
     }
 
     /// The group it runs in.
