@@ -565,7 +565,19 @@ impl Service {
         tokio::task::block_in_place(|| self.audit.decided(decided)).map_err(unavailable)
     }
 
+    /// Starts what was approved, in a task of its own: it is recorded as approved, so there must come a job of it, or a word why there is
+    /// none, even if the call is given up meanwhile.
+    ///
+    /// # Cancel safety
+    ///
+    /// It is begun when this is first polled, and goes on if this is dropped.
     async fn spawn(self: &Arc<Self>, approved: Approved, later: Later, order: Order) -> Result<Arc<Job>, Refused> {
+        let service = self.clone();
+        let starting = self.recorders.spawn(async move { service.submit(approved, later, order).await });
+        starting.await.expect("starting neither panics nor is cancelled")
+    }
+
+    async fn submit(self: &Arc<Self>, approved: Approved, later: Later, order: Order) -> Result<Arc<Job>, Refused> {
         let id = approved.id().to_string();
         let job = match self.registry.submit(approved, order, Arc::new(later)).await {
             Ok(job) => job,

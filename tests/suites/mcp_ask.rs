@@ -1,6 +1,7 @@
 //! The verdict `ask`: who is asked and how, what an answer is worth, and what is none.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::fs::{PermissionsExt, symlink},
 };
@@ -593,6 +594,28 @@ fn the_question_of_a_call_that_is_cancelled_is_withdrawn() {
     }
     let all = ["ask", "question", "answer none"].repeat(6);
     crate::support::eventually("all is recorded", || (events(&scene) == all).then_some(()));
+}
+
+/// What was approved is a job, or it is recorded why it is none.
+#[test]
+fn of_what_a_cancelled_call_had_approved_there_is_a_record() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    for _ in 0..50 {
+        let call = wire.begin("execute_command", json!({ "command": "true", "wait_ms": 30_000 }));
+        let cancelled = json!({ "requestId": call.id() });
+        wire.send(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled }));
+    }
+    wire.execute("true");
+    wire.hang_up();
+    assert!(wire.exit_within(crate::support::DEADLINE).success());
+    let audit = scene.audit();
+    let ids = |is_it: fn(&Value) -> bool| -> BTreeSet<_> {
+        audit.iter().filter(|line| is_it(line)).map(|line| line["job_id"].as_str().unwrap().to_owned()).collect()
+    };
+    let approved = ids(|line| line["decision"] == "allow");
+    assert!(!approved.is_empty());
+    assert_eq!(approved, ids(|line| line["event"] == "job_end" || line["event"] == "not_started"));
 }
 
 #[test]

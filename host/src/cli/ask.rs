@@ -41,8 +41,9 @@ pub(super) async fn ask(service: &Service, question: &Question, signals: &mut Si
     let text = service.asks(question, Way::Terminal).map_err(Refusal::Denied)?;
     // What was typed before the question is no answer to it.
     _ = tcflush(&terminal, QueueSelector::IFlush);
-    // Nobody to see the question is nobody to answer it.
-    _ = write!(std::io::stderr(), "{text}\n\nDo it? [y/N] ").and_then(|()| std::io::stderr().flush());
+    // There, and not on standard error, which could be another's terminal: who sees the question answers it. Nobody to see it is nobody
+    // to answer it.
+    _ = write!(&terminal, "{text}\n\nDo it? [y/N] ");
     let longest = service.ask().timeout;
     let reading = tokio::task::spawn_blocking(move || answer(&terminal));
     let (reply, refusal) = tokio::select! {
@@ -60,7 +61,7 @@ fn terminal() -> Result<File, Refusal> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(Refusal::Unable("standard input and standard error are not both terminals".to_owned()));
     }
-    File::open(TERMINAL).map_err(|error| Refusal::Unable(format!("{TERMINAL}: {error}")))
+    File::options().read(true).write(true).open(TERMINAL).map_err(|error| Refusal::Unable(format!("{TERMINAL}: {error}")))
 }
 
 /// A line that does not end within what is read says something that is not known: it is no yes, and what is left of it is for nobody.
