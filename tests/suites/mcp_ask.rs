@@ -532,7 +532,7 @@ fn a_yes_is_for_the_streams_that_were_shown() {
         [(json!({}), "with its input open, in "), (json!({ "terminal": { "rows": 24, "cols": 80 } }), "at a terminal, in ")]
     {
         let asked = execute(&mut wire, &of(manner), None);
-        assert!(state(&asked) != "" && asked.to_string().contains(shown), "{asked}");
+        assert!(!state(&asked).is_empty() && asked.to_string().contains(shown), "{asked}");
     }
 }
 
