@@ -330,9 +330,19 @@ impl Service {
     }
 
     /// Runs a command: parse, judge, record, start. Where it has to wait for its turn, the first three again when that comes.
+    /// What was begun is brought to its end, though nobody may wait for it any more: what is recorded as approved starts, or is
+    /// recorded as not started.
     pub async fn run(self: &Arc<Self>, command: Command, client: &Client, terms: Terms) -> Result<Started, Refused> {
+        // Who gives up before there are policies has asked for nothing.
+        self.chain().await;
+        let (service, client) = (self.clone(), bounded(client));
+        let whole = self.recorders.spawn(async move { service.run_whole(command, client, terms).await });
+        whole.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    async fn run_whole(self: &Arc<Self>, command: Command, client: Client, terms: Terms) -> Result<Started, Refused> {
         let Terms { timeout, consent, order } = terms;
-        let asked = Asked { command, client: bounded(client), timeout, streams: order.streams, consent };
+        let asked = Asked { command, client, timeout, streams: order.streams, consent };
         let Judged { approved, trail, yes } = self.judge(&asked, About::Command).await?;
         if self.execution == Execution::Dry {
             let id = approved.id().to_string();
@@ -342,7 +352,7 @@ impl Service {
             self.record_not_started(&id, REHEARSED);
             return Err(Refused::Rehearsed(Rehearsed { runs: approved.shown().to_owned(), trail }));
         }
-        self.spawn(approved, Later { service: self.clone(), asked, yes }, order).await.map(|job| Started { job, trail })
+        self.spawn(approved, Later::new(self.clone(), asked, yes), order).await.map(|job| Started { job, trail })
     }
 
     /// Parses, judges and records.
@@ -565,19 +575,7 @@ impl Service {
         tokio::task::block_in_place(|| self.audit.decided(decided)).map_err(unavailable)
     }
 
-    /// Starts what was approved, in a task of its own: it is recorded as approved, so there must come a job of it, or a word why there is
-    /// none, even if the call is given up meanwhile.
-    ///
-    /// # Cancel safety
-    ///
-    /// It is begun when this is first polled, and goes on if this is dropped.
     async fn spawn(self: &Arc<Self>, approved: Approved, later: Later, order: Order) -> Result<Arc<Job>, Refused> {
-        let service = self.clone();
-        let starting = self.recorders.spawn(async move { service.submit(approved, later, order).await });
-        starting.await.expect("starting neither panics nor is cancelled")
-    }
-
-    async fn submit(self: &Arc<Self>, approved: Approved, later: Later, order: Order) -> Result<Arc<Job>, Refused> {
         let id = approved.id().to_string();
         let job = match self.registry.submit(approved, order, Arc::new(later)).await {
             Ok(job) => job,
@@ -729,6 +727,15 @@ struct Later {
     service: Arc<Service>,
     asked: Asked,
     yes: Option<Yes>,
+    /// Of the programs that this script starts at a time, one waits to be judged with those of others; the rest wait here, so that no
+    /// script stands before another more than once.
+    turn: Semaphore,
+}
+
+impl Later {
+    fn new(service: Arc<Service>, asked: Asked, yes: Option<Yes>) -> Self {
+        Self { service, asked, yes, turn: Semaphore::new(1) }
+    }
 }
 
 impl Judge for Later {
@@ -740,6 +747,7 @@ impl Judge for Later {
     async fn program(&self, job: &types::Job, wanted: Wanted) -> Result<Approved, Unwanted> {
         let Asked { client, timeout, streams, .. } = &self.asked;
         let (service, about) = (&self.service, About::Program { job, yes: self.yes });
+        let _own = self.turn.acquire().await.expect("it is never closed");
         // So that no script keeps the server from judging what else comes in.
         let _turn = service.starts.acquire().await.expect("it is never closed");
         let chain = service.chain().await;
