@@ -2,14 +2,14 @@
 
 mod asking;
 
-use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
+use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-pub use asking::{Place, Question};
-use asking::{Standing, What};
+pub use asking::Question;
+use asking::{Seen, Standing, What};
 
 use crate::{
     audit::{self, Altered, Audit, AuditError, Decided, Outcome, Subject},
@@ -17,12 +17,12 @@ use crate::{
     digest::Digest,
     jobs::{
         ControlError, History, Job, JobId, Judge, Keeper, KeeperError, Met, Order, Reading, Record, Registry, Signal, SpawnError,
-        Status, Stop, THIS_PROGRAM, Until, Unwanted, Wanted, WriteError,
+        Status, Stdin, Stop, Streams, THIS_PROGRAM, Until, Unwanted, Wanted, WriteError,
         output::{Cursor, Part},
     },
     policy::{
         Answer, Approved, Chain, ChainError, Consent, Decision, Denial, Engine, InputDecision, InputJudgement, Judgement,
-        MOST_INPUT_BYTES, Pending, Request, StreamKind, printable,
+        MOST_INPUT_BYTES, Pending, Request, StreamKind, is_rewritten, printable, printable_bytes,
         types::{self, Client},
     },
     principal::Principal,
@@ -126,6 +126,17 @@ pub enum Then {
     Signal(Signal),
 }
 
+impl Then {
+    /// What a person is shown of it, on a line of its own.
+    fn told(self) -> String {
+        match self {
+            Self::Nothing => String::new(),
+            Self::Close => "\nafter which its input ends".to_owned(),
+            Self::Signal(signal) => format!("\nafter which it gets the signal {signal:?}"),
+        }
+    }
+}
+
 /// Where a job's answer to input stands in its output.
 #[derive(Debug)]
 pub struct Answered {
@@ -151,6 +162,7 @@ struct Asked {
     command: Command,
     client: Client,
     timeout: Option<Duration>,
+    streams: Streams,
     consent: Option<Consent>,
 }
 
@@ -158,8 +170,16 @@ struct Asked {
 struct Judged {
     approved: Approved,
     trail: Vec<Answer>,
-    /// The question that a person said yes to, if that was needed.
-    question: Option<Uuid>,
+    /// What a person said yes to, if that was needed.
+    yes: Option<Yes>,
+}
+
+/// A person's yes to a script, which is one to its programs for as long as the same policies are in force.
+#[derive(Clone, Copy)]
+struct Yes {
+    question: Uuid,
+    /// The policies that had asked.
+    set: Digest,
 }
 
 /// What a person's yes released.
@@ -327,22 +347,23 @@ impl Service {
     }
 
     async fn run_whole(self: &Arc<Self>, command: Command, client: Client, terms: Terms) -> Result<Started, Refused> {
-        let asked = Asked { command, client, timeout: terms.timeout, consent: terms.consent };
-        let Judged { approved, trail, question } = self.judge(&asked, About::Command).await?;
+        let Terms { timeout, consent, order } = terms;
+        let asked = Asked { command, client, timeout, streams: order.streams, consent };
+        let Judged { approved, trail, yes } = self.judge(&asked, About::Command).await?;
         if self.execution == Execution::Dry {
             let id = approved.id().to_string();
-            if let Err(error) = self.registry.check_group(terms.order.group.as_deref()) {
+            if let Err(error) = self.registry.check_group(order.group.as_deref()) {
                 return Err(self.refuse_start(&id, &error).await);
             }
             self.record_not_started(&id, REHEARSED);
             return Err(Refused::Rehearsed(Rehearsed { runs: approved.shown().to_owned(), trail }));
         }
-        self.spawn(approved, Later::new(self.clone(), asked, question), terms.order).await.map(|job| Started { job, trail })
+        self.spawn(approved, Later::new(self.clone(), asked, yes), order).await.map(|job| Started { job, trail })
     }
 
     /// Parses, judges and records.
     async fn judge(&self, asked: &Asked, about: About<'_>) -> Result<Judged, Refused> {
-        let Asked { command, client, timeout, consent } = asked;
+        let Asked { command, client, timeout, streams, consent } = asked;
         let chain = self.chain().await;
         let (script, cwd) = match parse(&chain, command, &self.site, &self.jobs.cwd).await {
             Ok(parsed) => parsed,
@@ -350,18 +371,20 @@ impl Service {
         };
         let mut request = request(script, cwd, &self.jobs, client.clone());
         request.timeout = timeout.iter().copied().chain(request.timeout).min();
-        self.decide(&chain, request, consent.as_ref(), about).await
+        self.decide(&chain, request, manner(*streams), consent.as_ref(), about).await
     }
 
-    /// Judges and records.
+    /// Judges and records. `manner` is what a person is shown of how it would run.
     async fn decide(
         &self,
         chain: &Chain,
         request: Request,
+        manner: &str,
         consent: Option<&Consent>,
         about: About<'_>,
     ) -> Result<Judged, Refused> {
         let (client, principal) = (chain.scrub(&request.client.name).await, Principal::named(&request.client.principal));
+        let source = request.script.source().to_owned();
         let Sent { shown: mut sent, request: mut recorded } = Sent::of(chain, &request).await;
         let Judgement { decision, mut shown, trail } = chain.decide(request).await;
         if matches!(about, About::Program { .. }) && sent.len().max(shown.len()) > MOST_EXCERPT_BYTES {
@@ -372,7 +395,7 @@ impl Service {
             recorded.altered = Some(Altered::Cut);
         }
         let (decision, reason, question) = match decision {
-            Decision::Asks(pending) => match self.released(pending, &principal, consent, about.question()) {
+            Decision::Asks(pending) => match self.released(pending.shown_with(manner), &principal, consent, about.yes(chain)) {
                 Ok(Released { held, reason, question }) => (Decision::Approved(held), Some(reason), Some(question)),
                 Err(pending) => (Decision::Asks(pending), None, None),
             },
@@ -387,7 +410,6 @@ impl Service {
             Decision::Asks(pending) => (Outcome::Ask, Some(pending.reason()), None),
             Decision::Denied(denial) => (Outcome::Deny, Some(denial), None),
         };
-        let place = Place::Directory(printable(&recorded.cwd));
         self.record(&Decided {
             subject: about.subject(),
             job_id: about.job_id().or(job_id),
@@ -404,10 +426,15 @@ impl Service {
         })
         .map_err(Refused::Denied)?;
         match decision {
-            Decision::Approved(approved) => Ok(Judged { approved: *approved, trail, question }),
+            Decision::Approved(approved) => {
+                let yes = question.map(|question| Yes { question, set: chain.digest() });
+                Ok(Judged { approved: *approved, trail, yes })
+            }
             Decision::Asks(pending) => {
                 let (reason, form) = (pending.reason(), pending.form());
-                let what = What { subject: Subject::Command, sent, runs: shown, place };
+                let sent = is_rewritten(&trail).then(|| printable(&source));
+                let seen = seen_command(chain, sent, pending.approved(), manner).await;
+                let what = What { subject: Subject::Command, job_id: None, runs: shown, seen };
                 let question = Question::new(what, (&principal, &*client), reason, &trail, form);
                 Err(Refused::Asks(Box::new(question)))
             }
@@ -465,7 +492,7 @@ impl Service {
         let Ok(turn) = job.input_turn().await else { return Err(InputRefused::NotWritten(WriteError::Closed)) };
         let from = job.end_of_output();
         if !input.data.is_empty() {
-            self.write_judged(job, input.data, input.consent.as_ref(), &bounded(client)).await?;
+            self.write_judged(job, input.data, input.then, input.consent.as_ref(), &bounded(client)).await?;
         }
         match input.then {
             Then::Nothing => {}
@@ -492,6 +519,11 @@ impl Service {
             }
         }
         reading
+    }
+
+    /// A job's command; of an earlier server's it passes the filters of today too.
+    pub async fn shown(&self, job: &Job) -> String {
+        if job.contract().is_some() { job.shown().to_owned() } else { self.scrub(job.shown()).await }
     }
 
     /// Stops a job and waits until it is final.
@@ -596,6 +628,7 @@ impl Service {
         &self,
         job: &Job,
         data: Vec<u8>,
+        then: Then,
         consent: Option<&Consent>,
         client: &Client,
     ) -> Result<(), InputRefused> {
@@ -605,6 +638,7 @@ impl Service {
         let pending = job.pending_input();
         let chain = self.chain().await;
         let sent = chain.scrub(&String::from_utf8_lossy(&[pending.as_slice(), &data].concat())).await;
+        let source = data.clone();
         let InputJudgement { decision, trail } = if data.len() > MOST_INPUT_BYTES {
             let message = format!("the input has {} bytes; at most {MOST_INPUT_BYTES} can be sent at once", data.len());
             InputJudgement { decision: InputDecision::Denied(Denial::by_host("too-long", message)), trail: Vec::new() }
@@ -612,7 +646,7 @@ impl Service {
             chain.decide_input(contract, &pending, data).await
         };
         let (decision, reason, question) = match decision {
-            InputDecision::Asks(pending) => match self.released(pending, &principal, consent, None) {
+            InputDecision::Asks(pending) => match self.released(pending.shown_with(&then.told()), &principal, consent, None) {
                 Ok(Released { held, reason, question }) => (InputDecision::Approved(held), Some(reason), Some(question)),
                 Err(pending) => (InputDecision::Asks(pending), None, None),
             },
@@ -646,9 +680,11 @@ impl Service {
         .map_err(InputRefused::Denied)?;
         match decision {
             InputDecision::Approved(approved) => job.write(approved).await.map_err(InputRefused::NotWritten),
-            InputDecision::Asks(pending) => {
-                let (runs, reason, form) = (runs.unwrap_or_default(), pending.reason(), pending.form());
-                let what = What { subject: Subject::Input, sent, runs, place: Place::of(job) };
+            InputDecision::Asks(asking) => {
+                let (runs, reason, form) = (runs.unwrap_or_default(), asking.reason(), asking.form());
+                let sent = is_rewritten(&trail).then_some(source);
+                let seen = seen_input(job, sent, &pending, asking.bytes(), &runs, then);
+                let what = What { subject: Subject::Input, job_id: Some(job.id().to_string()), runs, seen };
                 let question = Question::new(what, (&principal, &*client), reason, &trail, form);
                 Err(InputRefused::Asks(Box::new(question)))
             }
@@ -668,8 +704,8 @@ enum About<'a> {
     Program {
         /// The job.
         job: &'a types::Job,
-        /// The question that a person said yes to, if that was what approved the script.
-        question: Option<Uuid>,
+        /// What a person said yes to, if that was what approved the script.
+        yes: Option<Yes>,
     },
 }
 
@@ -689,10 +725,11 @@ impl About<'_> {
         }
     }
 
-    fn question(self) -> Option<Uuid> {
+    /// The question that a person said yes to when these policies judged the whole script.
+    fn yes(self, chain: &Chain) -> Option<Uuid> {
         match self {
             Self::Command | Self::Again(_) => None,
-            Self::Program { question, .. } => question,
+            Self::Program { yes, .. } => yes.filter(|yes| yes.set == chain.digest()).map(|yes| yes.question),
         }
     }
 }
@@ -701,15 +738,15 @@ impl About<'_> {
 struct Later {
     service: Arc<Service>,
     asked: Asked,
-    question: Option<Uuid>,
+    yes: Option<Yes>,
     /// Of the programs that this script starts at a time, one waits to be judged with those of others; the rest wait here, so that no
     /// script stands before another more than once.
     turn: Semaphore,
 }
 
 impl Later {
-    fn new(service: Arc<Service>, asked: Asked, question: Option<Uuid>) -> Self {
-        Self { service, asked, question, turn: Semaphore::new(1) }
+    fn new(service: Arc<Service>, asked: Asked, yes: Option<Yes>) -> Self {
+        Self { service, asked, yes, turn: Semaphore::new(1) }
     }
 }
 
@@ -720,15 +757,15 @@ impl Judge for Later {
     }
 
     async fn program(&self, job: &types::Job, wanted: Wanted) -> Result<Approved, Unwanted> {
-        let Asked { client, timeout, .. } = &self.asked;
-        let (service, about) = (&self.service, About::Program { job, question: self.question });
+        let Asked { client, timeout, streams, .. } = &self.asked;
+        let (service, about) = (&self.service, About::Program { job, yes: self.yes });
         let _own = self.turn.acquire().await.expect("it is never closed");
         // So that no script keeps the server from judging what else comes in.
         let _turn = service.starts.acquire().await.expect("it is never closed");
         let chain = service.chain().await;
         let words = Command::Words(wanted.words.iter().map(OsString::from).collect());
         let judged = match program(wanted, job, &self.asked, &service.site) {
-            Ok(request) => service.decide(&chain, request, None, about).await,
+            Ok(request) => service.decide(&chain, request, manner(*streams), None, about).await,
             Err(denial) => Err(service.refuse_unparsed(&chain, &words, client, *timeout, denial, about).await),
         };
         match judged {
@@ -766,6 +803,35 @@ fn is_judged(file: &Path, job: &types::Job) -> bool {
         (None, types::Word::Dynamic(_)) => redirect.mode != types::RedirectMode::Text,
         (None, types::Word::Literal(_)) => false,
     })
+}
+
+/// What a person reads of a command, if they can be shown all of it.
+async fn seen_command(chain: &Chain, sent: Option<String>, approved: &Approved, manner: &str) -> Option<Seen> {
+    let cwd = printable_bytes(approved.request().cwd.as_os_str().as_bytes());
+    // Its owner's choice, or a policy's.
+    let is_shown = chain.filter(&cwd).await == cwd;
+    let runs = approved.open().filter(|_| is_shown)?.to_string();
+    Some(Seen { sent, runs, place: format!("{manner}, in {cwd}") })
+}
+
+/// What a person reads of input, if they can be shown all of it. `sent` is what the policies rewrote; `filtered`, what the output policies
+/// make of it and of what came before on the same line, which could have been rewritten too.
+fn seen_input(job: &Job, sent: Option<Vec<u8>>, pending: &[u8], bytes: &[u8], filtered: &str, then: Then) -> Option<Seen> {
+    let whole = [pending, bytes].concat();
+    let is_as_sent = sent.is_none() && pending.is_empty();
+    let is_shown = is_as_sent || filtered == printable(&String::from_utf8_lossy(&whole));
+    let command = job.open().filter(|_| is_shown)?;
+    let place = format!("to the job {}: {command}{}", job.id(), then.told());
+    Some(Seen { sent: sent.map(|sent| printable_bytes(&sent)), runs: printable_bytes(&whole), place })
+}
+
+/// What a person is shown of a command's streams: programs do more at a terminal, and what reads input can be told more.
+fn manner(streams: Streams) -> &'static str {
+    match streams {
+        Streams::Terminal(_) => "at a terminal",
+        Streams::Pipes(Stdin::Pipe) => "with its input open",
+        Streams::Pipes(Stdin::Null) => "without input",
+    }
 }
 
 /// What is said where the record can not be kept.

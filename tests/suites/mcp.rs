@@ -205,6 +205,19 @@ async fn an_unknown_tool_is_an_error_of_the_protocol(#[case] era: Era) {
 }
 
 #[rstest]
+#[case::no_map("tools/call", json!({ "name": "list_jobs", "inputResponses": [] }), -32602)]
+#[case::no_text("tools/call", json!({ "name": "list_jobs", "requestState": 5 }), -32602)]
+#[case::no_object("tools/call", json!({ "name": "list_jobs", "arguments": [1] }), -32602)]
+#[case::no_name("prompts/get", json!({}), -32602)]
+#[case::no_method("tools/recall", json!({}), -32601)]
+fn parameters_that_do_not_fit(#[case] method: &str, #[case] params: Value, #[case] code: i64) {
+    let scene = Scene::open("");
+    let answer = Wire::open(&scene).request(method, params);
+    assert_eq!(answer["error"]["code"], code, "{answer}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains(method), "{answer}");
+}
+
+#[rstest]
 #[case::malformed("job-1")]
 #[case::empty("")]
 #[case::well_formed("00000000-0000-4000-8000-000000000000")]

@@ -1,6 +1,10 @@
 //! The verdict `ask`: who is asked and how, what an answer is worth, and what is none.
 
-use std::fs;
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+};
 
 use rmcp::model::CallToolResult;
 use rstest::rstest;
@@ -197,22 +201,114 @@ async fn the_question_shows_nothing_that_deceives(#[values(Era::Initialize, Era:
     let scene = Scene::configured(TRUSTED);
     let person = Person::who([Says("no")]);
     let client = Client::connect_for(&scene, era, person.clone()).await;
-    let command = format!("cat 'notes.txt\u{1b}[2J\r\u{202e}' {}", secret());
+    let unseen = [
+        '\u{202e}',
+        '\u{a0}',
+        '\u{34f}',
+        '\u{115f}',
+        '\u{180b}',
+        '\u{2003}',
+        '\u{2800}',
+        '\u{3000}',
+        '\u{3164}',
+        '\u{fe0f}',
+        '\u{e0100}',
+    ];
+    let command = format!("cat 'notes.txt\u{1b}[2J\r{}'", String::from_iter(unseen));
     client.refused("execute_command", json!({ "command": command })).await;
     let asked = person.asked();
-    let hidden = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
-    assert!(!asked[0].contains(hidden) && !asked[0].contains(&secret()), "{:?}", asked[0]);
-    assert!(asked[0].contains("\\u{202e}") && asked[0].contains("redacted"), "{:?}", asked[0]);
+    let hidden = |c: char| c != '\n' && (c.is_control() || unseen.contains(&c));
+    assert!(!asked[0].contains(hidden), "{:?}", asked[0]);
+    assert!(unseen.iter().all(|c| asked[0].contains(&c.escape_default().to_string())), "{:?}", asked[0]);
     client.close().await;
+}
+
+/// What the output policies hide could be the very thing that a person would refuse. The client knows it: it sent it.
+#[rstest]
+#[case::between_the_ends_of_a_key("echo '-----BEGIN RSA PRIVATE KEY-----'; touch made; echo '-----END RSA PRIVATE KEY-----'")]
+#[case::in_a_value("echo 'password=\"'; touch made; echo '\"'")]
+#[case::in_an_element("echo '<password>'; touch made; echo '</password>'")]
+#[tokio::test]
+async fn the_question_shows_all_that_was_sent(#[case] command: &str, #[values(Era::Initialize, Era::Discover)] era: Era) {
+    let scene = Scene::configured(TRUSTED);
+    let person = Person::who([Says("no")]);
+    let client = Client::connect_for(&scene, era, person.clone()).await;
+    client.refused("execute_command", json!({ "command": command })).await;
+    let asked = person.asked();
+    assert!(asked[0].contains("touch made"), "{}", asked[0]);
+    // The record is for more people.
+    let audit = scene.audit();
+    for line in &audit[..2] {
+        let runs = line["runs"].as_str().unwrap();
+        assert!(runs.contains("[redacted: ") && !runs.contains("touch"), "{line}");
+    }
+    client.close().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_question_shows_all_of_the_input(#[values(Era::Initialize, Era::Discover)] era: Era) {
+    let scene = Scene::configured(TRUSTED);
+    let person = Person::who([Says("once"), Says("no"), Says("once")]);
+    let client = Client::connect_for(&scene, era, person.clone()).await;
+    let job = client.execute(&format!("cat - {}", secret())).await;
+    let sent = json!({ "job_id": job, "input": "export PASSWORD=abc123;touch${IFS}made", "close": true });
+    client.refused("interact_with_job", sent).await;
+    let asked = person.asked();
+    assert!(asked[1].contains("PASSWORD=abc123;touch${IFS}made\\n"), "{}", asked[1]);
+    assert!(
+        asked[1].ends_with("what nobody allows is not done") && asked[1].contains("\nafter which its input ends\n"),
+        "{}",
+        asked[1]
+    );
+    assert!(asked[1].contains(&format!("to the job {job}: /usr/bin/cat - {}", secret())), "{}", asked[1]);
+    assert!(!scene.audit().iter().any(|line| line.to_string().contains("abc123")));
+    client.close().await;
+}
+
+/// A scene in which a policy puts this behind every command, and all is asked about.
+fn adding(text: &str) -> Scene {
+    let scene = Scene::new();
+    let guest = scene.outside("misbehaving.wasm", portcullis_guests::MISBEHAVING);
+    let settings = format!("{{ command = {{ rewrite-append = {text:?} }} }}");
+    scene.configure(&format!(
+        "{TRUSTED}\n[[policies]]\nname = \"guest\"\ncomponent = {guest:?}\nmay_rewrite = true\nsettings = {settings}\n"
+    ));
+    scene
+}
+
+#[rstest]
+#[tokio::test]
+async fn what_a_policy_adds_and_another_hides_is_not_asked(#[values(Era::Initialize, Era::Discover)] era: Era) {
+    let scene = adding(&secret());
+    let person = Person::who([]);
+    let client = Client::connect_for(&scene, era, person.clone()).await;
+    let result = client.call("execute_command", json!({ "command": "echo one" })).await;
+    assert_eq!(code(&result), "hidden-from-person", "{}", text(&result));
+    assert!(person.asked().is_empty());
+    assert_eq!(events(&scene), ["ask"]);
+    client.close().await;
+}
+
+#[test]
+fn what_was_sent_is_cut_with_a_mark() {
+    let scene = adding("more");
+    let mut wire = Wire::start(&scene);
+    let asked = execute(&mut wire, &json!({ "command": format!("echo {}", "x".repeat(2000)) }), None);
+    let message = asked["inputRequests"]["answer"]["params"]["message"].as_str().unwrap();
+    assert!(message.contains("xxx…)") && message.contains("xxx more\n"), "{message}");
 }
 
 #[tokio::test]
 async fn what_is_too_long_to_be_read_is_not_asked() {
     let scene = Scene::configured(TRUSTED);
     let client = Client::connect_for(&scene, Era::Discover, Person::who([])).await;
-    let command = format!("echo {}", "x".repeat(10_000));
-    let result = client.call("execute_command", json!({ "command": command })).await;
-    assert_eq!(code(&result), "too-long-to-ask", "{}", text(&result));
+    // The whole question counts.
+    for length in [10_000, 8_150] {
+        let command = format!("echo {}", "x".repeat(length));
+        let result = client.call("execute_command", json!({ "command": command })).await;
+        assert_eq!(code(&result), "too-long-to-ask", "{}", text(&result));
+    }
     client.close().await;
 }
 
@@ -258,6 +354,22 @@ async fn what_can_not_be_recorded_is_not_asked() {
 }
 
 // ── answers that are none ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn the_record_of_an_answer_that_is_none_is_bounded() {
+    let scene = Scene::configured(TRUSTED);
+    let mut wire = Wire::start(&scene);
+    let params = json!({
+        "name": "execute_command", "arguments": { "command": "true" }, "requestState": "x",
+        "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": able(),
+            "io.modelcontextprotocol/clientInfo": { "name": "x".repeat(1_000_000), "version": "0" },
+        },
+    });
+    assert_void(&wire.request("tools/call", params)["result"], "none that this server gave out");
+    assert_eq!(scene.audit()[0]["client"].as_str().unwrap().len(), 256);
+}
 
 /// Calls `execute_command` as a client of the stateless revision that can ask.
 fn execute(wire: &mut Wire, arguments: &Value, answer: Option<(&str, &str)>) -> Value {
@@ -386,6 +498,140 @@ fn what_changed_since_the_question_is_not_done() {
     assert_eq!(events(&scene), ["ask", "question", "answer once", "ask"]);
 }
 
+/// A yes is about the files that were named by then, too.
+#[rstest]
+#[case::an_argument("cat link", "link")]
+#[case::a_redirection("cat < link", "link")]
+#[case::the_program("./tool", "tool")]
+fn a_link_that_leads_elsewhere_since_the_question(#[case] command: &str, #[case] name: &str) {
+    let scene = Scene::configured(TRUSTED);
+    let link = scene.root().join(name);
+    let leads_to = |program: &str| {
+        let script = scene.root().join(program);
+        fs::write(&script, "#!/bin/sh\necho it\n").unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        _ = fs::remove_file(&link);
+        symlink(program, &link).unwrap();
+    };
+    let mut wire = Wire::start(&scene);
+    let arguments = json!({ "command": command, "wait_ms": 30_000 });
+    leads_to("good");
+    let given = state(&execute(&mut wire, &arguments, None));
+    leads_to("bad");
+    let result = execute(&mut wire, &arguments, Some((&given, "once")));
+    assert!(result["content"][0]["text"].as_str().unwrap().contains("changed meanwhile"), "{result}");
+    // Nor does it stand for good.
+    let given = state(&execute(&mut wire, &arguments, None));
+    assert_ne!(execute(&mut wire, &arguments, Some((&given, "always")))["isError"], true);
+    assert_ne!(execute(&mut wire, &arguments, None)["isError"], true);
+    leads_to("good");
+    state(&execute(&mut wire, &arguments, None));
+}
+
+/// Programs do more at a terminal, and what reads can be told more.
+#[test]
+fn a_yes_is_for_the_streams_that_were_shown() {
+    let scene = Scene::configured(TRUSTED);
+    let mut wire = Wire::start(&scene);
+    let of = |mut manner: Value| {
+        manner["command"] = json!("cat notes.txt");
+        manner
+    };
+    let closed = of(json!({ "stdin": "closed" }));
+    let asked = execute(&mut wire, &closed, None);
+    assert!(asked.to_string().contains("without input, in "), "{asked}");
+    assert_ne!(execute(&mut wire, &closed, Some((&state(&asked), "always")))["isError"], true);
+    assert_ne!(execute(&mut wire, &closed, None)["isError"], true);
+    for (manner, shown) in
+        [(json!({}), "with its input open, in "), (json!({ "terminal": { "rows": 24, "cols": 80 } }), "at a terminal, in ")]
+    {
+        let asked = execute(&mut wire, &of(manner), None);
+        assert!(!state(&asked).is_empty() && asked.to_string().contains(shown), "{asked}");
+    }
+}
+
+/// A yes to a script is one to its programs, by the policies that asked.
+#[test]
+fn what_a_script_starts_under_other_policies_is_not_allowed_by_a_yes() {
+    let scene = Scene::configured(TRUSTED);
+    crate::support::named_pipe(&scene.root().join("pipe"));
+    let mut wire = Wire::start(&scene);
+    let arguments = json!({ "command": "cat pipe; touch made" });
+    let given = state(&execute(&mut wire, &arguments, None));
+    let ran = execute(&mut wire, &arguments, Some((&given, "once")));
+    let job = ran["structuredContent"]["job_id"].as_str().unwrap().to_owned();
+    let pipe = crate::support::once_read(&scene.root().join("pipe"));
+    scene.configure(&TRUSTED.replace("[decision]", "[limits]\ndecision_ms = 900\n[decision]"));
+    crate::support::signal(wire.pid(), rustix::process::Signal::HUP);
+    crate::support::eventually("the policies are changed", || wire.stderr().contains("in force").then_some(()));
+    drop(pipe);
+    let wait = json!({ "name": "wait_for_job", "arguments": { "job_id": job, "wait_ms": 30_000 } });
+    let ended = wire.stateless("tools/call", wait, able());
+    assert!(ended.to_string().contains("a person would have to approve"), "{ended}");
+    assert!(!scene.root().join("made").exists());
+}
+
+#[test]
+fn questions_of_one_moment_are_all_asked() {
+    let scene = Scene::configured(TRUSTED);
+    let mut wire = Wire::start(&scene);
+    let ask = |wire: &mut Wire, number: u32| {
+        let arguments = json!({ "command": format!("echo {number}") });
+        wire.ask_stateless("tools/call", json!({ "name": "execute_command", "arguments": arguments }), able())
+    };
+    let asked: Vec<_> = (0..40).map(|number| ask(&mut wire, number)).collect();
+    for asked in asked {
+        state(&wire.answer(asked)["result"]);
+    }
+}
+
+#[test]
+fn the_question_of_a_call_that_is_cancelled_is_withdrawn() {
+    let scene = Scene::configured(TRUSTED);
+    let mut wire = Wire::start(&scene);
+    let params =
+        json!({ "protocolVersion": "2025-11-25", "capabilities": able(), "clientInfo": { "name": "wire", "version": "0" } });
+    wire.request("initialize", params);
+    wire.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+    // More than may be open at a time.
+    for _ in 0..6 {
+        let call = wire.begin("execute_command", json!({ "command": "touch made" }));
+        let asked = loop {
+            let message = wire.message().unwrap();
+            if message["method"] == "elicitation/create" {
+                break message["id"].clone();
+            }
+        };
+        let cancelled = json!({ "requestId": call.id() });
+        wire.send(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled }));
+        assert_eq!(wire.notified("notifications/cancelled")["requestId"], asked);
+    }
+    let all = ["ask", "question", "answer none"].repeat(6);
+    crate::support::eventually("all is recorded", || (events(&scene) == all).then_some(()));
+}
+
+/// What was approved is a job, or it is recorded why it is none.
+#[test]
+fn of_what_a_cancelled_call_had_approved_there_is_a_record() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    for _ in 0..50 {
+        let call = wire.begin("execute_command", json!({ "command": "true", "wait_ms": 30_000 }));
+        let cancelled = json!({ "requestId": call.id() });
+        wire.send(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled }));
+    }
+    wire.execute("true");
+    wire.hang_up();
+    assert!(wire.exit_within(crate::support::DEADLINE).success());
+    let audit = scene.audit();
+    let ids = |is_it: fn(&Value) -> bool| -> BTreeSet<_> {
+        audit.iter().filter(|line| is_it(line)).map(|line| line["job_id"].as_str().unwrap().to_owned()).collect()
+    };
+    let approved = ids(|line| line["decision"] == "allow");
+    assert!(!approved.is_empty());
+    assert_eq!(approved, ids(|line| line["event"] == "job_end" || line["event"] == "not_started"));
+}
+
 #[test]
 fn so_many_questions_are_open_and_no_more() {
     let scene = Scene::configured(TRUSTED);
@@ -412,6 +658,7 @@ fn run_does_not_ask_without_a_terminal() {
 #[case::yes_in_full("YES", 0, "answer once", true)]
 #[case::no("n", 126, "answer no", false)]
 #[case::anything("y es", 126, "answer no", false)]
+#[case::more_than_is_read(&format!("y{}x", " ".repeat(300)), 126, "answer no", false)]
 fn run_asks_at_its_terminal(#[case] typed: &str, #[case] code: i64, #[case] event: &str, #[case] is_done: bool) {
     // A server's job has a terminal, and `portcullis run` in it another configuration.
     let scene = Scene::configured(&format!(

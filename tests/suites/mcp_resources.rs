@@ -283,6 +283,28 @@ fn a_wait_tells_how_far_it_is(#[case] tool: &str, #[case] arguments: Value, #[va
     assert!(talk.wire.unawaited().all(|message| message["id"] != json!(waiting.id())));
 }
 
+#[test]
+fn who_asks_with_a_token_of_pages_is_told_nothing() {
+    let scene = Scene::open("");
+    let mut talk = Talk::open(&scene, true);
+    let job = talk.sh("sleep 1000");
+    let wait = |token: String| {
+        let arguments = json!({ "job_id": job, "wait_ms": 2_500 });
+        json!({ "name": "wait_for_job", "arguments": arguments, "_meta": { "progressToken": token } })
+    };
+    for length in [257, 256] {
+        let waiting = talk.ask("tools/call", wait("x".repeat(length)));
+        assert_eq!(talk.wire.answer(waiting)["result"]["structuredContent"]["met"], "time_up");
+    }
+    let mut told = talk.wire.unawaited().filter(|message| message["method"] == "notifications/progress").peekable();
+    assert!(told.peek().is_some());
+    for message in told {
+        let progress = &message["params"];
+        assert_eq!(progress["progressToken"].as_str().unwrap().len(), 256);
+        assert!(progress["progress"].as_f64() <= progress["total"].as_f64(), "{progress}");
+    }
+}
+
 #[rstest]
 fn a_command_that_is_waited_for_outlives_the_wait(#[values(false, true)] is_stateless: bool) {
     let scene = Scene::open("");

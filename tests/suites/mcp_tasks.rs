@@ -3,7 +3,7 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{eventually, gone, is_alive, scene::Scene, wire::Wire};
+use crate::support::{DEADLINE, eventually, gone, is_alive, scene::Scene, secret, wire::Wire};
 
 /// Of a client that knows tasks.
 fn able() -> Value {
@@ -24,6 +24,26 @@ fn task(wire: &mut Wire, id: &str) -> Value {
     let answer = wire.stateless("tasks/get", json!({ "taskId": id }), able());
     assert!(answer["result"].is_object(), "{answer}");
     answer["result"].clone()
+}
+
+// ── who is told of tasks ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn to_clients_that_begin_with_initialize_there_are_none() {
+    let scene = Scene::open("");
+    let mut wire = Wire::start(&scene);
+    let client = json!({ "name": "wire", "version": "0" });
+    let begun =
+        wire.request("initialize", json!({ "protocolVersion": "2025-11-25", "capabilities": able(), "clientInfo": client }));
+    assert!(begun["result"]["capabilities"]["tools"].is_object(), "{begun}");
+    assert!(begun["result"]["capabilities"]["extensions"].is_null(), "{begun}");
+    wire.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+    let job = wire.execute("sleep 1000");
+    for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
+        let answer = wire.request(method, json!({ "taskId": job, "inputResponses": {} }));
+        assert_eq!(answer["error"]["code"], -32601, "{answer}");
+    }
+    assert_eq!(wire.status(&job)["status"], "running");
 }
 
 // ── tasks ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -142,4 +162,21 @@ fn lines_around_a_match_have_their_numbers() {
     wire.ended(&job);
     let found = wire.call("search_job_output", json!({ "job_id": job, "pattern": "^50$", "context": 1 }));
     assert_eq!(found["content"][0]["text"], "1 line matches\nstdout:49- 49\nstdout:50: 50\nstdout:51- 51");
+}
+
+#[test]
+fn a_job_of_an_earlier_server_shows_no_more_in_a_task_than_elsewhere() {
+    let of = |policy: &str| {
+        format!("[decision]\ndefault = \"allow\"\n[history]\nspill_bytes = 1048576\n[[policies]]\nname = \"one\"\n{policy}\n")
+    };
+    let scene = Scene::configured(&of("component = \"builtin:tidy\"\napply = \"reads\""));
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute(&format!("echo {}", secret()));
+    wire.ended(&job);
+    wire.hang_up();
+    assert!(wire.exit_within(DEADLINE).success());
+    scene.configure(&of("component = \"builtin:redact\""));
+    let mut wire = Wire::start(&scene);
+    let shown = task(&mut wire, &job).to_string();
+    assert!(shown.contains("redacted") && !shown.contains(&secret()), "{shown}");
 }

@@ -249,6 +249,30 @@ fn a_cancelled_call_leaves_nothing_half_done() {
 }
 
 #[test]
+fn an_id_that_is_in_progress_is_refused_and_frees_nothing() {
+    let scene = Scene::open("");
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute("sleep 1000");
+    let wait = json!({ "job_id": job, "wait_ms": 600_000 });
+    let waits: Vec<_> = (0..128).map(|_| wire.begin("wait_for_job", wait.clone())).collect();
+    for &waiting in &waits[..4] {
+        wire.send(&json!({ "jsonrpc": "2.0", "id": waiting.id(), "method": "ping" }));
+        let refused = wire.answer(waiting);
+        assert_eq!(refused["error"]["code"], -32600, "{refused}");
+        let surplus = wire.begin("wait_for_job", wait.clone());
+        let refused = wire.answer(surplus);
+        assert!(text(&refused["error"]["message"]).contains("128 calls are in progress"), "{refused}");
+    }
+    let cancelled = json!({ "requestId": waits[127].id() });
+    wire.send(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancelled }));
+    assert_eq!(wire.tell("kill_job", json!({ "job_id": job }))["status"], "killed");
+    // Each is answered once more, and none was lost.
+    for &waiting in &waits[..127] {
+        assert_eq!(wire.result(waiting)["structuredContent"]["met"], "ended");
+    }
+}
+
+#[test]
 fn many_waits_make_the_server_deaf_to_nothing() {
     let scene = Scene::open("");
     let mut wire = Wire::open(&scene);

@@ -35,14 +35,15 @@ pub(super) enum Refusal {
     Signalled(SignalKind),
 }
 
-/// Asks, if there is a terminal to ask at. What is shown is filtered and has nothing in it that steers the terminal.
+/// Asks, if there is a terminal to ask at. What is shown has nothing in it that steers the terminal.
 pub(super) async fn ask(service: &Service, question: &Question, signals: &mut Signals) -> Result<Consent, Refusal> {
     let terminal = terminal()?;
-    service.asks(question, Way::Terminal).map_err(Refusal::Denied)?;
+    let text = service.asks(question, Way::Terminal).map_err(Refusal::Denied)?;
     // What was typed before the question is no answer to it.
     _ = tcflush(&terminal, QueueSelector::IFlush);
-    // Nobody to see the question is nobody to answer it.
-    _ = write!(std::io::stderr(), "{}\n\nDo it? [y/N] ", question.text()).and_then(|()| std::io::stderr().flush());
+    // There, and not on standard error, which could be another's terminal: who sees the question answers it. Nobody to see it is nobody
+    // to answer it.
+    _ = write!(&terminal, "{text}\n\nDo it? [y/N] ");
     let longest = service.ask().timeout;
     let reading = tokio::task::spawn_blocking(move || answer(&terminal));
     let (reply, refusal) = tokio::select! {
@@ -60,14 +61,20 @@ fn terminal() -> Result<File, Refusal> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(Refusal::Unable("standard input and standard error are not both terminals".to_owned()));
     }
-    File::open(TERMINAL).map_err(|error| Refusal::Unable(format!("{TERMINAL}: {error}")))
+    File::options().read(true).write(true).open(TERMINAL).map_err(|error| Refusal::Unable(format!("{TERMINAL}: {error}")))
 }
 
+/// A line that does not end within what is read says something that is not known: it is no yes, and what is left of it is for nobody.
 fn answer(terminal: &File) -> Reply {
     let mut line = String::new();
-    match BufReader::new(terminal.take(MOST_ANSWER_BYTES)).read_line(&mut line) {
-        Ok(1..) if matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes") => Reply::Once,
-        Ok(1..) => Reply::No,
-        Ok(0) | Err(_) => Reply::None,
+    let read = BufReader::new(terminal.take(MOST_ANSWER_BYTES)).read_line(&mut line);
+    match (read, line.strip_suffix('\n')) {
+        (Ok(0) | Err(_), _) => Reply::None,
+        (Ok(_), Some(said)) if matches!(said.trim().to_ascii_lowercase().as_str(), "y" | "yes") => Reply::Once,
+        (Ok(_), Some(_)) => Reply::No,
+        (Ok(_), None) => {
+            _ = tcflush(terminal, QueueSelector::IFlush);
+            Reply::No
+        }
     }
 }

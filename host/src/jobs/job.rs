@@ -50,6 +50,7 @@ struct Known {
     id: JobId,
     owner: Principal,
     shown: String,
+    open: Option<Arc<str>>,
     group: Option<String>,
     /// None: it is a job of an earlier server.
     contract: Option<Arc<types::Job>>,
@@ -108,6 +109,7 @@ impl Job {
             id: JobId(approved.id()),
             owner: Principal::named(&approved.request().client.principal),
             shown: approved.shown().to_owned(),
+            open: approved.open().cloned(),
             group,
             contract: Some(approved.job().clone()),
             findings: approved.findings().clone(),
@@ -146,7 +148,7 @@ impl Job {
         let total = |name, bytes: u64| bytes.max(spill.written(name));
         let totals = (total(StreamName::Stdout, stdout_bytes), total(StreamName::Stderr, stderr_bytes));
         let output = Output::gone(totals.0, totals.1, budget);
-        let known = Known { id, owner: principal, shown: command, group, contract: None, findings: Arc::default() };
+        let known = Known { id, owner: principal, shown: command, open: None, group, contract: None, findings: Arc::default() };
         Self::with(known, status, output, Some(spill), Weak::new()).0
     }
 
@@ -194,6 +196,11 @@ impl Job {
     /// The canonical text of its command, filtered.
     pub fn shown(&self) -> &str {
         &self.known.shown
+    }
+
+    /// [`Approved::open`] of its command.
+    pub fn open(&self) -> Option<&Arc<str>> {
+        self.known.open.as_ref()
     }
 
     /// The group it runs in.

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -14,10 +14,11 @@ use rmcp::{
     ErrorData, RoleServer,
     handler::server::{common::FromContextPart, tool::ToolCallContext},
     model::{
-        CallToolResponse, CallToolResult, ClientResult, ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction,
-        InputRequest, InputRequiredResult, InputResponses, RequestStateCodec, RequestStateError, SealOptions, ServerRequest,
+        CallToolResponse, CallToolResult, CancelledNotificationParam, ClientResult, ElicitRequest, ElicitRequestParams,
+        ElicitResult, ElicitationAction, InputRequest, InputRequiredResult, InputResponses, RequestId, RequestStateCodec,
+        RequestStateError, SealOptions, ServerRequest,
     },
-    service::{PeerRequestOptions, RequestContext},
+    service::{Peer, PeerRequestOptions, RequestContext},
 };
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde_json::{Value, json};
@@ -31,7 +32,7 @@ use super::{
 use crate::{
     audit::{Reply, Subject, Way},
     policy::Consent,
-    service::{Execution, Question},
+    service::{Execution, Question, Service},
 };
 
 /// Questions that may be open at a time; an agent could else bury the person in them.
@@ -161,9 +162,9 @@ impl Asking {
     }
 
     /// Lets a client take a question away; says nothing if as many as may be are open.
-    fn lend(&self, question: Question, call: &Call, longest: Duration) -> Option<InputRequiredResult> {
+    fn lend(&self, question: Question, text: String, call: &Call, longest: Duration) -> Option<InputRequiredResult> {
         let id = question.id;
-        let form = InputRequest::Elicitation(ElicitRequest::new(form(&question)));
+        let form = InputRequest::Elicitation(ElicitRequest::new(form(text)));
         {
             let mut open = self.open();
             if open.len() >= MOST_OPEN {
@@ -225,15 +226,17 @@ impl Server {
         }
         let way = self.way(call).map_err(|why| denied(why, question.reason()))?;
         let too_many = denied(MANY, question.reason());
-        let Ok(_turn) = self.asking.at_once.try_acquire() else { return Err(too_many) };
-        if way == Way::InputRequired && !self.asking.has_room() {
+        let asks = || self.service.asks(&question, way).map(str::to_owned).map_err(|denial| denied("not asked:", &denial));
+        if way == Way::Elicitation {
+            let Ok(_turn) = self.asking.at_once.try_acquire() else { return Err(too_many) };
+            let text = asks()?;
+            return self.elicited(question, text, call).await.map(Said::Yes);
+        }
+        if !self.asking.has_room() {
             return Err(too_many);
         }
-        self.service.asks(&question, way).map_err(|denial| denied("not asked:", &denial))?;
-        if way == Way::Elicitation {
-            return self.elicited(&question, call).await.map(Said::Yes);
-        }
-        let lent = self.asking.lend(question, call, self.service.ask().timeout);
+        let text = asks()?;
+        let lent = self.asking.lend(question, text, call, self.service.ask().timeout);
         lent.map(Said::Later).ok_or(too_many)
     }
 
@@ -251,14 +254,19 @@ impl Server {
         }
     }
 
-    /// Asks the person by a request to the client, and waits.
-    async fn elicited(&self, question: &Question, call: &Call) -> Result<Consent, CallToolResult> {
-        let request = ServerRequest::ElicitRequest(ElicitRequest::new(form(question)));
+    /// Asks the person by a request to the client, and waits. Dropped while it does, it withdraws the question.
+    async fn elicited(&self, question: Question, text: String, call: &Call) -> Result<Consent, CallToolResult> {
+        let request = ServerRequest::ElicitRequest(ElicitRequest::new(form(text)));
         let options = PeerRequestOptions::with_timeout(self.service.ask().timeout);
-        let answered = match call.context.peer.send_request_with_option(request, options).await {
-            Ok(asked) => asked.await_response().await,
+        let mut put = Put::new(self.service.clone(), call.context.peer.clone(), question);
+        let answered = match put.peer.send_request_with_option(request, options).await {
+            Ok(asked) => {
+                put.request = Some(asked.id.clone());
+                asked.await_response().await
+            }
             Err(error) => Err(error),
         };
+        let question = put.taken_back();
         let said = match answered {
             Ok(ClientResult::ElicitResult(answer)) => reply(&answer),
             Ok(_) => Reply::None,
@@ -267,7 +275,7 @@ impl Server {
                 Reply::None
             }
         };
-        self.settled(question, Way::Elicitation, said)
+        self.settled(&question, Way::Elicitation, said)
     }
 
     /// Records what the person said, and makes of it a consent or a refusal.
@@ -277,8 +285,45 @@ impl Server {
     }
 }
 
+/// A question that is before a person. Dropped, since the call that it is for has ended, it is withdrawn, and recorded as not answered.
+struct Put {
+    service: Arc<Service>,
+    peer: Peer<RoleServer>,
+    question: Option<Question>,
+    /// The request to the client, once it is sent.
+    request: Option<RequestId>,
+}
+
+impl Put {
+    fn new(service: Arc<Service>, peer: Peer<RoleServer>, question: Question) -> Self {
+        Self { service, peer, question: Some(question), request: None }
+    }
+
+    /// Takes the question from the person, who has answered or will not.
+    fn taken_back(mut self) -> Question {
+        self.question.take().expect("it is taken once")
+    }
+}
+
+impl Drop for Put {
+    fn drop(&mut self) {
+        let Some(question) = self.question.take() else { return };
+        let (peer, request) = (self.peer.clone(), self.request.take());
+        self.service.withdrawn(question, Way::Elicitation, async move {
+            if request.is_none() {
+                return;
+            }
+            let reason = Some("the call that it was for has ended".to_owned());
+            let withdrawn = CancelledNotificationParam::new(request, reason);
+            if let Err(error) = peer.notify_cancelled(withdrawn).await {
+                tracing::debug!(%error, "a question to a person could not be withdrawn");
+            }
+        });
+    }
+}
+
 /// The question as clients show it.
-fn form(question: &Question) -> ElicitRequestParams {
+fn form(text: String) -> ElicitRequestParams {
     let schema = json!({
         "type": "object",
         "properties": { ANSWER: {
@@ -288,7 +333,7 @@ fn form(question: &Question) -> ElicitRequestParams {
         "required": [ANSWER],
     });
     let requested_schema = serde_json::from_value(schema).expect("it is a schema of a form");
-    ElicitRequestParams::FormElicitationParams { meta: None, message: question.text(), requested_schema }
+    ElicitRequestParams::FormElicitationParams { meta: None, message: text, requested_schema }
 }
 
 /// What the person said. What was not offered is no answer.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rmcp::{
     RoleServer,
-    model::{ProgressNotificationParam, ProgressToken},
+    model::{NumberOrString, ProgressNotificationParam, ProgressToken},
     service::RequestContext,
 };
 
@@ -13,6 +13,9 @@ use crate::jobs::Job;
 
 /// How often a client is told how far a wait is.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// Longest token of a call that is told of, in bytes: it is sent back each time.
+const MOST_TOKEN_BYTES: usize = 256;
 
 impl Server {
     /// Waits for something of a job, at most so long, and tells the client how far it is if that wants to know.
@@ -23,12 +26,19 @@ impl Server {
         longest: Duration,
         wait: impl Future<Output = T>,
     ) -> T {
-        let Some(token) = context.meta.get_progress_token() else { return wait.await };
+        let Some(token) = context.meta.get_progress_token().filter(is_short) else { return wait.await };
         tokio::select! {
             biased;
             done = wait => done,
             never = report(context, token, job, longest) => match never {},
         }
+    }
+}
+
+fn is_short(token: &ProgressToken) -> bool {
+    match &token.0 {
+        NumberOrString::String(token) => token.len() <= MOST_TOKEN_BYTES,
+        NumberOrString::Number(_) => true,
     }
 }
 
@@ -43,7 +53,7 @@ async fn report(
         tokio::time::sleep(EVERY).await;
         let bytes = Part::Merged.size(job).unwrap_or_default();
         let text = format!("{}, {bytes} bytes of output", job.state().name());
-        let progress = ProgressNotificationParam::new(token.clone(), began.elapsed().as_secs_f64());
+        let progress = ProgressNotificationParam::new(token.clone(), began.elapsed().min(longest).as_secs_f64());
         let progress = progress.with_total(longest.as_secs_f64()).with_message(text);
         if let Err(error) = context.peer.notify_progress(progress).await {
             tracing::debug!(%error, "a client could not be told how far its call is");

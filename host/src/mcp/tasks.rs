@@ -8,7 +8,7 @@ use std::{
 
 use rmcp::{
     ErrorData, RoleServer,
-    model::{CallToolResult, CreateTaskResult, DetailedTask, GetTaskResult, Task, TaskPayload, TaskStatus},
+    model::{CallToolResult, ConstString, CreateTaskResult, DetailedTask, GetTaskResult, Task, TaskPayload, TaskStatus},
     service::RequestContext,
 };
 use serde_json::Value;
@@ -43,6 +43,14 @@ pub(super) struct Tasks(Mutex<HashMap<Uuid, Manner>>);
 pub(super) fn are_known(context: &RequestContext<RoleServer>) -> bool {
     let is_declared = context.client_capabilities().is_some_and(|capabilities| capabilities.supports_tasks());
     is_declared && context.protocol_version().is_some_and(|version| !version.has_initialize())
+}
+
+/// Refuses a request about a task to a client of a revision that has other ones, or none.
+pub(super) fn must_be_known<M: ConstString>(context: &RequestContext<RoleServer>) -> Result<(), ErrorData> {
+    match context.protocol_version() {
+        Some(version) if version.has_initialize() => Err(ErrorData::method_not_found::<M>()),
+        _ => Ok(()),
+    }
 }
 
 impl Tasks {

@@ -1,6 +1,7 @@
 //! Standard input and output as an MCP transport that survives rude clients and tells when its client is gone.
 
 use std::{
+    collections::HashSet,
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -11,7 +12,7 @@ use std::{
 
 use rmcp::{
     ErrorData, RoleServer,
-    model::{ClientNotification, ErrorCode, JsonRpcMessage, RequestId},
+    model::{ClientNotification, JsonRpcMessage, RequestId},
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::{StdioReader, StdioWriter, Transport, async_rw::AsyncRwTransport, stdio_pipes},
 };
@@ -32,7 +33,7 @@ const MOST_UNREAD: usize = 32;
 const LOOK: Duration = Duration::from_millis(200);
 
 /// rmcp's transport over pipes, with four differences: it passes over notifications and responses before the first request, at which
-/// rmcp would end the server; it bounds the calls in progress and the answers that nobody reads; and it cancels a token when standard
+/// rmcp would end the server; it bounds the calls in progress, which have an id each, and the answers that nobody reads; and it cancels a token when standard
 /// input ends, so that calls in progress end at once, where rmcp would wait for them for five seconds.
 pub(super) struct Stdio {
     inner: AsyncRwTransport<RoleServer, StdioReader, StdioWriter>,
@@ -44,29 +45,32 @@ pub(super) struct Stdio {
 /// What was asked and is not answered, and what was answered and is not read.
 #[derive(Default)]
 struct Books {
-    /// One by one: a rude client may use an id twice.
-    calls: Mutex<Vec<RequestId>>,
+    calls: Mutex<HashSet<RequestId>>,
     unread: AtomicUsize,
     changed: Notify,
 }
 
 impl Books {
-    fn begin(&self, id: RequestId) {
-        self.calls().push(id);
+    /// Takes a request in, or says why not.
+    fn begin(&self, id: &RequestId) -> Result<(), ErrorData> {
+        let mut calls = self.calls();
+        if calls.contains(id) {
+            let text = "a request of this id is in progress; each needs one of its own";
+            return Err(ErrorData::invalid_request(text, None));
+        }
+        if calls.len() >= MOST_CALLS {
+            let text = format!("{MOST_CALLS} calls are in progress, as many as may be; cancel one, or wait for one to end");
+            return Err(ErrorData::internal_error(text, None));
+        }
+        calls.insert(id.clone());
+        Ok(())
     }
 
     fn end(&self, id: &RequestId) {
-        let mut calls = self.calls();
-        if let Some(at) = calls.iter().position(|waiting| waiting == id) {
-            calls.swap_remove(at);
-        }
+        self.calls().remove(id);
     }
 
-    fn is_full(&self) -> bool {
-        self.calls().len() >= MOST_CALLS
-    }
-
-    fn calls(&self) -> MutexGuard<'_, Vec<RequestId>> {
+    fn calls(&self) -> MutexGuard<'_, HashSet<RequestId>> {
         self.calls.lock().expect("no holder of this lock panics")
     }
 
@@ -98,15 +102,12 @@ impl Stdio {
     /// Keeps the books of what was asked; says whether the message is for the server.
     fn admit(&mut self, message: &RxJsonRpcMessage<RoleServer>) -> bool {
         match message {
-            JsonRpcMessage::Request(request) if self.books.is_full() => {
-                let text = format!("{MOST_CALLS} calls are in progress, as many as may be; cancel one, or wait for one to end");
-                let refusal = ErrorData::new(ErrorCode::INTERNAL_ERROR, text, None);
-                // Not read, it is waited for like any answer.
-                tokio::spawn(self.send(JsonRpcMessage::error(refusal, Some(request.id.clone()))));
-                return false;
-            }
             JsonRpcMessage::Request(request) => {
-                self.books.begin(request.id.clone());
+                if let Err(refusal) = self.books.begin(&request.id) {
+                    // It ends no call, not even one of the same id.
+                    tokio::spawn(self.write(JsonRpcMessage::error(refusal, Some(request.id.clone()))));
+                    return false;
+                }
                 self.is_begun = true;
             }
             JsonRpcMessage::Notification(notification) => {
@@ -120,6 +121,18 @@ impl Stdio {
             JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => {}
         }
         self.is_begun
+    }
+
+    /// Writes a message, which is unread until then.
+    fn write(&mut self, item: TxJsonRpcMessage<RoleServer>) -> impl Future<Output = std::io::Result<()>> + Send + 'static {
+        self.books.unread.fetch_add(1, Ordering::Relaxed);
+        let (books, sending) = (self.books.clone(), self.inner.send(item));
+        async move {
+            let sent = sending.await;
+            books.unread.fetch_sub(1, Ordering::Relaxed);
+            books.changed.notify_one();
+            sent
+        }
     }
 }
 
@@ -135,14 +148,7 @@ impl Transport<RoleServer> for Stdio {
         if let Some(id) = &answered {
             self.books.end(id);
         }
-        self.books.unread.fetch_add(1, Ordering::Relaxed);
-        let (books, sending) = (self.books.clone(), self.inner.send(item));
-        async move {
-            let sent = sending.await;
-            books.unread.fetch_sub(1, Ordering::Relaxed);
-            books.changed.notify_one();
-            sent
-        }
+        self.write(item)
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {

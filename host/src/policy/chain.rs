@@ -183,14 +183,17 @@ impl Chain {
         let settled = self.settle(&mut request, &mut trail).await;
         let canonical = request.script.canonical();
         let shown = self.scrub(&canonical).await;
+        let plain = printable(&canonical);
+        let open = (!is_rewritten(&trail) || plain == shown).then(|| Arc::from(plain));
         let settled = settled.and_then(|settled| too_long(&request, &canonical).map_or(Ok(settled), Err));
         let decision = match settled {
-            Ok(Settled::Allowed) => Decision::Approved(Box::new(self.approve(request, shown.clone()))),
+            Ok(Settled::Allowed) => Decision::Approved(Box::new(self.approve(request, shown.clone(), open))),
             Ok(Settled::Asks(denial)) => {
                 let timeout = request.timeout.map(|timeout| timeout.as_millis());
                 let cwd = format!("{:?}", request.cwd.as_os_str());
-                let form = self.form(json!({ "runs": canonical, "cwd": cwd, "timeout": timeout }), &trail);
-                let held = Box::new(self.approve(request, shown.clone()));
+                let named = files(request.script.nodes());
+                let form = self.form(json!({ "runs": canonical, "named": named, "cwd": cwd, "timeout": timeout }), &trail);
+                let held = Box::new(self.approve(request, shown.clone(), open));
                 Decision::Asks(Pending { reason: self.clean(denial).await, form, held })
             }
             Err(denial) => Decision::Denied(self.clean(denial).await),
@@ -243,7 +246,7 @@ impl Chain {
         Form(Digest::of(json!({ "what": what, "asks": asks, "set": self.digest.to_string() }).to_string().as_bytes()))
     }
 
-    fn approve(&self, request: Request, shown: String) -> Approved {
+    fn approve(&self, request: Request, shown: String, open: Option<Arc<str>>) -> Approved {
         let id = Uuid::new_v4();
         let job = types::Job {
             id: id.to_string(),
@@ -251,7 +254,7 @@ impl Chain {
             nodes: request.script.nodes().to_vec(),
             cwd: request.cwd.to_string_lossy().into_owned(),
         };
-        Approved { id, request, shown, job: Arc::new(job), filters: self.filters.clone(), findings: Arc::default() }
+        Approved { id, request, shown, open, job: Arc::new(job), filters: self.filters.clone(), findings: Arc::default() }
     }
 
     async fn clean(&self, denial: Denial) -> Denial {
@@ -749,6 +752,11 @@ fn too_long(request: &Request, canonical: &str) -> Option<Denial> {
     })
 }
 
+/// Whether one of those that count made something else of what was sent.
+pub fn is_rewritten(trail: &[Answer]) -> bool {
+    trail.iter().any(|answer| answer.counts_as(VerdictKind::Rewrite))
+}
+
 /// Who of those that count asks for a person, and why: of each reason what was said last, which is about the form that would run.
 pub fn asking(trail: &[Answer]) -> Vec<Denial> {
     let mut reasons: Vec<Denial> = Vec::new();
@@ -759,6 +767,18 @@ pub fn asking(trail: &[Answer]) -> Vec<Denial> {
         reasons.push(reason);
     }
     reasons
+}
+
+/// The programs and files that a script names, as its policies saw them: a link that leads elsewhere by the time of an answer makes it one
+/// about something else.
+fn files(nodes: &[types::Node]) -> Vec<serde_json::Value> {
+    let named = |node: &types::Node| {
+        let places = node.args.iter().flat_map(|argument| &argument.places);
+        let places = places.chain(node.redirects.iter().filter_map(|redirect| redirect.place.as_ref()));
+        let places: Vec<_> = places.map(|place| &place.path).collect();
+        json!([node.directory, node.resolved.as_ref().map(|program| &program.path), places])
+    };
+    nodes.iter().map(named).collect()
 }
 
 fn nobody_spoke() -> Denial {

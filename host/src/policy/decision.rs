@@ -136,6 +136,7 @@ pub struct Approved {
     pub(super) id: Uuid,
     pub(super) request: Request,
     pub(super) shown: String,
+    pub(super) open: Option<Arc<str>>,
     pub(super) job: Arc<types::Job>,
     pub(super) filters: Filters,
     pub(super) findings: Arc<Findings>,
@@ -168,6 +169,12 @@ impl Approved {
     /// The canonical text of the command, filtered.
     pub fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// The canonical text of the command as a person is asked about it: hidden characters are escapes in it, and nothing is left out. None
+    /// where the output policies hide something in it that its client need not know.
+    pub fn open(&self) -> Option<&Arc<str>> {
+        self.open.as_ref()
     }
 
     /// The job as policies see it, for judging its input.

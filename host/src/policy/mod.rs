@@ -24,7 +24,7 @@ mod triggers;
 
 pub use bindings::{output::StreamKind, settings::SettingsError, types};
 pub use cache::{Cache, CacheError};
-pub use chain::{Chain, ChainError, EntryError, MOST_INPUT_BYTES, asking};
+pub use chain::{Chain, ChainError, EntryError, MOST_INPUT_BYTES, asking, is_rewritten};
 pub use conditions::{Conditions, Image, Reached, World};
 pub use consent::{Consent, Form, Pending};
 pub use coverage::Functions;
@@ -39,5 +39,5 @@ pub use load::{LoadError, builtin_schemas, builtins, rules};
 pub use parser::Parser;
 pub use piece::Piece;
 pub use schema::SchemaError;
-pub use stream::{Chunk, OutputFilter, is_hidden, printable};
+pub use stream::{Chunk, OutputFilter, is_hidden, printable, printable_bytes};
 pub use triggers::{Trigger, TriggerError, Triggers};

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use uuid::Uuid;
@@ -11,8 +11,7 @@ use super::Service;
 use crate::{
     audit::{Asked, AuditError, Reply, Subject, Way},
     config,
-    jobs::Job,
-    policy::{Answer, Consent, Denial, Form, VerdictKind, asking, types::Client},
+    policy::{Answer, Consent, Denial, Form, asking, types::Client},
     principal::Principal,
 };
 
@@ -21,46 +20,53 @@ use crate::{
 const MOST_STANDING: usize = 1000;
 /// Most bytes of what was sent that are shown beside what would be done.
 const MOST_SENT_BYTES: usize = 1024;
-/// Most bytes of what a person is asked about: nobody reads more, and what is not shown could be anything.
-pub const MOST_ASKED_BYTES: usize = 8192;
+/// Most bytes of a question: nobody reads more, and what is not shown could be anything.
+const MOST_ASKED_BYTES: usize = 8192;
 
-/// What a person is asked. All texts are filtered, and have hidden characters and line ends as escapes.
-#[derive(Clone, Debug)]
+const HIDDEN: &str = "what a person would have to approve has something in it that the output policies hide and that the client did not send \
+as it is; nobody approves what they can not be shown";
+
+/// What a person is asked.
+#[derive(Clone)]
 pub struct Question {
     /// Names it.
     pub id: Uuid,
-    /// What it is about.
-    pub subject: Subject,
-    /// What would be done, in its final form.
-    pub runs: String,
-    /// What was sent, where the policies made something else of it.
-    pub sent: Option<String>,
-    /// Where it would be done: a directory, or for input a job.
-    pub place: Place,
+    subject: Subject,
+    /// The job that would get the input, if it is about input.
+    job_id: Option<String>,
+    /// What would be done, in its final form, filtered; for the record.
+    runs: String,
+    /// As the person reads it; none where they could not be shown all of it.
+    text: Option<String>,
     /// Who asks, and why; at least one.
-    pub reasons: Vec<Denial>,
+    reasons: Vec<Denial>,
     /// Whose client wants it done. The answer is worth something to no other.
-    pub principal: Principal,
+    principal: Principal,
     /// Who wants it done, as the client says of itself.
-    pub client: String,
+    client: String,
     form: Form,
 }
 
-/// What a person is to be asked about; all texts filtered.
+/// What a person is to be asked about.
 pub(super) struct What {
     pub(super) subject: Subject,
-    pub(super) sent: String,
+    pub(super) job_id: Option<String>,
+    /// For the record, filtered.
     pub(super) runs: String,
-    pub(super) place: Place,
+    /// For the person. None where the output policies hide something of it that the client did not send: that is shown to nobody, and
+    /// nobody approves what they are not shown.
+    pub(super) seen: Option<Seen>,
 }
 
-/// Where something would be done.
-#[derive(Clone, Debug)]
-pub enum Place {
-    /// A command, in this directory.
-    Directory(String),
-    /// Input, to the job of this id, which runs this command.
-    Job(String, String),
+/// What a person reads of what would be done; hidden characters and line ends are escapes in it. What the client sent is not redacted: it
+/// knows these bytes, and what is left out could be the very thing that a person would refuse.
+pub(super) struct Seen {
+    /// What was sent, where the policies made something else of it.
+    pub(super) sent: Option<String>,
+    /// What would be done, in its final form.
+    pub(super) runs: String,
+    /// Where and how: a directory, or for input a job.
+    pub(super) place: String,
 }
 
 /// What people said yes to for as long as the server runs, and the question it was; each to what its principal does.
@@ -88,6 +94,13 @@ impl Standing {
     }
 }
 
+impl std::fmt::Debug for Question {
+    /// Without its text, which is not filtered.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Question").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 impl Question {
     /// About what policies said in this `trail`, the first of them for this `reason`.
     pub(super) fn new(
@@ -101,20 +114,10 @@ impl Question {
         if reasons.is_empty() {
             reasons.push(reason.clone());
         }
-        let is_rewritten = trail.iter().any(|answer| answer.counts_as(VerdictKind::Rewrite));
-        let What { subject, sent, runs, place } = what;
-        let sent = is_rewritten.then(|| sent[..sent.floor_char_boundary(MOST_SENT_BYTES)].to_owned());
-        Self {
-            id: Uuid::new_v4(),
-            subject,
-            runs,
-            sent,
-            place,
-            reasons,
-            principal: principal.clone(),
-            client: client.to_owned(),
-            form,
-        }
+        let What { subject, job_id, runs, seen } = what;
+        let text = seen.map(|seen| seen.text(subject, client, &reasons));
+        let (id, principal, client) = (Uuid::new_v4(), principal.clone(), client.to_owned());
+        Self { id, subject, job_id, runs, text, reasons, principal, client, form }
     }
 
     /// Who asks first, and why.
@@ -122,28 +125,11 @@ impl Question {
         &self.reasons[0]
     }
 
-    /// The question as a person reads it.
-    pub fn text(&self) -> String {
-        let client = if self.client.is_empty() { "the agent" } else { &self.client };
-        let (what, place) = match &self.place {
-            Place::Directory(cwd) => ("run", format!("in {cwd}")),
-            Place::Job(id, command) => ("send as input", format!("to the job {id}: {command}")),
-        };
-        let reasons = self.reasons.iter().map(|reason| format!("Asked for {reason}"));
-        let reasons = reasons.collect::<Vec<_>>().join("\n");
-        let sent = self.sent.as_ref().map(|sent| format!("\n(the policies made this of: {sent})")).unwrap_or_default();
-        format!("{client} wants to {what}:\n\n    {}\n\n{place}{sent}\n\n{reasons}", self.runs)
-    }
-
     fn asked(&self, way: Way) -> Asked<'_> {
-        let job_id = match &self.place {
-            Place::Directory(_) => None,
-            Place::Job(id, _) => Some(id.clone()),
-        };
         Asked {
             question: Some(self.id),
             subject: self.subject,
-            job_id,
+            job_id: self.job_id.clone(),
             principal: self.principal.as_str(),
             client: &self.client,
             way,
@@ -151,10 +137,23 @@ impl Question {
     }
 }
 
-impl Place {
-    pub(super) fn of(job: &Job) -> Self {
-        Self::Job(job.id().to_string(), job.shown().to_owned())
+impl Seen {
+    /// The question as a person reads it.
+    fn text(&self, subject: Subject, client: &str, reasons: &[Denial]) -> String {
+        let Self { runs, place, sent } = self;
+        let client = if client.is_empty() { "the agent" } else { client };
+        let what = if subject == Subject::Input { "send as input" } else { "run" };
+        let reasons = reasons.iter().map(|reason| format!("Asked for {reason}"));
+        let reasons = reasons.collect::<Vec<_>>().join("\n");
+        let sent = sent.as_deref().map(|sent| format!("\n(the policies made this of: {})", cut(sent))).unwrap_or_default();
+        format!("{client} wants to {what}:\n\n    {runs}\n\n{place}{sent}\n\n{reasons}")
     }
+}
+
+/// The beginning of what was sent, marked as such where it is not all of it.
+fn cut(sent: &str) -> String {
+    let end = sent.floor_char_boundary(MOST_SENT_BYTES);
+    format!("{}{}", &sent[..end], if end < sent.len() { "…" } else { "" })
 }
 
 impl Service {
@@ -163,20 +162,19 @@ impl Service {
         self.ask
     }
 
-    /// Records a question, which is put to a person after that.
+    /// Records a question, and gives the text of it that is put to a person after that.
     ///
     /// # Errors
     ///
     /// Why it must not be put.
-    pub fn asks(&self, question: &Question, way: Way) -> Result<(), Denial> {
-        if question.runs.len() > MOST_ASKED_BYTES {
-            let text = format!(
-                "what a person would have to approve has {} bytes; nobody is shown more than {MOST_ASKED_BYTES}",
-                question.runs.len()
-            );
-            return Err(Denial::by_host("too-long-to-ask", text));
+    pub fn asks<'a>(&self, question: &'a Question, way: Way) -> Result<&'a str, Denial> {
+        let Some(text) = &question.text else { return Err(Denial::by_host("hidden-from-person", HIDDEN)) };
+        if text.len() > MOST_ASKED_BYTES {
+            let why = format!("the question to a person has {} bytes; nobody is shown more than {MOST_ASKED_BYTES}", text.len());
+            return Err(Denial::by_host("too-long-to-ask", why));
         }
-        self.kept(|| self.audit.asked(&question.asked(way), &question.runs))
+        self.kept(|| self.audit.asked(&question.asked(way), &question.runs))?;
+        Ok(text)
     }
 
     /// Records what a person said, and gives what a yes is worth; none: it was no yes.
@@ -197,9 +195,20 @@ impl Service {
         }
     }
 
+    /// Withdraws a question in this way, and records that no answer came.
+    pub fn withdrawn(self: &Arc<Self>, question: Question, way: Way, withdrawal: impl Future<Output = ()> + Send + 'static) {
+        let service = self.clone();
+        self.recorders.spawn(async move {
+            if let Err(denial) = service.answered(&question, way, Reply::None) {
+                tracing::error!(%denial, "that a question was withdrawn is not recorded");
+            }
+            withdrawal.await;
+        });
+    }
+
     /// Records an answer that does not count, and why.
     pub async fn answered_in_vain(&self, by: &Client, subject: Subject, way: Way, why: &str) -> Result<(), Denial> {
-        let client = self.scrub(&by.name).await;
+        let client = self.scrub(&by.name[..by.name.floor_char_boundary(super::MOST_CLIENT_BYTES)]).await;
         let asked = Asked { question: None, subject, job_id: None, principal: &by.principal, client: &client, way };
         self.kept(|| self.audit.answered(&asked, Reply::Void, Some(why)))
     }

@@ -179,8 +179,7 @@ impl JobStatus {
             Some(fault) => Some(service.scrub(fault).await),
             None => None,
         };
-        // What an earlier server recorded passed the filters of then.
-        let command = if job.contract().is_some() { job.shown().to_owned() } else { service.scrub(job.shown()).await };
+        let command = service.shown(job).await;
         Self {
             job_id: job.id().to_string(),
             status: status.state.name().to_owned(),

@@ -25,7 +25,7 @@ use crate::{
         server::Server,
         tasks::{self, Manner},
     },
-    policy::{Answer, VerdictKind},
+    policy::is_rewritten,
     service::{Command, Input, InputRefused, Refused, Rehearsed, Started, Terms, Then},
 };
 
@@ -112,7 +112,7 @@ impl Server {
     ) -> Result<CallToolResponse, CallToolResult> {
         let manner = Manner { most, tidy, rewritten: is_rewritten(&trail) };
         if longest.is_zero() {
-            let result = ok(&self.execute_result(&job, manner.rewritten, None));
+            let result = ok(&self.execute_result(&job, manner.rewritten, None).await);
             return Ok(linked(result, &job, false).into());
         }
         let is_task = tasks::are_known(&call.context);
@@ -128,14 +128,14 @@ impl Server {
     pub(in crate::mcp) async fn executed(&self, job: &Job, manner: Manner) -> Result<CallToolResult, CallToolResult> {
         let output = self.output(job, View::Both, Beginning::First, manner.most, manner.tidy).await?;
         let is_all = output.is_all();
-        Ok(linked(ok(&self.execute_result(job, manner.rewritten, Some(output))), job, is_all))
+        Ok(linked(ok(&self.execute_result(job, manner.rewritten, Some(output)).await), job, is_all))
     }
 
-    fn execute_result(&self, job: &Job, rewritten: bool, output: Option<JobOutput>) -> ExecuteResult {
+    async fn execute_result(&self, job: &Job, rewritten: bool, output: Option<JobOutput>) -> ExecuteResult {
         ExecuteResult {
             job_id: Some(job.id().to_string()),
             not_executed: None,
-            runs: job.shown().to_owned(),
+            runs: self.service.shown(job).await,
             rewritten,
             queued_behind: queued_behind(job, || self.service.queued_before(job)),
             output,
@@ -221,10 +221,6 @@ impl Server {
 fn would_run(Rehearsed { runs, trail }: Rehearsed) -> CallToolResult {
     let rewritten = is_rewritten(&trail);
     ok(&ExecuteResult { job_id: None, not_executed: Some(DRY), runs, rewritten, queued_behind: None, output: None })
-}
-
-fn is_rewritten(trail: &[Answer]) -> bool {
-    trail.iter().any(|answer| answer.counts_as(VerdictKind::Rewrite))
 }
 
 fn killed(status: &str) -> CallToolResult {
