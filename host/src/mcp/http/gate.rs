@@ -1,13 +1,20 @@
 //! Requests one by one: which address, whose, how much.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::BoxBody};
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::{Body, Bytes, Incoming},
+    body::{Body, Bytes, Frame, Incoming, SizeHint},
     header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
+use tokio::sync::OwnedSemaphorePermit;
 use rmcp::{ServerHandler, transport::StreamableHttpServerConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -82,14 +89,30 @@ impl<H: ServerHandler> Gate<H> {
             with(plain(StatusCode::TOO_MANY_REQUESTS, text), RETRY_AFTER, "1")
         })?;
         let answer = member.answer(whole(request).await?).await;
-        // Held until all of it was sent.
-        Ok(answer.map(|body| {
-            let held = move |frame| {
-                _ = &turn;
-                frame
-            };
-            body.map_frame(held).boxed()
-        }))
+        Ok(answer.map(|body| Held { body, _turn: turn }.boxed()))
+    }
+}
+
+/// The body of an answer, and the turn of its request, which lasts until all of it was sent.
+struct Held {
+    body: BoxBody<Bytes, Infallible>,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Body for Held {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
