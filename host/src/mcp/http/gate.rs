@@ -14,8 +14,8 @@ use hyper::{
     body::{Body, Bytes, Frame, Incoming, SizeHint},
     header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use tokio::sync::OwnedSemaphorePermit;
 use rmcp::{ServerHandler, transport::StreamableHttpServerConfig};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::{
