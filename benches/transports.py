@@ -240,20 +240,22 @@ def main():
             ("HTTP, socket", socket_address, (1,)),
         ):
             server = Server(binary, folder, address)
-            first = server.connect()
-            job = made(first, *call("execute_command", {"command": "true", "wait_ms": 10_000}))["structuredContent"]["job_id"]
-            tools = [("list_jobs", {}), ("tail_job_output", {"job_id": job}), ("execute_command", {"command": "true"})]
-            for tool, arguments in tools:
-                for count in counts:
-                    connections = [first] if count == 1 else [server.connect() for _ in range(count)]
-                    measure(connections, *call(tool, arguments), options.calls // 10)
-                    figures = measure(connections, *call(tool, arguments), options.calls)
-                    p50 = row(name, count, tool, *figures, bases.get(tool))
-                    bases.setdefault(tool, p50)
-            if counts[-1] == 100:
-                grown = subscribe(server)
-                print(f"\n{SUBSCRIPTIONS} addresses over {STREAMS} streams cost {grown} KiB.\n", flush=True)
-            server.end()
+            try:
+                first = server.connect()
+                job = made(first, *call("execute_command", {"command": "true", "wait_ms": 10_000}))["structuredContent"]["job_id"]
+                tools = [("list_jobs", {}), ("tail_job_output", {"job_id": job}), ("execute_command", {"command": "true"})]
+                for tool, arguments in tools:
+                    for count in counts:
+                        connections = [first] if count == 1 else [server.connect() for _ in range(count)]
+                        measure(connections, *call(tool, arguments), options.calls // 10)
+                        figures = measure(connections, *call(tool, arguments), options.calls)
+                        p50 = row(name, count, tool, *figures, bases.get(tool))
+                        bases.setdefault(tool, p50)
+                if counts[-1] == 100:
+                    grown = subscribe(server)
+                    print(f"\n{SUBSCRIPTIONS} addresses over {STREAMS} streams cost {grown} KiB.\n", flush=True)
+            finally:
+                server.end()
 
 
 if __name__ == "__main__":
