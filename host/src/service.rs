@@ -310,8 +310,18 @@ impl Service {
     }
 
     /// Runs a command: parse, judge, record, start. Where it has to wait for its turn, the first three again when that comes.
+    /// What was begun is brought to its end, though nobody may wait for it any more: what is recorded as approved starts, or is
+    /// recorded as not started.
     pub async fn run(self: &Arc<Self>, command: Command, client: &Client, terms: Terms) -> Result<Started, Refused> {
-        let asked = Asked { command, client: bounded(client), timeout: terms.timeout, consent: terms.consent };
+        // Who gives up before there are policies has asked for nothing.
+        self.chain().await;
+        let (service, client) = (self.clone(), bounded(client));
+        let whole = self.recorders.spawn(async move { service.run_whole(command, client, terms).await });
+        whole.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    async fn run_whole(self: &Arc<Self>, command: Command, client: Client, terms: Terms) -> Result<Started, Refused> {
+        let asked = Asked { command, client, timeout: terms.timeout, consent: terms.consent };
         let Judged { approved, trail, question } = self.judge(&asked, About::Command).await?;
         if self.execution == Execution::Dry {
             let id = approved.id().to_string();
@@ -321,9 +331,7 @@ impl Service {
             self.record_not_started(&id, REHEARSED);
             return Err(Refused::Rehearsed(Rehearsed { runs: approved.shown().to_owned(), trail }));
         }
-        self.spawn(approved, Later { service: self.clone(), asked, question }, terms.order)
-            .await
-            .map(|job| Started { job, trail })
+        self.spawn(approved, Later::new(self.clone(), asked, question), terms.order).await.map(|job| Started { job, trail })
     }
 
     /// Parses, judges and records.
@@ -682,6 +690,15 @@ struct Later {
     service: Arc<Service>,
     asked: Asked,
     question: Option<Uuid>,
+    /// Of the programs that this script starts at a time, one waits to be judged with those of others; the rest wait here, so that no
+    /// script stands before another more than once.
+    turn: Semaphore,
+}
+
+impl Later {
+    fn new(service: Arc<Service>, asked: Asked, question: Option<Uuid>) -> Self {
+        Self { service, asked, question, turn: Semaphore::new(1) }
+    }
 }
 
 impl Judge for Later {
@@ -693,6 +710,7 @@ impl Judge for Later {
     async fn program(&self, job: &types::Job, wanted: Wanted) -> Result<Approved, Unwanted> {
         let Asked { client, timeout, .. } = &self.asked;
         let (service, about) = (&self.service, About::Program { job, question: self.question });
+        let _own = self.turn.acquire().await.expect("it is never closed");
         // So that no script keeps the server from judging what else comes in.
         let _turn = service.starts.acquire().await.expect("it is never closed");
         let chain = service.chain().await;

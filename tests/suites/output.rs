@@ -222,6 +222,32 @@ fn a_wait_can_be_cancelled_and_the_job_goes_on() {
     assert_eq!(wire.status(&job)["status"], "running");
 }
 
+/// Cancelled at any moment of the way: what is recorded as approved is started, and its end recorded, or it is recorded that it was not.
+#[test]
+fn a_cancelled_call_leaves_nothing_half_done() {
+    let scene = Scene::open("max_running = 100");
+    let mut wire = Wire::open(&scene);
+    for pause in 0..40 {
+        let called = wire.begin("execute_command", json!({ "command": format!("touch made-{pause}"), "wait_ms": 600_000 }));
+        std::thread::sleep(Duration::from_micros(250 * pause));
+        wire.send(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": called.id() } }));
+    }
+    wire.hang_up();
+    wire.exit_within(Duration::from_secs(10));
+    let audit = scene.audit();
+    let of = |event: &'static str| audit.iter().filter(move |line| line["event"] == event);
+    let approved: Vec<_> = of("decision").map(|line| line["job_id"].as_str().unwrap()).collect();
+    let finished: Vec<_> = of("job_end").chain(of("not_started")).map(|line| line["job_id"].as_str().unwrap()).collect();
+    assert!(!approved.is_empty());
+    for id in &approved {
+        assert_eq!(finished.iter().filter(|finished| *finished == id).count(), 1, "{id}: {audit:?}");
+    }
+    let made = fs::read_dir(scene.root())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("made-"));
+    assert!(made.count() <= of("job_end").count());
+}
+
 #[test]
 fn many_waits_make_the_server_deaf_to_nothing() {
     let scene = Scene::open("");

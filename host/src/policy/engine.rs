@@ -3,7 +3,7 @@
 use std::{sync::Arc, thread, time::Duration};
 
 use wasmtime::{
-    Config, Store, UpdateDeadline,
+    Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Store, UpdateDeadline,
     component::{HasSelf, Linker},
 };
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
@@ -11,7 +11,7 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use super::{
     bindings,
     conditions::Conditions,
-    limits::{Fault, Guest},
+    limits::{Fault, Guest, MOST_PARTS},
 };
 use crate::config::{Grants, Limits};
 
@@ -23,6 +23,21 @@ const SLACK: Duration = Duration::from_millis(20);
 const LOAD_FACTOR: u32 = 10;
 /// Stack of the fiber a guest runs on, beyond what the guest itself may use: room for the host functions it calls.
 const HOST_STACK: usize = 256 * 1024;
+
+/// Instances that may live at one time: one for each policy of a decision in progress, and one for each filter of each stream that met
+/// what it looks for. Each reserves 4 GiB of addresses, of which a process has 128 TiB; what is not touched takes no memory.
+const MOST_INSTANCES: u32 = 4096;
+/// Core instances and tables for each of them, on average: components made by the usual tools have one or two of their own, beside
+/// adapters; those of dynamic languages have some twenty.
+const FEW_PARTS: u32 = 8;
+/// Most bytes of what the engine itself keeps for an instance.
+const MOST_CONTEXT_BYTES: usize = 4 << 20;
+/// Places that stay as they are when their instance is gone, for the next of the same policy.
+const WARM_PLACES: u32 = 64;
+/// Bytes of changed memory that are put back in place when an instance is gone; what goes beyond is given back to the system.
+const KEPT_BYTES: usize = 1 << 20;
+/// The same for tables.
+const KEPT_TABLE_BYTES: usize = 64 << 10;
 
 /// A configured wasmtime with the limits every guest gets. Cheap to clone.
 #[derive(Clone)]
@@ -160,8 +175,33 @@ fn configuration(limits: &Limits) -> Config {
         .async_stack_size(limits.stack_bytes + HOST_STACK)
         // Nothing of the asynchronous component model is used, and leaving it out makes calls cheaper.
         .concurrency_support(false)
-        .memory_init_cow(true);
+        .memory_init_cow(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
     config
+}
+
+/// Places for instances, reserved once and used again and again: a fresh instance then costs no calls to the system and no faults for
+/// pages that the one before it had too. wasmtime puts a place back to what it was before another instance gets it.
+fn pool(limits: &Limits) -> PoolingAllocationConfig {
+    let parts = MOST_INSTANCES * FEW_PARTS;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(MOST_INSTANCES)
+        .total_memories(MOST_INSTANCES)
+        .total_stacks(MOST_INSTANCES)
+        .total_core_instances(parts)
+        .total_tables(parts)
+        .max_core_instances_per_component(MOST_PARTS)
+        .max_memories_per_component(MOST_PARTS)
+        .max_tables_per_component(MOST_PARTS)
+        .max_core_instance_size(MOST_CONTEXT_BYTES)
+        .max_component_instance_size(MOST_CONTEXT_BYTES)
+        .max_memory_size(limits.memory_bytes)
+        .table_elements(limits.table_elements)
+        .max_unused_warm_slots(WARM_PLACES)
+        .linear_memory_keep_resident(KEPT_BYTES)
+        .table_keep_resident(KEPT_TABLE_BYTES)
+        .pagemap_scan(Enabled::Auto);
+    pool
 }
 
 /// The builder starts with closed standard streams, no variables, no directories, no network.

@@ -14,7 +14,7 @@ use super::{
 use crate::config::Limits;
 
 /// Core instances, memories and tables one policy may consist of. A component made by the usual tools has fewer than ten of each.
-const MOST_PARTS: usize = 64;
+pub(super) const MOST_PARTS: u32 = 64;
 /// Host resources (descriptors, streams, pollables) a policy may hold at once: abuse would be a guest that opens without closing.
 const MOST_RESOURCES: usize = 256;
 /// Bytes one call for random data may ask for.
@@ -41,6 +41,9 @@ pub enum Fault {
     /// It logged more than one call may.
     #[error("logged more than {0} bytes in one call")]
     Log(usize),
+    /// So many instances were there already that there was no place for one more.
+    #[error("found no place: too many instances of policies at one time")]
+    Crowded,
     /// It trapped: unreachable code (a panic, in most languages), an access out of bounds, a division by zero.
     #[error("trapped: {0}")]
     Trap(String),
@@ -62,6 +65,7 @@ impl Fault {
             Self::Stack => "policy-stack",
             Self::HostCall => "policy-host-call",
             Self::Log(_) => "policy-log",
+            Self::Crowded => "policy-crowded",
             Self::Trap(_) => "policy-trap",
             Self::Grant(_) => "policy-grant",
             Self::BadAnswer(_) => "policy-bad-answer",
@@ -72,6 +76,9 @@ impl Fault {
     pub(super) fn of(error: &wasmtime::Error) -> Self {
         if let Some(fault) = error.downcast_ref::<Self>() {
             return fault.clone();
+        }
+        if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+            return Self::Crowded;
         }
         match error.downcast_ref::<wasmtime::Trap>() {
             Some(wasmtime::Trap::StackOverflow) => Self::Stack,
@@ -207,14 +214,14 @@ impl ResourceLimiter for Guest {
     }
 
     fn instances(&self) -> usize {
-        MOST_PARTS
+        MOST_PARTS as usize
     }
 
     fn tables(&self) -> usize {
-        MOST_PARTS
+        MOST_PARTS as usize
     }
 
     fn memories(&self) -> usize {
-        MOST_PARTS
+        MOST_PARTS as usize
     }
 }
