@@ -367,7 +367,7 @@ fn the_record_of_an_answer_that_is_none_is_bounded() {
             "io.modelcontextprotocol/clientInfo": { "name": "x".repeat(1_000_000), "version": "0" },
         },
     });
-    assert_void(&wire.request("tools/call", params)["result"], "none that this server gave out");
+    assert_eq!(wire.request("tools/call", params)["error"]["code"], -32602);
     assert_eq!(scene.audit()[0]["client"].as_str().unwrap().len(), 256);
 }
 

@@ -227,6 +227,9 @@ fn a_wait_can_be_cancelled_and_the_job_goes_on() {
 fn a_cancelled_call_leaves_nothing_half_done() {
     let scene = Scene::open("max_running = 100");
     let mut wire = Wire::open(&scene);
+    // There are policies from now on.
+    let first = wire.execute("true");
+    wire.ended(&first);
     for pause in 0..40 {
         let called = wire.begin("execute_command", json!({ "command": format!("touch made-{pause}"), "wait_ms": 600_000 }));
         std::thread::sleep(Duration::from_micros(250 * pause));
@@ -238,7 +241,7 @@ fn a_cancelled_call_leaves_nothing_half_done() {
     let of = |event: &'static str| audit.iter().filter(move |line| line["event"] == event);
     let approved: Vec<_> = of("decision").map(|line| line["job_id"].as_str().unwrap()).collect();
     let finished: Vec<_> = of("job_end").chain(of("not_started")).map(|line| line["job_id"].as_str().unwrap()).collect();
-    assert!(!approved.is_empty());
+    assert!(approved.len() > 1);
     for id in &approved {
         assert_eq!(finished.iter().filter(|finished| *finished == id).count(), 1, "{id}: {audit:?}");
     }
@@ -391,7 +394,7 @@ fn what_was_redacted_is_counted() {
     let status = wire.ended(&job);
     let counts = status["redacted"].as_object().unwrap_or_else(|| panic!("{status}"));
     assert_eq!(counts.values().filter_map(Value::as_u64).sum::<u64>(), 2, "{status}");
-    let end = scene.audit().into_iter().find(|line| line["event"] == "job_end").unwrap();
+    let end = eventually("the end is recorded", || scene.audit().into_iter().find(|line| line["event"] == "job_end"));
     assert_eq!(end["redacted"], status["redacted"]);
 }
 

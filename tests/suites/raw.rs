@@ -85,10 +85,7 @@ fn initialize_names_the_server() {
     assert_eq!(result["protocolVersion"], "2025-11-25");
     assert_eq!(
         result["capabilities"],
-        json!({
-            "completions": {}, "prompts": {}, "resources": { "subscribe": true }, "tools": {},
-            "extensions": { "io.modelcontextprotocol/tasks": {} },
-        })
+        json!({ "completions": {}, "prompts": {}, "resources": { "subscribe": true }, "tools": {} })
     );
     assert!(result["instructions"].as_str().unwrap().contains("execute_command"));
 }

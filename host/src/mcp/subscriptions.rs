@@ -45,6 +45,9 @@ struct Watch {
     growth: watch::Receiver<()>,
     status: watch::Receiver<Status>,
     is_over: bool,
+    /// Whether what is there already is told of too: a client that listens knows that it is heard before this looks, and what came
+    /// between the two would be lost.
+    is_first: bool,
 }
 
 impl Default for Subscriptions {
@@ -65,19 +68,22 @@ impl Subscriptions {
 }
 
 impl Watch {
-    fn new(job: Arc<Job>, part: Part) -> Self {
+    fn new(job: Arc<Job>, part: Part, is_first: bool) -> Self {
         let (mut growth, mut status) = (job.growth(), job.changes());
         growth.mark_unchanged();
         let is_over = status.borrow_and_update().state.is_final();
-        Self { job, part, growth, status, is_over }
+        Self { job, part, growth, status, is_over, is_first }
     }
 
     /// Waits for the next change, and a moment longer; false if there will be none.
     async fn changed(&mut self) -> bool {
+        let before = self.part.size(&self.job);
+        if std::mem::take(&mut self.is_first) && before.map_or(self.is_over, |bytes| bytes > 0) {
+            return true;
+        }
         if self.is_over {
             return false;
         }
-        let before = self.part.size(&self.job);
         loop {
             tokio::select! {
                 changed = self.status.changed() => if changed.is_err() { return false },
@@ -118,7 +124,7 @@ impl Server {
         for uri in listener.accepted().resource_subscriptions.iter().flatten() {
             let Ok((job, address)) = self.at(uri).await else { continue };
             let Ok(room) = self.subscriptions.room.clone().try_acquire_owned() else { break };
-            let (mut watch, sink, uri) = (Watch::new(job, address.part), listener.sink().clone(), uri.clone());
+            let (mut watch, sink, uri) = (Watch::new(job, address.part, true), listener.sink().clone(), uri.clone());
             tasks.spawn(async move {
                 let _room = room;
                 while watch.changed().await && sink.notify_resource_updated(uri.clone()).await.is_ok() {}
@@ -142,7 +148,7 @@ impl Server {
             let text = format!("{MOST} subscriptions are as many as may be; end one of them first");
             return Err(ErrorData::invalid_request(text, None));
         };
-        let (mut watch, changed) = (Watch::new(job, address.part), uri.clone());
+        let (mut watch, changed) = (Watch::new(job, address.part, false), uri.clone());
         let telling = async move {
             let _room = room;
             let tell = || peer.notify_resource_updated(ResourceUpdatedNotificationParam::new(changed.clone()));
