@@ -23,7 +23,7 @@ export function request(...commands) {
   const source = commands.map((words) => words.map((word) => word.val?.source ?? word).join(" ")).join("; ");
   return {
     source, nodes, launch: nodes.length > 1 ? "shell" : "direct", constructs: { sequence: nodes.length > 1 }, cwd: "/work",
-    env: [["PATH", "/usr/bin"]], timeoutMs: undefined, client: { name: "tests", version: "" },
+    env: [["PATH", "/usr/bin"]], timeoutMs: undefined, client: { principal: "local", name: "tests", version: "" },
   };
 }
 

@@ -47,7 +47,7 @@ def request(*commands):
         nodes.insert(0, sequence)
     launch = types.Launch.SHELL if len(nodes) > 1 else types.Launch.DIRECT
     source = "; ".join(" ".join(str(word) for word in words) for words in commands)
-    env, client = [("PATH", "/usr/bin")], types.Client("tests", "")
+    env, client = [("PATH", "/usr/bin")], types.Client("local", "tests", "")
     return types.Request(source, launch, types.Constructs(0), nodes, "/work", env, None, client)
 
 
