@@ -466,13 +466,17 @@ fn requests_that_are_too_long_or_too_deep() {
     let command = "x".repeat(10 << 20);
     let (message, headers) = stateless("tools/call", json!({ "name": "execute_command", "arguments": { "command": command } }));
     assert_eq!(web.post(ADA, &borrowed(&headers), &message).status, 413);
+    // Short, but of more values than a call has.
+    let (mut message, headers) = stateless("tools/call", json!({ "name": "list_jobs", "arguments": {} }));
+    message["params"]["_meta"]["com.example/x"] = json!(vec![json!({}); 15_000]);
+    assert_eq!(web.post(ADA, &borrowed(&headers), &message).status, 413);
     // The same without saying how long it is.
     let bearer = format!("Bearer {ADA}");
     let head = web.head("POST", "/mcp", &[("Authorization", &bearer), ("Transfer-Encoding", "chunked")], 0);
     let head = head.replace("Content-Length: 0\r\n", "");
     let chunk = [b"100000\r\n", &[b' '; 1 << 20][..], b"\r\n"].concat();
     assert_eq!(web.exchange(&[head.as_bytes(), &chunk.repeat(5)].concat()).status, 413);
-    let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
     let deep =
         format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"list_jobs","arguments":{{"x":{deep}}}}}}}"#);
     assert_eq!(web.request("POST", "/mcp", &[("Authorization", &bearer)], deep.as_bytes()).status, 415);

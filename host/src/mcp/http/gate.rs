@@ -26,6 +26,8 @@ use crate::{config::Config, mcp::server::Server, service::Service};
 
 /// Bytes of a request's body, as many as of a line on standard input.
 pub(super) const MOST_BODY_BYTES: usize = 4 << 20;
+/// Most objects, lists and members of them in a body. Each takes a hundred times its size once it is read; a call has some dozens.
+const MOST_VALUES: usize = 20_000;
 /// How long a client may take to send a body.
 const BODY: Duration = Duration::from_secs(30);
 
@@ -124,11 +126,33 @@ async fn whole(request: Request<Incoming>) -> Result<Request<Full<Bytes>>, Answe
         return Err(too_long());
     }
     match tokio::time::timeout(BODY, Limited::new(body, MOST_BODY_BYTES).collect()).await {
-        Ok(Ok(body)) => Ok(Request::from_parts(head, Full::new(body.to_bytes()))),
+        Ok(Ok(body)) => {
+            let body = body.to_bytes();
+            if values(&body) > MOST_VALUES {
+                let text = format!("a request has at most {MOST_VALUES} values");
+                return Err(plain(StatusCode::PAYLOAD_TOO_LARGE, text));
+            }
+            Ok(Request::from_parts(head, Full::new(body)))
+        }
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
         Ok(Err(_)) => Err(plain(StatusCode::BAD_REQUEST, "the request ended early")),
         Err(_) => Err(plain(StatusCode::REQUEST_TIMEOUT, format!("a request must be whole within {} s", BODY.as_secs()))),
     }
+}
+
+/// How many objects, lists and further members of them a text in JSON has; of any other text, about as many.
+fn values(body: &[u8]) -> usize {
+    let (mut count, mut in_string, mut is_escaped) = (0, false, false);
+    for byte in body {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_string => is_escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' | b',' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// What clients may call this server by: a name that leads here by chance or by malice is none of them.
@@ -170,4 +194,21 @@ fn plain(status: StatusCode, text: impl Into<String>) -> Answer {
 fn with(mut answer: Answer, name: HeaderName, value: &'static str) -> Answer {
     answer.headers_mut().insert(name, HeaderValue::from_static(value));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::values;
+
+    #[rstest]
+    #[case(r#"{"a":1}"#, 1)]
+    #[case(r#"[1,2,{"":[]}]"#, 5)]
+    #[case(r#"{"command":"a, [b] {c} \", d"}"#, 1)]
+    #[case(r#"{"a":"\\","b":1}"#, 2)]
+    #[case(r#""[[["#, 0)]
+    fn what_stands_in_texts_is_no_value(#[case] body: &str, #[case] count: usize) {
+        assert_eq!(values(body.as_bytes()), count);
+    }
 }
