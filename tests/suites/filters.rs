@@ -439,16 +439,7 @@ fn a_variable_that_is_not_text_stops_the_start() {
 #[case::is_stopped("stop-job", "killed")]
 #[case::runs_on("withhold", "completed")]
 fn what_a_fault_does_to_the_job_is_configured(#[case] on_fault: &str, #[case] state: &str) {
-    let scene = Scene::new();
-    let guest = scene.outside("misbehaving.wasm", portcullis_guests::MISBEHAVING);
-    scene.configure(&format!(
-        "{OPEN}
-        [[policies]]
-        name = \"guest\"
-        component = {guest:?}
-        on_fault = {on_fault:?}
-        settings = {{ output = \"trap-here\", triggers = [\"trap\"] }}"
-    ));
+    let scene = Scene::with_failing_filter(on_fault);
     let script = "echo before; echo trap here; sleep 2";
     let done = scene.portcullis(["run", "-c", script]);
     let end = scene.audit().pop().unwrap();

@@ -5,12 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Command, time::Duration};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
 
-use crate::support::{
-    eventually, gone,
-    scene::{OPEN, Scene},
-    secret,
-    wire::Wire,
-};
+use crate::support::{eventually, gone, scene::Scene, secret, wire::Wire};
 
 const SPILLING: &str = "output_bytes = 1024\n[history]\nspill_bytes = 1048576";
 
@@ -45,16 +40,7 @@ fn records_survive_a_restart() {
 
 #[test]
 fn why_a_job_was_stopped_survives_a_restart() {
-    let scene = Scene::new();
-    let guest = scene.outside("misbehaving.wasm", portcullis_guests::MISBEHAVING);
-    scene.configure(&format!(
-        "{OPEN}
-        [[policies]]
-        name = \"guest\"
-        component = {guest:?}
-        on_fault = \"stop-job\"
-        settings = {{ output = \"trap-here\", triggers = [\"trap\"] }}"
-    ));
+    let scene = Scene::with_failing_filter("stop-job");
     let mut wire = Wire::open(&scene);
     let job = wire.sh("echo trap here; exec sleep 1000");
     let before = wire.ended(&job);

@@ -16,24 +16,13 @@ use crate::support::{
     client::{Answer::Says, Client, Era, Person},
     eventually,
     http::{Reply, Web, stateless},
-    scene::{OPEN, Scene},
+    scene::{ASKING, OPEN, Scene},
     wire::Wire,
 };
 
 const ADA: &str = "ada-ada-ada-ada-ada-ada-ada-ada-ada";
 const BOB: &str = "bob-bob-bob-bob-bob-bob-bob-bob-bob";
 const SOON: Duration = Duration::from_secs(10);
-
-/// Asks about everything, and takes the client's word for the answer.
-const ASKING: &str = r#"
-[ask]
-trust_client = true
-[decision]
-default = "ask"
-[[policies]]
-name = "redact"
-component = "builtin:redact"
-"#;
 
 /// With tokens for two, and everything allowed; `more` stands behind them, in `[http]`.
 fn scene(more: &str) -> Scene {

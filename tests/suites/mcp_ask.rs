@@ -16,21 +16,10 @@ use crate::support::{
         Client, Era, Person, text,
     },
     golden::assert_golden,
-    scene::{OPEN, Scene},
+    scene::{ASKING, OPEN, Scene},
     secret,
     wire::Wire,
 };
-
-/// The answers of clients count, and there is nothing that is not asked about.
-const TRUSTED: &str = r#"
-[ask]
-trust_client = true
-[decision]
-default = "ask"
-[[policies]]
-name = "redact"
-component = "builtin:redact"
-"#;
 
 /// Of a client that can ask.
 fn able() -> Value {
@@ -58,7 +47,7 @@ fn events(scene: &Scene) -> Vec<String> {
 #[rstest]
 #[tokio::test]
 async fn what_a_person_allows_once_runs_once(#[values(Era::Initialize, Era::Discover)] era: Era) {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let person = Person::who([Says("once"), Says("once")]);
     let client = Client::connect_for(&scene, era, person.clone()).await;
     for _ in 0..2 {
@@ -73,7 +62,7 @@ async fn what_a_person_allows_once_runs_once(#[values(Era::Initialize, Era::Disc
 #[rstest]
 #[tokio::test]
 async fn every_line_of_the_log_names_the_question(#[values(Era::Initialize, Era::Discover)] era: Era) {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let client = Client::connect_for(&scene, era, Person::who([Says("once")])).await;
     client.execute("true").await;
     let audit = scene.audit();
@@ -95,7 +84,7 @@ async fn every_line_of_the_log_names_the_question(#[values(Era::Initialize, Era:
 #[rstest]
 #[tokio::test]
 async fn what_a_person_allows_for_good_is_not_asked_again(#[values(Era::Initialize, Era::Discover)] era: Era) {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let person = Person::who([Says("always"), Says("no")]);
     let client = Client::connect_for(&scene, era, person.clone()).await;
     client.execute("cat notes.txt").await;
@@ -114,7 +103,7 @@ async fn what_a_person_allows_for_good_is_not_asked_again(#[values(Era::Initiali
 #[rstest]
 #[tokio::test]
 async fn a_yes_to_a_script_is_one_to_its_programs(#[values(Era::Initialize, Era::Discover)] era: Era) {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let person = Person::who([Says("once")]);
     let client = Client::connect_for(&scene, era, person.clone()).await;
     let script = json!({ "command": "cat notes.txt | head -n 1; tail -n 1 notes.txt", "wait_ms": 30_000 });
@@ -140,7 +129,7 @@ async fn what_a_person_does_not_allow_is_denied(
     #[case] event: &str,
     #[values(Era::Initialize, Era::Discover)] era: Era,
 ) {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let client = Client::connect_for(&scene, era, Person::who([answer])).await;
     let result = client.call("execute_command", json!({ "command": "touch made" })).await;
     assert_eq!(result.is_error, Some(true));
@@ -153,7 +142,7 @@ async fn what_a_person_does_not_allow_is_denied(
 
 #[tokio::test]
 async fn a_person_who_does_not_answer_in_time() {
-    let scene = Scene::configured(&TRUSTED.replace("[decision]", "timeout_s = 1\n[decision]"));
+    let scene = Scene::configured(&ASKING.replace("[decision]", "timeout_s = 1\n[decision]"));
     let client = Client::connect_for(&scene, Era::Initialize, Person::who([Sleeps])).await;
     let said = client.refused("execute_command", json!({ "command": "touch made" })).await;
     assert!(said.contains("no answer came in time"), "{said}");
@@ -164,7 +153,7 @@ async fn a_person_who_does_not_answer_in_time() {
 #[rstest]
 #[tokio::test]
 async fn input_is_asked_about_too(#[values(Era::Initialize, Era::Discover)] era: Era) {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let person = Person::who([Says("once"), Says("once"), Says("no")]);
     let client = Client::connect_for(&scene, era, person.clone()).await;
     let job = client.execute("cat").await;
@@ -198,7 +187,7 @@ async fn the_question_shows_the_final_form_and_what_was_sent(#[values(Era::Initi
 #[rstest]
 #[tokio::test]
 async fn the_question_shows_nothing_that_deceives(#[values(Era::Initialize, Era::Discover)] era: Era) {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let person = Person::who([Says("no")]);
     let client = Client::connect_for(&scene, era, person.clone()).await;
     let unseen = [
@@ -230,7 +219,7 @@ async fn the_question_shows_nothing_that_deceives(#[values(Era::Initialize, Era:
 #[case::in_an_element("echo '<password>'; touch made; echo '</password>'")]
 #[tokio::test]
 async fn the_question_shows_all_that_was_sent(#[case] command: &str, #[values(Era::Initialize, Era::Discover)] era: Era) {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let person = Person::who([Says("no")]);
     let client = Client::connect_for(&scene, era, person.clone()).await;
     client.refused("execute_command", json!({ "command": command })).await;
@@ -248,7 +237,7 @@ async fn the_question_shows_all_that_was_sent(#[case] command: &str, #[values(Er
 #[rstest]
 #[tokio::test]
 async fn the_question_shows_all_of_the_input(#[values(Era::Initialize, Era::Discover)] era: Era) {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let person = Person::who([Says("once"), Says("no"), Says("once")]);
     let client = Client::connect_for(&scene, era, person.clone()).await;
     let job = client.execute(&format!("cat - {}", secret())).await;
@@ -272,7 +261,7 @@ fn adding(text: &str) -> Scene {
     let guest = scene.outside("misbehaving.wasm", portcullis_guests::MISBEHAVING);
     let settings = format!("{{ command = {{ rewrite-append = {text:?} }} }}");
     scene.configure(&format!(
-        "{TRUSTED}\n[[policies]]\nname = \"guest\"\ncomponent = {guest:?}\nmay_rewrite = true\nsettings = {settings}\n"
+        "{ASKING}\n[[policies]]\nname = \"guest\"\ncomponent = {guest:?}\nmay_rewrite = true\nsettings = {settings}\n"
     ));
     scene
 }
@@ -301,7 +290,7 @@ fn what_was_sent_is_cut_with_a_mark() {
 
 #[tokio::test]
 async fn what_is_too_long_to_be_read_is_not_asked() {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let client = Client::connect_for(&scene, Era::Discover, Person::who([])).await;
     // The whole question counts.
     for length in [10_000, 8_150] {
@@ -315,8 +304,8 @@ async fn what_is_too_long_to_be_read_is_not_asked() {
 // ── nobody to ask ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 #[rstest]
-#[case::untrusted(&TRUSTED.replace("trust_client = true", ""), true, "`ask.trust_client = true`")]
-#[case::unable(TRUSTED, false, "no elicitation")]
+#[case::untrusted(&ASKING.replace("trust_client = true", ""), true, "`ask.trust_client = true`")]
+#[case::unable(ASKING, false, "no elicitation")]
 #[tokio::test]
 async fn where_nobody_can_be_asked_it_is_denied(
     #[case] config: &str,
@@ -336,7 +325,7 @@ async fn where_nobody_can_be_asked_it_is_denied(
 
 #[test]
 fn on_a_dry_run_nobody_is_asked() {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let mut wire = Wire::over(&scene, scene.command(["serve", "--dry-run"]));
     let result = execute(&mut wire, &json!({ "command": "touch made" }), None);
     assert!(result["content"][0]["text"].as_str().unwrap().contains("on a dry run nobody is asked"), "{result}");
@@ -345,7 +334,7 @@ fn on_a_dry_run_nobody_is_asked() {
 
 #[tokio::test]
 async fn what_can_not_be_recorded_is_not_asked() {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let command = scene.command_with_a_full_log(&["serve"]);
     let client = Client::connect_over(&scene, command, Era::Initialize, Person::who([])).await;
     let result = client.call("execute_command", json!({ "command": "touch made" })).await;
@@ -357,7 +346,7 @@ async fn what_can_not_be_recorded_is_not_asked() {
 
 #[test]
 fn the_record_of_an_answer_that_is_none_is_bounded() {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let mut wire = Wire::start(&scene);
     let params = json!({
         "name": "execute_command", "arguments": { "command": "true" }, "requestState": "x",
@@ -408,7 +397,7 @@ fn assert_forged(answer: &Value) {
 
 #[test]
 fn an_answer_counts_once() {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let mut wire = Wire::start(&scene);
     let arguments = json!({ "command": "cat notes.txt" });
     let state = state(&execute(&mut wire, &arguments, None));
@@ -420,7 +409,7 @@ fn an_answer_counts_once() {
 
 #[test]
 fn an_answer_counts_for_its_call_alone() {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let mut wire = Wire::start(&scene);
     let given = state(&execute(&mut wire, &json!({ "command": "cat notes.txt", "wait_ms": 1 }), None));
     for other in [
@@ -437,7 +426,7 @@ fn an_answer_counts_for_its_call_alone() {
 
 #[test]
 fn what_the_server_did_not_seal_is_no_answer() {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let mut wire = Wire::start(&scene);
     let arguments = json!({ "command": "touch made" });
     let given = state(&execute(&mut wire, &arguments, None));
@@ -462,7 +451,7 @@ fn what_the_server_did_not_seal_is_no_answer() {
 
 #[test]
 fn an_answer_that_comes_too_late() {
-    let scene = Scene::configured(&TRUSTED.replace("[decision]", "timeout_s = 1\n[decision]"));
+    let scene = Scene::configured(&ASKING.replace("[decision]", "timeout_s = 1\n[decision]"));
     let mut wire = Wire::start(&scene);
     let arguments = json!({ "command": "touch made" });
     let given = state(&execute(&mut wire, &arguments, None));
@@ -473,7 +462,7 @@ fn an_answer_that_comes_too_late() {
 
 #[test]
 fn a_question_that_is_brought_back_unanswered_is_asked_anew() {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let mut wire = Wire::start(&scene);
     let params = json!({ "name": "execute_command", "arguments": { "command": "cat notes.txt" } });
     let given = state(&wire.stateless("tools/call", params.clone(), able())["result"]);
@@ -485,11 +474,11 @@ fn a_question_that_is_brought_back_unanswered_is_asked_anew() {
 
 #[test]
 fn what_changed_since_the_question_is_not_done() {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let mut wire = Wire::start(&scene);
     let arguments = json!({ "command": "cat notes.txt" });
     let given = state(&execute(&mut wire, &arguments, None));
-    scene.configure(&TRUSTED.replace("[decision]", "[limits]\ndecision_ms = 900\n[decision]"));
+    scene.configure(&ASKING.replace("[decision]", "[limits]\ndecision_ms = 900\n[decision]"));
     crate::support::signal(wire.pid(), rustix::process::Signal::HUP);
     crate::support::eventually("the policies are changed", || wire.stderr().contains("in force").then_some(()));
     let result = execute(&mut wire, &arguments, Some((&given, "once")));
@@ -504,7 +493,7 @@ fn what_changed_since_the_question_is_not_done() {
 #[case::a_redirection("cat < link", "link")]
 #[case::the_program("./tool", "tool")]
 fn a_link_that_leads_elsewhere_since_the_question(#[case] command: &str, #[case] name: &str) {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let link = scene.root().join(name);
     let leads_to = |program: &str| {
         let script = scene.root().join(program);
@@ -531,7 +520,7 @@ fn a_link_that_leads_elsewhere_since_the_question(#[case] command: &str, #[case]
 /// Programs do more at a terminal, and what reads can be told more.
 #[test]
 fn a_yes_is_for_the_streams_that_were_shown() {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let mut wire = Wire::start(&scene);
     let of = |mut manner: Value| {
         manner["command"] = json!("cat notes.txt");
@@ -553,7 +542,7 @@ fn a_yes_is_for_the_streams_that_were_shown() {
 /// A yes to a script is one to its programs, by the policies that asked.
 #[test]
 fn what_a_script_starts_under_other_policies_is_not_allowed_by_a_yes() {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     crate::support::named_pipe(&scene.root().join("pipe"));
     let mut wire = Wire::start(&scene);
     let arguments = json!({ "command": "cat pipe; touch made" });
@@ -561,7 +550,7 @@ fn what_a_script_starts_under_other_policies_is_not_allowed_by_a_yes() {
     let ran = execute(&mut wire, &arguments, Some((&given, "once")));
     let job = ran["structuredContent"]["job_id"].as_str().unwrap().to_owned();
     let pipe = crate::support::once_read(&scene.root().join("pipe"));
-    scene.configure(&TRUSTED.replace("[decision]", "[limits]\ndecision_ms = 900\n[decision]"));
+    scene.configure(&ASKING.replace("[decision]", "[limits]\ndecision_ms = 900\n[decision]"));
     crate::support::signal(wire.pid(), rustix::process::Signal::HUP);
     crate::support::eventually("the policies are changed", || wire.stderr().contains("in force").then_some(()));
     drop(pipe);
@@ -573,7 +562,7 @@ fn what_a_script_starts_under_other_policies_is_not_allowed_by_a_yes() {
 
 #[test]
 fn questions_of_one_moment_are_all_asked() {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let mut wire = Wire::start(&scene);
     let ask = |wire: &mut Wire, number: u32| {
         let arguments = json!({ "command": format!("echo {number}") });
@@ -587,7 +576,7 @@ fn questions_of_one_moment_are_all_asked() {
 
 #[test]
 fn the_question_of_a_call_that_is_cancelled_is_withdrawn() {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let mut wire = Wire::start(&scene);
     let params =
         json!({ "protocolVersion": "2025-11-25", "capabilities": able(), "clientInfo": { "name": "wire", "version": "0" } });
@@ -634,7 +623,7 @@ fn of_what_a_cancelled_call_had_approved_there_is_a_record() {
 
 #[test]
 fn so_many_questions_are_open_and_no_more() {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let mut wire = Wire::start(&scene);
     let results: Vec<_> =
         (0..65).map(|number| execute(&mut wire, &json!({ "command": format!("echo {number}") }), None)).collect();
@@ -646,7 +635,7 @@ fn so_many_questions_are_open_and_no_more() {
 
 #[test]
 fn run_does_not_ask_without_a_terminal() {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let done = scene.portcullis(["run", "--", "touch", "made"]).expect(126);
     assert!(done.stderr.contains("nobody can be asked here"), "{}", done.stderr);
     assert!(!scene.root().join("made").exists());
@@ -664,7 +653,7 @@ fn run_asks_at_its_terminal(#[case] typed: &str, #[case] code: i64, #[case] even
     let scene = Scene::configured(&format!(
         "[jobs]\nenv.pass = [\"HOME\", \"XDG_CACHE_HOME\", \"XDG_CONFIG_HOME\", \"XDG_STATE_HOME\"]\n{OPEN}"
     ));
-    let asking = scene.outside("asking.toml", TRUSTED.replace("trust_client = true", ""));
+    let asking = scene.outside("asking.toml", ASKING.replace("trust_client = true", ""));
     let mut wire = Wire::open(&scene);
     let command = format!("{} --config {} run -- touch made", env!("CARGO_BIN_EXE_portcullis"), asking.display());
     let started = wire.tell("execute_command", json!({ "command": command, "terminal": { "rows": 24, "cols": 200 } }));
@@ -679,7 +668,7 @@ fn run_asks_at_its_terminal(#[case] typed: &str, #[case] code: i64, #[case] even
 
 #[test]
 fn the_question_as_a_client_gets_it() {
-    let scene = Scene::configured(TRUSTED);
+    let scene = Scene::configured(ASKING);
     let mut wire = Wire::start(&scene);
     let asked = execute(&mut wire, &json!({ "command": ":" }), None);
     let form = serde_json::to_string_pretty(&asked["inputRequests"]).unwrap();

@@ -15,6 +15,17 @@ use tempfile::TempDir;
 
 use super::{eventually, secret};
 
+/// The answers of clients count, and there is nothing that is not asked about.
+pub const ASKING: &str = r#"
+[ask]
+trust_client = true
+[decision]
+default = "ask"
+[[policies]]
+name = "redact"
+component = "builtin:redact"
+"#;
+
 /// Allows every command and all input, and redacts: for tests of what runs, not of what may.
 pub const OPEN: &str = r#"
 [decision]
@@ -82,6 +93,21 @@ impl Scene {
     /// With [`OPEN`] and these `[jobs]`.
     pub fn open(jobs: &str) -> Self {
         Self::configured(&format!("[jobs]\n{jobs}\n{OPEN}"))
+    }
+
+    /// Open, with a filter behind the others that fails where a job prints `trap here`.
+    pub fn with_failing_filter(on_fault: &str) -> Self {
+        let scene = Self::new();
+        let guest = scene.outside("misbehaving.wasm", portcullis_guests::MISBEHAVING);
+        scene.configure(&format!(
+            "{OPEN}
+            [[policies]]
+            name = \"guest\"
+            component = {guest:?}
+            on_fault = {on_fault:?}
+            settings = {{ output = \"trap-here\", triggers = [\"trap\"] }}"
+        ));
+        scene
     }
 
     /// With the built-in policies and the misbehaving guest behind them, told `settings` (an inline TOML table).

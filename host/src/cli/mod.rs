@@ -24,6 +24,7 @@ use crate::{
     config::{self, Surroundings},
     jobs::KeeperError,
     policy::{self as policies, ChainError, EntryError, LoadError, types::Client},
+    principal::Principal,
     service::StartError,
 };
 
@@ -182,7 +183,11 @@ fn repository_around(root: &Path) -> Option<&Path> {
 
 /// Who asks, when it is a person at a command line.
 fn this_client() -> Client {
-    Client { principal: "local".to_owned(), name: "portcullis".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+    Client {
+        principal: Principal::local().to_string(),
+        name: "portcullis".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
 }
 
 /// Writes a line to standard error. If nobody can read it there is nobody to tell that either.

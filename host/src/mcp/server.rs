@@ -27,9 +27,9 @@ use uuid::Uuid;
 use super::{
     ask::Asking,
     subscriptions::Subscriptions,
-    tasks::{Tasks, must_be_known},
+    tasks::{Tasks, is_stateless, must_be_known},
     tools::whole,
-    transport::{MOST_CALLS, Stdio},
+    transport::{MOST_CALLS, Stdio, too_many_calls},
 };
 use crate::{
     jobs::Job,
@@ -182,12 +182,21 @@ pub(super) async fn until_ended(
 impl Server {
     /// For one principal.
     pub(super) fn new(service: Arc<Service>, principal: Principal, gone: &CancellationToken) -> Result<Self, ServeError> {
+        Self::with(service, principal, gone.clone(), Arc::new(Self::tools()))
+    }
+
+    fn with(
+        service: Arc<Service>,
+        principal: Principal,
+        gone: CancellationToken,
+        tool_router: Arc<ToolRouter<Self>>,
+    ) -> Result<Self, ServeError> {
         Ok(Self {
             service,
             principal,
             calls: Arc::new(Semaphore::new(MOST_CALLS)),
-            gone: gone.clone(),
-            tool_router: Arc::new(Self::tools()),
+            gone,
+            tool_router,
             asking: Arc::new(Asking::new().map_err(ServeError::Randomness)?),
             subscriptions: Arc::default(),
             tasks: Arc::default(),
@@ -205,7 +214,8 @@ impl Server {
     ///
     /// There is no randomness.
     pub(super) fn of(&self, principal: Principal) -> Result<Self, ServeError> {
-        Ok(Self { tool_router: self.tool_router.clone(), ..Self::new(self.service.clone(), principal, &self.gone)? })
+        let tools = self.tool_router.clone();
+        Self::with(self.service.clone(), principal, self.gone.clone(), tools)
     }
 
     /// The principal's job of this id.
@@ -238,8 +248,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let Ok(Ok(_turn)) = tokio::time::timeout(LEAVING, self.calls.clone().acquire_owned()).await else {
-            let text = format!("{MOST_CALLS} calls are in progress, as many as may be; cancel one, or wait for one to end");
-            return Err(ErrorData::internal_error(text, None));
+            return Err(too_many_calls());
         };
         request.arguments = request.arguments.map(whole);
         let mut response = self.tool_router.call(ToolCallContext::new(self, request, context)).await?;
@@ -283,9 +292,8 @@ impl ServerHandler for Server {
         asked: CustomRequest,
         context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
-        let is_stateless = context.protocol_version().is_none_or(|version| !version.has_initialize());
         let method = &&*asked.method;
-        if METHODS.contains(method) || is_stateless && STATELESS_METHODS.contains(method) {
+        if METHODS.contains(method) || is_stateless(&context) && STATELESS_METHODS.contains(method) {
             let text = format!("the parameters are not of the form that the protocol gives those of {}", asked.method);
             return Err(ErrorData::invalid_params(text, None));
         }

@@ -47,10 +47,12 @@ pub(super) fn are_known(context: &RequestContext<RoleServer>) -> bool {
 
 /// Refuses a request about a task to a client of a revision that has other ones, or none.
 pub(super) fn must_be_known<M: ConstString>(context: &RequestContext<RoleServer>) -> Result<(), ErrorData> {
-    match context.protocol_version() {
-        Some(version) if version.has_initialize() => Err(ErrorData::method_not_found::<M>()),
-        _ => Ok(()),
-    }
+    if is_stateless(context) { Ok(()) } else { Err(ErrorData::method_not_found::<M>()) }
+}
+
+/// Whether a request is of a revision that has no `initialize`, as far as it is known.
+pub(super) fn is_stateless(context: &RequestContext<RoleServer>) -> bool {
+    context.protocol_version().is_none_or(|version| !version.has_initialize())
 }
 
 impl Tasks {

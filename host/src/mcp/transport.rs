@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Longest line of the protocol that is read, in bytes. A command has at most 64 KiB, input 256 KiB, JSON may double that and more; an
 /// abuser could make the server hold one such line.
-const MOST_LINE_BYTES: usize = 4 << 20;
+pub(super) const MOST_LINE_BYTES: usize = 4 << 20;
 
 /// Calls that may be in progress at a time; a request beyond them is refused, and all else is still heard.
 pub(super) const MOST_CALLS: usize = 128;
@@ -33,8 +33,8 @@ const MOST_UNREAD: usize = 32;
 const LOOK: Duration = Duration::from_millis(200);
 
 /// rmcp's transport over pipes, with four differences: it passes over notifications and responses before the first request, at which
-/// rmcp would end the server; it bounds the calls in progress, which have an id each, and the answers that nobody reads; and it cancels a token when standard
-/// input ends, so that calls in progress end at once, where rmcp would wait for them for five seconds.
+/// rmcp would end the server; it bounds the calls in progress, which have an id each, and the answers that nobody reads; and it cancels
+/// a token when standard input ends, so that calls in progress end at once, where rmcp would wait for them for five seconds.
 pub(super) struct Stdio {
     inner: AsyncRwTransport<RoleServer, StdioReader, StdioWriter>,
     is_begun: bool,
@@ -59,8 +59,7 @@ impl Books {
             return Err(ErrorData::invalid_request(text, None));
         }
         if calls.len() >= MOST_CALLS {
-            let text = format!("{MOST_CALLS} calls are in progress, as many as may be; cancel one, or wait for one to end");
-            return Err(ErrorData::internal_error(text, None));
+            return Err(too_many_calls());
         }
         calls.insert(id.clone());
         Ok(())
@@ -83,6 +82,12 @@ impl Books {
         }
         true
     }
+}
+
+/// What is said to a call beyond [`MOST_CALLS`].
+pub(super) fn too_many_calls() -> ErrorData {
+    let text = format!("{MOST_CALLS} calls are in progress, as many as may be; cancel one, or wait for one to end");
+    ErrorData::internal_error(text, None)
 }
 
 /// Whether the client has closed its end of standard input, even if something is left to be read in it.

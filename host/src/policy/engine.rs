@@ -34,8 +34,6 @@ const FEW_PARTS: u32 = 8;
 const MOST_CONTEXT_BYTES: usize = 4 << 20;
 /// Bytes of addresses that are reserved for a memory, whatever of them may be used.
 const MOST_MEMORY_BYTES: usize = 4 << 30;
-/// Room for tables of components that are portcullis' own.
-const LEAST_TABLE_ELEMENTS: usize = 20_000;
 /// Places that stay as they are when their instance is gone, for the next of the same policy.
 const WARM_PLACES: u32 = 64;
 /// Bytes of changed memory that are put back in place when an instance is gone; what goes beyond is given back to the system.
@@ -201,7 +199,8 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
         .max_component_instance_size(MOST_CONTEXT_BYTES)
         // What a policy may use of them is for the limits of each to say.
         .max_memory_size(MOST_MEMORY_BYTES)
-        .table_elements(limits.table_elements.max(LEAST_TABLE_ELEMENTS))
+        // And there is room for those of portcullis' own parser.
+        .table_elements(limits.table_elements.max(Limits::built_in().table_elements))
         .max_unused_warm_slots(WARM_PLACES)
         .linear_memory_keep_resident(KEPT_BYTES)
         .table_keep_resident(KEPT_TABLE_BYTES)

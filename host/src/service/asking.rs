@@ -15,8 +15,8 @@ use crate::{
     principal::Principal,
 };
 
-/// Most things that are remembered of each principal to which a person said yes for as long as the server runs; more are asked about each time. An agent that makes up commands could
-/// else fill the memory, if a person says so to all of them.
+/// Most things that are remembered of each principal to which a person said yes for as long as the server runs; more are asked about
+/// each time. An agent that makes up commands could else fill the memory, if a person says so to all of them.
 const MOST_STANDING: usize = 1000;
 /// Most bytes of what was sent that are shown beside what would be done.
 const MOST_SENT_BYTES: usize = 1024;
@@ -208,7 +208,7 @@ impl Service {
 
     /// Records an answer that does not count, and why.
     pub async fn answered_in_vain(&self, by: &Client, subject: Subject, way: Way, why: &str) -> Result<(), Denial> {
-        let client = self.scrub(&by.name[..by.name.floor_char_boundary(super::MOST_CLIENT_BYTES)]).await;
+        let client = self.scrub(&super::bounded(by).name).await;
         let asked = Asked { question: None, subject, job_id: None, principal: &by.principal, client: &client, way };
         self.kept(|| self.audit.answered(&asked, Reply::Void, Some(why)))
     }

@@ -22,10 +22,14 @@ use super::{
     door::{Address, Door},
     members::{Front, Known, Members},
 };
-use crate::{config::Config, mcp::server::Server, service::Service};
+use crate::{
+    config::Config,
+    mcp::{server::Server, transport::MOST_LINE_BYTES},
+    service::Service,
+};
 
 /// Bytes of a request's body, as many as of a line on standard input.
-pub(super) const MOST_BODY_BYTES: usize = 4 << 20;
+const MOST_BODY_BYTES: usize = MOST_LINE_BYTES;
 /// Most objects, lists and members of them in a body. Each takes a hundred times its size once it is read; a call has some dozens.
 const MOST_VALUES: usize = 20_000;
 /// How long a client may take to send a body.
