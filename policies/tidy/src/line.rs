@@ -202,6 +202,10 @@ impl Line {
             }
             _ => {}
         }
+        // Erased from before the middle on.
+        if self.cells.len() < MAX_COLUMN {
+            self.forgotten = 0;
+        }
     }
 
     /// What stands in a column that was erased or passed over.
@@ -271,10 +275,11 @@ fn is_special(byte: u8) -> bool {
 /// Both ends of a line, with what is between them counted: at most so many bytes.
 fn cut(line: &[u8], forgotten: usize, most: usize) -> Vec<u8> {
     const ROOM: usize = 40;
-    let half = (most - ROOM) / 2;
+    // A line whose middle is forgotten may have been erased to less than that since.
+    let half = ((most - ROOM) / 2).min(line.len());
     let is_inside = |at: usize| line.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
-    let head = (half.saturating_sub(3)..=half.min(line.len())).rev().find(|at| !is_inside(*at)).unwrap_or(half);
-    let tail = line.len().saturating_sub(half).max(head);
+    let head = (half.saturating_sub(3)..=half).rev().find(|at| !is_inside(*at)).unwrap_or(half);
+    let tail = (line.len() - half).max(head);
     let tail = (tail..=(tail + 3).min(line.len())).find(|at| !is_inside(*at)).unwrap_or(tail);
     let count = tail - head + forgotten;
     [&line[..head], format!("[… {count} bytes cut …]").as_bytes(), &line[tail..]].concat()

@@ -97,6 +97,13 @@ fn a_line_without_end_is_no_burden() {
     assert_eq!(whole.len(), long.len());
     let progress = "working 12345\r".repeat(1 << 18) + "done         \n";
     assert_eq!(tidied("{}", progress.as_bytes()), "done\n");
+    let erased = |end: &str| tidied("{}", ["a".repeat(400_000).as_str(), end].concat().as_bytes());
+    assert_eq!(erased("\x1b[2K\rdone\n"), "done\n");
+    assert_eq!(erased("\r\x1b[Kdone\n"), "done\n");
+    assert_eq!(erased("\r\x1b[3C\x1b[K\n"), "aaa\n");
+    let most = r#"{"max_line_bytes":65536}"#;
+    let all_but_2000 = ["a".repeat(400_000), "\r".to_owned(), "\x1b[1000C".repeat(2), "\x1b[K\n".to_owned()].concat();
+    assert_eq!(tidied(most, all_but_2000.as_bytes()), format!("{}[… 262144 bytes cut …]\n", "a".repeat(2000)));
     for part in ["\x1b[2K\x1b[9999Cx", "\x1b[2Cx", "x\x1b[1K", "x\x1b[P", "\x08x", "\x1b]", "\x1b[", "é\r", "\u{9b}"] {
         tidied("{}", part.repeat((1 << 18) / part.len()).as_bytes());
     }
