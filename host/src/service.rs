@@ -2,7 +2,7 @@
 
 mod asking;
 
-use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::Path, sync::Arc, time::Duration};
+use std::{ffi::OsString, io, os::unix::ffi::OsStrExt, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
@@ -33,6 +33,8 @@ use crate::{
 const MOST_CLIENT_BYTES: usize = 256;
 /// Most bytes of a text in the record that is not a command's final form.
 const MOST_EXCERPT_BYTES: usize = 4096;
+/// How long a reader waits until what an earlier server kept is filtered.
+const LONGEST_RENEWAL: Duration = Duration::from_secs(30);
 /// What the record says of an approved command where nothing is executed.
 const REHEARSED: &str = "dry run: nothing is executed";
 
@@ -237,6 +239,7 @@ pub struct Service {
     recorders: TaskTracker,
     /// Turns for judging programs that scripts start.
     starts: Semaphore,
+    renewals: Semaphore,
 }
 
 /// Makes all policies of a configuration ready, and tries each of them.
@@ -281,6 +284,7 @@ impl Service {
             standing: Standing::default(),
             recorders: TaskTracker::new(),
             starts: Semaphore::new(std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))),
+            renewals: Semaphore::new(1),
         }))
     }
 
@@ -467,12 +471,32 @@ impl Service {
         self.registry.find(of, JobId(id))
     }
 
-    /// The job of this id, if it is this principal's, to be read: what an earlier server kept in files has passed the filters of now, as a
-    /// whole, or whoever reads could choose where the filters begin.
-    pub async fn job_to_read(&self, of: &Principal, id: Uuid) -> Option<Arc<Job>> {
-        let job = self.job(of, id)?;
-        if job.contract().is_none() {
-            let chain = self.chain().await;
+    /// Makes a job's output readable: what an earlier server kept in files passes the filters of now, as a whole, or whoever reads could
+    /// choose where the filters begin. That goes on when nobody waits for it any more.
+    ///
+    /// # Errors
+    ///
+    /// It can not be read within `longest` or half a minute, or not at all: the text says why.
+    pub async fn open_output(self: &Arc<Self>, job: &Arc<Job>, longest: Duration) -> Result<(), String> {
+        if job.left().is_none() {
+            return Ok(());
+        }
+        let renewed = tokio::time::timeout(longest.min(LONGEST_RENEWAL), self.renewed(job)).await;
+        renewed.unwrap_or_else(|_| {
+            Err("what an earlier server kept of its output is still being filtered; ask again in a moment".to_owned())
+        })
+    }
+
+    async fn renewed(self: &Arc<Self>, job: &Arc<Job>) -> Result<(), String> {
+        let (Some(left), chain) = (job.left(), self.chain().await) else { return Ok(()) };
+        let renewal = left.renewal().await;
+        if left.is_renewed(&renewal, chain.digest()) {
+            return Ok(());
+        }
+        let (service, job) = (self.clone(), job.clone());
+        let task = tokio::spawn(async move {
+            // One at a time: others have more to do than to filter what was.
+            let _turn = service.renewals.acquire().await.expect("it is never closed");
             let filter = |name| {
                 let kind = match name {
                     StreamName::Stdout => StreamKind::Stdout,
@@ -480,9 +504,14 @@ impl Service {
                 };
                 chain.output_filter(kind, &Arc::default())
             };
-            job.renew(chain.digest(), filter).await;
-        }
-        Some(job)
+            let renewed = job.renew(renewal, chain.digest(), filter).await;
+            service.registry.recount(&job);
+            renewed
+        });
+        let renewed = task.await.map_err(io::Error::other).flatten();
+        renewed.map_err(|error| {
+            format!("what an earlier server kept of its output can not be filtered, and so not be shown: {error}")
+        })
     }
 
     /// All jobs of a principal, newest first.

@@ -126,9 +126,7 @@ fn spilled_output_is_searched_and_waited_for() {
 /// Whoever reads chooses where a page begins, and so may not choose where the filters do.
 #[test]
 fn what_an_earlier_server_kept_passes_the_filters_of_now_as_a_whole() {
-    let of = |policy: &str| {
-        format!("[decision]\ndefault = \"allow\"\n[history]\nspill_bytes = 1048576\n[[policies]]\nname = \"one\"\n{policy}\n")
-    };
+    let of = |policy: &str| leaky("one", policy);
     let scene = Scene::configured(&of("component = \"builtin:tidy\"\napply = \"reads\""));
     let key = (0..40).map(|line| format!("{line:02}{}\n", "QWxhZGRpbjpvcGVuIHNlc2FtZQ".repeat(2))).collect::<String>();
     let marked = |kind: &str| format!("-----{kind} RSA PRIVATE KEY-----\n");
@@ -267,4 +265,98 @@ fn a_history_that_can_not_be_kept_stops_nobody() {
     let job = wire.execute("true");
     assert_eq!(wire.ended(&job)["status"], "completed");
     assert!(wire.stderr().contains("no history of jobs is kept"), "{}", wire.stderr());
+}
+
+/// A policy that shows what an earlier server kept, and what it was given to keep.
+fn leaky(name: &str, policy: &str) -> String {
+    format!("[decision]\ndefault = \"allow\"\n[history]\nspill_bytes = 1048576\n[[policies]]\nname = {name:?}\n{policy}\n")
+}
+
+/// A scene in which an earlier server kept this output of a job.
+fn kept(output: &str) -> (Scene, String) {
+    let scene = Scene::configured(&leaky("one", "component = \"builtin:tidy\"\napply = \"reads\""));
+    fs::write(scene.root().join("kept"), output).unwrap();
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute("cat kept");
+    wire.ended(&job);
+    wire.hang_up();
+    assert!(wire.exit_within(DEADLINE).success());
+    (scene, job)
+}
+
+const REDACT: &str = "component = \"builtin:redact\"";
+
+#[test]
+fn what_was_taken_out_of_a_file_is_not_counted_by_the_next_server() {
+    let output = format!("TOKEN={}\n", secret()).repeat(100) + "last\n";
+    let (scene, job) = kept(&output);
+    let masked = output.replace(&secret(), "[redacted: github-token]");
+    assert_ne!(masked.len(), output.len());
+    scene.configure(&leaky("two", REDACT));
+    for _ in 0..2 {
+        let mut wire = Wire::open(&scene);
+        let shown = wire.output(&job);
+        let whole = text(&shown["stdout"]).to_owned();
+        assert!(whole.ends_with("last\n") && !whole.contains(&secret()), "{shown}");
+        assert_eq!((&shown["total_bytes"], &shown["dropped_bytes"]), (&whole.len().into(), &0.into()), "{shown}");
+        let tail = wire.tell("tail_job_output", json!({ "job_id": job, "lines": 1 }));
+        assert_eq!(tail["stdout"], "last\n");
+        wire.hang_up();
+        assert!(wire.exit_within(DEADLINE).success());
+    }
+}
+
+#[test]
+fn two_servers_that_filter_the_same_file_both_show_it() {
+    let (scene, job) = kept(&"password=hunter2hunter2\n".repeat(20));
+    scene.configure(&leaky("two", REDACT));
+    let mut wires = [Wire::open(&scene), Wire::open(&scene)];
+    // Both know of the job before either has looked at it.
+    wires.iter_mut().for_each(|wire| drop(wire.tell("get_job_status", json!({ "job_id": job }))));
+    let shown = wires.each_mut().map(|wire| wire.output(&job)["stdout"].clone());
+    assert_eq!(shown[0], shown[1]);
+    assert!(text(&shown[0]).contains("redacted") && !text(&shown[0]).contains("hunter2"), "{shown:?}");
+}
+
+#[test]
+fn a_filter_that_fails_takes_nothing_from_a_file() {
+    let (scene, job) = kept("one\ntrap here\nthree\n");
+    let guest = scene.outside("misbehaving.wasm", portcullis_guests::MISBEHAVING);
+    scene.configure(&leaky(
+        "two",
+        &format!("component = {guest:?}\nsettings = {{ output = \"trap-here\", triggers = [\"trap\"] }}"),
+    ));
+    let mut wire = Wire::open(&scene);
+    let answer = wire.call("get_job_output", json!({ "job_id": job }));
+    assert_eq!(answer["isError"], true, "{answer}");
+    let told = text(&answer["content"][0]["text"]);
+    assert!(
+        told.starts_with("what an earlier server kept of its output can not be filtered, and so not be shown: policy \"two\""),
+        "{told}"
+    );
+    wire.hang_up();
+    assert!(wire.exit_within(DEADLINE).success());
+    scene.configure(&leaky("two", REDACT));
+    let mut wire = Wire::open(&scene);
+    assert_eq!(wire.output(&job)["stdout"], "one\ntrap here\nthree\n");
+}
+
+#[test]
+fn another_file_in_its_place_is_filtered_too() {
+    let (scene, job) = kept("harmless\n");
+    scene.configure(&leaky("two", REDACT));
+    let mut wire = Wire::open(&scene);
+    assert_eq!(wire.output(&job)["stdout"], "harmless\n");
+    let folder = scene.audit_file().parent().unwrap().join("jobs");
+    fs::write(folder.join("other"), format!("{}\n", secret())).unwrap();
+    fs::rename(folder.join("other"), folder.join(format!("{job}.stdout"))).unwrap();
+    let shown = wire.output(&job);
+    assert!(text(&shown["stdout"]).contains("redacted"), "{shown}");
+    // What a server that was killed left half made goes with the next one.
+    let abandoned = folder.join(format!("{job}.stdout.{}.new", i32::MAX));
+    fs::write(&abandoned, "half").unwrap();
+    wire.hang_up();
+    assert!(wire.exit_within(DEADLINE).success());
+    let _next = Wire::open(&scene);
+    eventually("it is removed", || (!abandoned.exists()).then_some(()));
 }

@@ -1,6 +1,7 @@
 //! A job as everybody but its own task sees it.
 
 use std::{
+    io,
     sync::{Arc, Mutex, MutexGuard, OnceLock, Weak},
     time::Duration,
 };
@@ -12,7 +13,7 @@ use super::{
     ControlError, JobId, Signal, Size, State, Status, Stop, StreamName, WRITE_DEADLINE, WriteError,
     control::{Control, Wishes, control},
     history::Record,
-    output::{Budget, Cursor, CursorError, Entry, Excerpt, Found, Output, Search, Spill, View, missing},
+    output::{Budget, Cursor, CursorError, Entry, Excerpt, Found, Output, Renewal, Search, Spill, View, missing},
     pump::Input,
     registry::Shelf,
     terminal::Terminal,
@@ -146,7 +147,7 @@ impl Job {
             fault,
         } = record;
         let status = Status { state, pid: None, exit_code, signal, submitted, started, ended, fault };
-        let total = |name, bytes: u64| bytes.max(spill.found(name));
+        let total = |name, bytes: u64| bytes.max(spill.counted(name));
         let totals = (total(StreamName::Stdout, stdout_bytes), total(StreamName::Stderr, stderr_bytes));
         let output = Output::gone(totals.0, totals.1, budget);
         let known = Known { id, owner: principal, shown: command, open: None, group, contract: None, findings: Arc::default() };
@@ -256,10 +257,15 @@ impl Job {
         self.output.lock().expect("no holder of this lock panics")
     }
 
-    /// Makes readable what is in files of a job of an earlier server, by the filters of this set of policies, if it is one.
-    pub async fn renew(&self, set: Digest, filter: impl Fn(StreamName) -> OutputFilter) {
-        let Some(spill) = self.spill.as_ref().filter(|_| self.known.contract.is_none()) else { return };
-        spill.renew(set, filter, |name, before, now| self.output().replace_gone(name, before, now)).await;
+    /// What an earlier server kept of it in files, if it is a job of one.
+    pub fn left(&self) -> Option<&Spill> {
+        self.spill.as_ref().filter(|_| self.known.contract.is_none())
+    }
+
+    /// [Renews](Spill::renew) what an earlier server kept of it.
+    pub async fn renew(&self, renewal: Renewal, set: Digest, filter: impl Fn(StreamName) -> OutputFilter) -> io::Result<()> {
+        let Some(left) = self.left() else { return Ok(()) };
+        left.renew(renewal, set, filter, |name, before, now| self.output().replace_gone(name, before, now)).await
     }
 
     /// Tells when output comes.

@@ -145,6 +145,13 @@ impl Registry {
         }
     }
 
+    /// Records how much output a job of an earlier server has by now.
+    pub fn recount(&self, job: &Job) {
+        if let Some(history) = &self.shelf.history {
+            history.recount(job);
+        }
+    }
+
     async fn start<J: Judge>(
         &self,
         job: &Arc<Job>,

@@ -1,6 +1,6 @@
 //! Jobs as resources: `job://{job_id}/stdout`, `/stderr`, `/merged` and `/record`, a page at a time.
 
-use std::{str::FromStr, sync::Arc};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use rmcp::{
     ErrorData,
@@ -141,14 +141,14 @@ impl Server {
     /// The job and part that an address names.
     pub(super) async fn at(&self, uri: &str) -> Result<(Arc<Job>, Address), ErrorData> {
         let address = Some(uri).filter(|uri| uri.len() <= MOST_URI_BYTES).and_then(|uri| uri.parse::<Address>().ok());
-        if let Some(address) = address
-            && let Some(job) = self.find(address.job.0).await
-        {
-            return Ok((job, address));
+        match address.and_then(|address| Some((self.find(address.job.0)?, address))) {
+            Some(found) => Ok(found),
+            None => {
+                let shown = self.service.scrub(&uri[..uri.floor_char_boundary(MOST_URI_BYTES)]).await;
+                let text = "there is nothing there: resources are job://{job_id}/stdout, /stderr, /merged and /record of jobs that are remembered";
+                Err(ErrorData::resource_not_found(text, Some(json!({ "uri": shown }))))
+            }
         }
-        let shown = self.service.scrub(&uri[..uri.floor_char_boundary(MOST_URI_BYTES)]).await;
-        let text = "there is nothing there: resources are job://{job_id}/stdout, /stderr, /merged and /record of jobs that are remembered";
-        Err(ErrorData::resource_not_found(text, Some(json!({ "uri": shown }))))
     }
 
     /// A page of all parts of all jobs, the newest first.
@@ -202,8 +202,10 @@ impl Server {
         Ok(ReadResourceResult::new(vec![contents]).with_ttl_ms(0).with_cache_scope(CacheScope::Private))
     }
 
-    async fn page(&self, job: &Job, address: Address, view: View, uri: &str) -> Result<ResourceContents, ErrorData> {
+    async fn page(&self, job: &Arc<Job>, address: Address, view: View, uri: &str) -> Result<ResourceContents, ErrorData> {
         let from = address.cursor.map_or(Beginning::First, Beginning::Cursor);
+        let opened = self.service.open_output(job, Duration::MAX).await;
+        opened.map_err(|text| ErrorData::internal_error(text, None))?;
         let reading = job.read(view, from, PAGE_BYTES).map_err(|fault| ErrorData::invalid_params(fault.to_string(), None))?;
         let output = JobOutput::of(&self.service.present(job, reading, false).await);
         let mut meta = MetaObject::new();

@@ -182,6 +182,11 @@ impl OutputFilter {
         self.stages.0.iter().filter(stops).find_map(|stage| stage.failure.as_deref())
     }
 
+    /// How a filter failed, if one did.
+    pub fn failure(&self) -> Option<&str> {
+        self.stages.0.iter().find_map(|stage| stage.failure.as_deref())
+    }
+
     async fn run(&mut self, piece: Piece, pace: Pace) -> Chunk {
         let mut notes = Vec::new();
         let passed = self.stages.run(piece, pace, &mut notes).await;

@@ -191,14 +191,17 @@ impl Line {
                 self.cells[..erased].fill(blank);
             }
             (b'K', 1) => {}
-            (b'K', 2) => self.cells.clear(),
+            (b'K', 2) => {
+                self.cells.clear();
+                self.cursor = self.cursor.min(MAX_COLUMN);
+            }
             (b'K' | b'J', _) => self.cells.truncate(self.cursor),
             (b'D', _) => self.cursor = self.cursor.saturating_sub(count),
-            (b'C', _) => self.cursor = (self.cursor + count).min(self.cells.len().max(MAX_COLUMN)),
+            (b'C', _) => self.cursor = self.cursor.saturating_add(count).min(self.cells.len().max(MAX_COLUMN)),
             (b'G', _) => self.cursor = (count - 1).min(MAX_COLUMN),
             (b'P', _) if self.cells.len() < MAX_COLUMN => {
                 let from = self.cursor.min(self.cells.len());
-                self.cells.drain(from..(from + count).min(self.cells.len()));
+                self.cells.drain(from..from.saturating_add(count).min(self.cells.len()));
             }
             _ => {}
         }

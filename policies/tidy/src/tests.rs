@@ -48,6 +48,9 @@ fn a_line_that_was_written_over_shows_its_last_state() {
         ("abcd\x1b[2D\x1b[1Kx\n", "  xd\n"),
         ("abcdef\r\x1b[2Px\n", "xdef\n"),
         ("x\x1b[3Cy\n", "x   y\n"),
+        ("abc\x1b[99999999999999999999Pd\n", "abcd\n"),
+        ("abc\r\x1b[99999999999999999999Px\n", "x\n"),
+        ("abc\x1b[99999999999999999999D-\x1b[4294967295Dx\n", "xbc\n"),
         ("größe\rgrün\n", "grüne\n"),
         ("last\rline", "line"),
     ] {

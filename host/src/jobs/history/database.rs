@@ -120,6 +120,13 @@ impl Database {
         Ok(())
     }
 
+    /// Writes how much output a job has; there may be no record of it.
+    pub(super) fn recount(&self, id: JobId, stdout: u64, stderr: u64) -> rusqlite::Result<()> {
+        let [stdout, stderr] = [stdout, stderr].map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        let mut update = self.connection.prepare_cached("UPDATE jobs SET stdout_bytes = ?2, stderr_bytes = ?3 WHERE id = ?1")?;
+        update.execute(params![id.to_string(), stdout, stderr]).map(drop)
+    }
+
     /// Whether the next call waits while another server holds the database.
     pub(super) fn be_patient(&self, is_patient: bool) {
         // It only sets a number.

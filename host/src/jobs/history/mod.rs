@@ -26,7 +26,10 @@ use uuid::Uuid;
 
 use database::Database;
 
-use super::{Job, JobId, State, Status, StreamName, output::Spill};
+use super::{
+    Job, JobId, State, Status, StreamName,
+    output::{Spill, is_abandoned},
+};
 use crate::principal::Principal;
 
 /// Notes that may wait to be written; beyond, they are left out.
@@ -76,6 +79,8 @@ pub struct History {
 #[derive(Debug)]
 enum Note {
     Put(Box<Record>),
+    /// Its bytes of standard output and standard error.
+    Recount(JobId, u64, u64),
     Forget(JobId),
 }
 
@@ -106,6 +111,13 @@ impl History {
     /// Records how a job stands; `fault` is that of its status, filtered.
     pub fn put(&self, job: &Job, fault: Option<&str>) {
         self.note(Note::Put(Box::new(Record::of(job, &job.status(), fault))));
+    }
+
+    /// Records how much output a job of an earlier server has by now.
+    pub fn recount(&self, job: &Job) {
+        let output = job.output();
+        let total = |name| output.track(name).total();
+        self.note(Note::Recount(job.id(), total(StreamName::Stdout), total(StreamName::Stderr)));
     }
 
     /// Forgets a job, its spilled output too.
@@ -192,6 +204,7 @@ fn try_to_write(database: &Database, unwritten: &mut BTreeMap<Uuid, Note>) {
     unwritten.retain(|_, note| {
         let written = match note {
             Note::Put(record) => database.put(record),
+            Note::Recount(id, stdout, stderr) => database.recount(*id, *stdout, *stderr),
             Note::Forget(id) => database.forget(*id),
         };
         // One that is held by another is waited for once, and not again for each job.
@@ -212,6 +225,10 @@ fn sweep(database: &Database, spill: &Path, keep_for: Duration) -> io::Result<()
         let name = file.file_name();
         let job = name.to_str().and_then(|name| name.split_once('.')?.0.parse::<Uuid>().ok()).map(JobId);
         let is_old = || file.metadata()?.modified()?.elapsed().map_or(Ok(false), |age| io::Result::Ok(age > keep_for));
+        if name.to_str().is_some_and(is_abandoned) {
+            fs::remove_file(file.path())?;
+            continue;
+        }
         // One that is new may be of a job that is about to be recorded.
         if let Some(job) = job
             && is_old()?
@@ -227,7 +244,7 @@ impl Note {
     fn job(&self) -> Uuid {
         match self {
             Self::Put(record) => record.id.0,
-            Self::Forget(id) => id.0,
+            Self::Recount(id, ..) | Self::Forget(id) => id.0,
         }
     }
 }

@@ -11,6 +11,7 @@
 mod budget;
 mod cursor;
 mod merged;
+mod renewal;
 mod search;
 mod spill;
 mod stretch;
@@ -24,8 +25,9 @@ use chrono::{DateTime, Utc};
 pub use budget::Budget;
 pub use cursor::{Cursor, CursorError, View};
 pub use merged::Entry;
+pub(super) use renewal::is_abandoned;
 pub use search::{Found, Line, Match, Search};
-pub use spill::Spill;
+pub use spill::{Renewal, Spill};
 pub(super) use stretch::missing;
 pub use track::Track;
 
@@ -175,7 +177,7 @@ impl Output {
 
     /// Of what is gone of a stream, so many bytes became others, of that number.
     pub fn replace_gone(&mut self, name: StreamName, before: u64, now: u64) {
-        let total = self.track(name).total() - before + now;
+        let total = self.track(name).total().saturating_sub(before).saturating_add(now);
         *self.track_mut(name) = Track::gone(total);
         self.total = self.stdout.total() + self.stderr.total();
     }

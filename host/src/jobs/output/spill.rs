@@ -1,39 +1,36 @@
 //! Output in files of the job's own: what memory had to drop, and what outlives the server.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    fs::{File, OpenOptions},
+    io::{self, Write},
     os::unix::fs::{FileExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-    sync::Mutex,
+    path::PathBuf,
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
+use tokio::sync::OwnedMutexGuard;
 
 use super::{
     Excerpt, Gap, Part,
+    renewal::{self, Standing},
     stretch::{Block, Mark},
 };
-use crate::{
-    digest::Digest,
-    jobs::StreamName,
-    policy::{OutputFilter, Piece},
-};
+use crate::{digest::Digest, jobs::StreamName, policy::OutputFilter};
 
 /// Bytes that are read of a file at a time where all of it is looked through.
 const BLOCK_BYTES: u64 = 256 * 1024;
-/// Bytes that a filter is given at a time.
-const PIECE_BYTES: u64 = 64 * 1024;
-
 /// The files of a job's two streams, from each stream's first byte on.
 #[derive(Debug)]
 pub struct Spill {
     stdout: Mutex<Spilled>,
     stderr: Mutex<Spilled>,
     limit: u64,
-    /// The policies that files of an earlier server passed last.
-    renewed: tokio::sync::Mutex<Option<Digest>>,
+    renewed: Arc<tokio::sync::Mutex<Option<Digest>>>,
 }
+
+/// Held while the files of an earlier server are renewed, or it is seen whether they are: the policies that they passed last.
+pub type Renewal = OwnedMutexGuard<Option<Digest>>;
 
 #[derive(Debug)]
 struct Spilled {
@@ -42,6 +39,9 @@ struct Spilled {
     file: Option<File>,
     /// Bytes that may be read.
     written: u64,
+    /// Of an earlier server's: which file it was that passed the filters, and its bytes that are counted in what the job printed.
+    passed: Option<Standing>,
+    counted: u64,
     /// Nothing more is written: the limit is met, or the disk refused.
     is_closed: bool,
 }
@@ -49,8 +49,9 @@ struct Spilled {
 impl Spill {
     /// Files for a new job, of at most so many bytes each; made when there is something to write.
     pub fn new(paths: [PathBuf; 2], limit: u64) -> Self {
-        let [stdout, stderr] = paths.map(|path| Mutex::new(Spilled { path, file: None, written: 0, is_closed: false }));
-        Self { stdout, stderr, limit, renewed: tokio::sync::Mutex::default() }
+        let [stdout, stderr] =
+            paths.map(|path| Mutex::new(Spilled { path, file: None, written: 0, passed: None, counted: 0, is_closed: false }));
+        Self { stdout, stderr, limit, renewed: Arc::default() }
     }
 
     /// The files of an earlier server's job, as far as there are any. Nothing more is written, and until they are [renewed](Self::renew)
@@ -58,43 +59,51 @@ impl Spill {
     pub fn existing(paths: [PathBuf; 2]) -> Self {
         let spill = Self::new(paths, 0);
         spill.close();
+        for name in StreamName::ALL {
+            let mut spilled = spill.of(name);
+            spilled.counted = Standing::at(&spilled.path).map_or(0, |found| found.length);
+        }
         spill
     }
 
-    /// Bytes that a stream's file has, whoever wrote them.
-    pub fn found(&self, name: StreamName) -> u64 {
-        self.of(name).path.symlink_metadata().ok().filter(fs::Metadata::is_file).map_or(0, |meta| meta.len())
+    /// The right to renew the files of an earlier server's job; waits while another has it.
+    pub async fn renewal(&self) -> Renewal {
+        self.renewed.clone().lock_owned().await
+    }
+
+    /// Whether what can be read of files of an earlier server passed these policies.
+    pub fn is_renewed(&self, renewal: &Renewal, set: Digest) -> bool {
+        **renewal == Some(set) && StreamName::ALL.into_iter().all(|name| self.of(name).stands())
     }
 
     /// Makes what an earlier server left readable: passes each file, whole, through the filter of now, and puts what comes out in its
-    /// place where that differs. Done once for each set of policies. Tells `then` how many bytes each file had before, and has now; one
-    /// that can not be filtered is not read.
+    /// place where that differs. Tells `then` how many bytes of a file were counted before, and how many it has now.
+    ///
+    /// # Errors
+    ///
+    /// A file can not be read or written, or a filter failed: nothing can be read then.
     pub async fn renew(
         &self,
+        mut renewal: Renewal,
         set: Digest,
         filter: impl Fn(StreamName) -> OutputFilter,
         mut then: impl FnMut(StreamName, u64, u64),
-    ) {
-        let mut renewed = self.renewed.lock().await;
-        if *renewed == Some(set) {
-            return;
-        }
+    ) -> io::Result<()> {
+        *renewal = None;
         for name in StreamName::ALL {
-            let length = self.found(name);
+            self.of(name).written = 0;
             let path = self.of(name).path.clone();
-            let filtered = if length == 0 { Ok(0) } else { filtered(&path, length, filter(name)).await };
-            match filtered {
-                Ok(written) => {
-                    self.of(name).written = written;
-                    then(name, length, written);
-                }
-                Err(error) => {
-                    self.of(name).written = 0;
-                    tracing::warn!(path = %path.display(), %error, "output of an earlier server can not be filtered, and is not shown");
-                }
-            }
+            let passed = match Standing::at(&path) {
+                Some(_) => Some(renewal::renew(&path, filter(name)).await?),
+                None => None,
+            };
+            let length = passed.map_or(0, |passed| passed.length);
+            let mut spilled = self.of(name);
+            (spilled.passed, spilled.written) = (passed, length);
+            then(name, std::mem::replace(&mut spilled.counted, length), length);
         }
-        *renewed = Some(set);
+        *renewal = Some(set);
+        Ok(())
     }
 
     fn of(&self, name: StreamName) -> std::sync::MutexGuard<'_, Spilled> {
@@ -106,7 +115,12 @@ impl Spill {
         .expect("no holder of this lock panics")
     }
 
-    /// Bytes in a stream's file.
+    /// Bytes of a stream that an earlier server's file had when it was last looked at.
+    pub fn counted(&self, name: StreamName) -> u64 {
+        self.of(name).counted
+    }
+
+    /// Bytes of a stream's file that can be read.
     pub fn written(&self, name: StreamName) -> u64 {
         self.of(name).written
     }
@@ -181,75 +195,6 @@ impl Spill {
     }
 }
 
-/// Passes a file of so many bytes through a filter, and puts what comes out in its place. Says how much that is.
-async fn filtered(path: &Path, length: u64, mut filter: OutputFilter) -> io::Result<u64> {
-    let mut new = Renewal { old: File::open(path)?, path, written: 0, file: None };
-    let mut at = 0;
-    while at < length {
-        let mut bytes = vec![0; (length - at).min(PIECE_BYTES) as usize];
-        tokio::task::block_in_place(|| new.old.read_exact_at(&mut bytes, at))?;
-        at += bytes.len() as u64;
-        let chunk = filter.push(Piece::from(bytes)).await;
-        tokio::task::block_in_place(|| new.push(chunk.bytes()))?;
-    }
-    let chunk = filter.end().await;
-    tokio::task::block_in_place(|| new.push(chunk.bytes()).and_then(|()| new.finish(length)))
-}
-
-/// What becomes of a file. There is a new one only if something differs.
-struct Renewal<'a> {
-    old: File,
-    path: &'a Path,
-    written: u64,
-    file: Option<File>,
-}
-
-impl Renewal<'_> {
-    fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.file.is_none() && !self.is_next(bytes)? {
-            self.begin()?;
-        }
-        if let Some(file) = &mut self.file {
-            file.write_all(bytes)?;
-        }
-        self.written += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Whether the old file goes on like this.
-    fn is_next(&self, bytes: &[u8]) -> io::Result<bool> {
-        let mut old = vec![0; bytes.len()];
-        match self.old.read_exact_at(&mut old, self.written) {
-            Ok(()) => Ok(old == bytes),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Begins the new file with what was the same so far.
-    fn begin(&mut self) -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(self.new_path())?;
-        io::copy(&mut (&self.old).take(self.written), &mut file)?;
-        self.file = Some(file);
-        Ok(())
-    }
-
-    fn finish(&mut self, length: u64) -> io::Result<u64> {
-        if self.file.is_none() && self.written < length {
-            self.begin()?;
-        }
-        if self.file.is_some() {
-            fs::rename(self.new_path(), self.path)?;
-        }
-        Ok(self.written)
-    }
-
-    /// Of this process: another server may be at it too.
-    fn new_path(&self) -> PathBuf {
-        self.path.with_extension(format!("{}.new", std::process::id()))
-    }
-}
-
 impl Spilled {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let file = match &mut self.file {
@@ -268,12 +213,30 @@ impl Spilled {
         if bytes.is_empty() {
             return bytes;
         }
-        match File::open(&self.path).and_then(|file| file.read_exact_at(&mut bytes, from)) {
+        let read = File::open(&self.path).and_then(|file| {
+            self.check(&file)?;
+            file.read_exact_at(&mut bytes, from)
+        });
+        match read {
             Ok(()) => bytes,
             Err(error) => {
                 tracing::warn!(path = %self.path.display(), %error, "output can not be read from its file");
                 Vec::new()
             }
+        }
+    }
+
+    /// Whether there stands what passed the filters.
+    fn stands(&self) -> bool {
+        Standing::at(&self.path) == self.passed
+    }
+
+    fn check(&self, file: &File) -> io::Result<()> {
+        match self.passed {
+            Some(passed) if Standing::of(&file.metadata()?) != passed => {
+                Err(io::Error::other("another file stands in its place"))
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Tools that look at jobs and change nothing.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rmcp::{
     RoleServer,
@@ -137,14 +137,20 @@ impl Server {
     /// What a call reads of a job.
     pub(super) async fn output(
         &self,
-        job: &Job,
+        job: &Arc<Job>,
         view: View,
         from: Beginning,
         most: usize,
         tidy: bool,
     ) -> Result<JobOutput, CallToolResult> {
+        self.open(job, Duration::MAX).await?;
         let reading = job.read(view, from, most).map_err(wrong_cursor)?;
         Ok(JobOutput::of(&self.service.present(job, reading, tidy).await))
+    }
+
+    /// Makes a job's output readable.
+    async fn open(&self, job: &Arc<Job>, longest: Duration) -> Result<(), CallToolResult> {
+        self.service.open_output(job, longest).await.map_err(error)
     }
 
     async fn wait(&self, context: &RequestContext<RoleServer>, asked: WaitArguments) -> Result<CallToolResult, CallToolResult> {
@@ -162,6 +168,7 @@ impl Server {
         };
         let cursor = arguments::cursor(asked.cursor.as_deref())?;
         let job = self.job(&asked.job_id).await?;
+        self.open(&job, longest).await?;
         let from = cursor.unwrap_or(Cursor::streams(job.id(), View::Both, 0, 0));
         let met = self.reported(context, &job, longest, job.wait(&until, from, longest)).await.map_err(wrong_cursor)?;
         let from = cursor.map_or(Beginning::Lines(WAIT_LINES), Beginning::Cursor);
@@ -179,6 +186,7 @@ impl Server {
         };
         let _abandon = search.abandoned.clone().drop_guard();
         let job = self.job(&asked.job_id).await?;
+        self.open(&job, Duration::MAX).await?;
         let view = asked.stream.into();
         let found = tokio::task::spawn_blocking(move || job.search(view, &search)).await;
         found.map(|found| ok(&SearchResult::of(&found))).map_err(|_| error("the search failed".to_owned()))

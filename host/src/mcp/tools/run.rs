@@ -1,6 +1,6 @@
 //! Tools that start, steer and stop jobs.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rmcp::{
     ErrorData, RoleServer,
@@ -125,7 +125,7 @@ impl Server {
     }
 
     /// What is answered about a job that was waited for.
-    pub(in crate::mcp) async fn executed(&self, job: &Job, manner: Manner) -> Result<CallToolResult, CallToolResult> {
+    pub(in crate::mcp) async fn executed(&self, job: &Arc<Job>, manner: Manner) -> Result<CallToolResult, CallToolResult> {
         let output = self.output(job, View::Both, Beginning::First, manner.most, manner.tidy).await?;
         let is_all = output.is_all();
         Ok(linked(ok(&self.execute_result(job, manner.rewritten, Some(output)).await), job, is_all))
