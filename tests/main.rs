@@ -20,6 +20,8 @@ mod suites {
     mod history;
     // The server over HTTP: who is let in, whose jobs are whose, limits, and its end.
     mod http;
+    // Its door: strangers, clients that read nothing, requests that two would read differently, files of tokens.
+    mod http_door;
     // Rules of other gates as settings of the real allowlist.
     mod import;
     // Output on its way through real filters.

@@ -1,9 +1,10 @@
 //! `[http]`: who may come in over HTTP. `[principals]`: what each of them may use of what all may.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::limits::size;
 use super::mistakes::{Fault, Report, Span};
+use super::names::{Authority, NoName, WebOrigin};
 use super::places::Own;
 use super::raw::{Checked, RawHttp, RawPrincipals, Section};
 use super::surroundings::Surroundings;
@@ -25,7 +26,10 @@ pub(super) fn mean(report: &mut Report, section: &Section<RawHttp>, roots: &[Pat
     let place = Own { path: "http.tokens", directory: false, roots };
     let (tokens, own_token) = match &raw.tokens {
         // Who needs none is not kept from anything where there is no place for one.
-        Checked::Absent => (None, surroundings.state_directory().and_then(|dir| place.check(&dir.join(OWN_TOKEN)).ok())),
+        Checked::Absent => {
+            let own = surroundings.state_directory().map(|dir| dir.join(OWN_TOKEN));
+            (None, own.filter(|path| place.check(path).is_ok()))
+        }
         written => {
             let path = place.mean(report, written, || None, surroundings);
             let is_right = path.is_absolute();
@@ -53,42 +57,25 @@ pub(super) fn principals(report: &mut Report, section: &Section<RawPrincipals>, 
     }
 }
 
-fn read(path: &std::path::Path, surroundings: &Surroundings) -> Result<Tokens, Fault> {
-    let trail = places::trail(path)?;
-    if let Some(fault) = (places::Trust { owner: surroundings.uid }).faults(&trail).into_iter().next() {
-        return Err(fault);
-    }
-    Tokens::read(&trail.end)
+fn read(path: &Path, surroundings: &Surroundings) -> Result<Tokens, Fault> {
+    let end = (places::Trust { owner: surroundings.uid }).end(path)?;
+    Tokens::read(&end)
         .map_err(|wrong| Fault::new(wrong, "each line is a name and a token of at least 32 characters; see docs/http.md"))
 }
 
-fn names(
-    report: &mut Report,
-    path: &str,
-    leaf: &Checked<Vec<Checked<String>>>,
-    check: fn(&str) -> Result<String, Fault>,
-) -> Vec<String> {
+fn names<T>(report: &mut Report, path: &str, leaf: &Checked<Vec<Checked<String>>>, read: fn(&str) -> Result<T, Fault>) -> Vec<T> {
     let written = report.strings(path, leaf).unwrap_or_default();
-    written.into_iter().filter_map(|(path, text)| report.keep(path, check(text))).collect()
+    written.into_iter().filter_map(|(path, text)| report.keep(path, read(text))).collect()
 }
 
 /// A name as it stands in `Host`, with a port or without.
-fn host(text: &str) -> Result<String, Fault> {
-    let is_host = text.parse::<hyper::http::uri::Authority>().is_ok_and(|host| !text.contains('@') && !host.host().is_empty());
+fn host(text: &str) -> Result<Authority, Fault> {
     let right = "must be a name as clients call this server by, such as `jobs.example.com` or `jobs.example.com:8443`";
-    if is_host { Ok(text.to_owned()) } else { Err(Fault::new(format!("`{text}` is no host"), right)) }
+    text.parse().map_err(|NoName| Fault::new(format!("`{text}` is no host"), right))
 }
 
 /// An origin as browsers write it.
-fn origin(text: &str) -> Result<String, Fault> {
-    let wrong = || Fault::new(format!("`{text}` is no origin"), "must be such as `https://chat.example.com`, without a path");
-    let (scheme, authority) = text.split_once("://").ok_or_else(wrong)?;
-    host(authority).map_err(|_| wrong())?;
-    let port = match (scheme, authority.parse::<hyper::http::uri::Authority>().ok().and_then(|host| host.port_u16())) {
-        (_, Some(_)) => "",
-        ("http", None) => ":80",
-        ("https", None) => ":443",
-        _ => return Err(wrong()),
-    };
-    Ok(format!("{text}{port}"))
+fn origin(text: &str) -> Result<WebOrigin, Fault> {
+    let right = "must be such as `https://chat.example.com`, without a path";
+    text.parse().map_err(|NoName| Fault::new(format!("`{text}` is no origin"), right))
 }

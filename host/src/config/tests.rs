@@ -257,8 +257,8 @@ fn who_may_come_in() {
     let http = scene.read(&format!("{text}\n{POLICY}")).unwrap().http;
     assert_eq!(http.tokens.unwrap().holder(token.as_bytes()).unwrap().as_str(), "ada");
     assert_eq!(http.own_token, None);
-    assert_eq!(http.hosts, ["jobs.example.com", "x:80"]);
-    assert_eq!(http.origins, ["https://a.example:443", "http://b:81"]);
+    assert_eq!(http.hosts, ["jobs.example.com", "x:80"].map(|host| host.parse().unwrap()));
+    assert_eq!(http.origins, ["https://a.example:443", "http://b:81"].map(|origin| origin.parse().unwrap()));
     let http = scene.read(POLICY).unwrap().http;
     assert_eq!((http.tokens, http.own_token), (None, Some(scene.path("home/.local/state/portcullis/http-token"))));
 }
