@@ -269,7 +269,7 @@ fn a_token_of_its_own_is_where_nobody_else_reaches(#[case] spoil: fn(&Scene, &Pa
 
 /// A file of tokens as good as any, at another place.
 fn secret(scene: &Scene) -> std::path::PathBuf {
-    let file = scene.outside("secret", &format!("local {ADA}\n"));
+    let file = scene.outside("secret", format!("local {ADA}\n"));
     fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     file
 }

@@ -28,11 +28,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     door::{Address, Door},
-    members::{Front, Known, Member, Members},
+    members::{Front, Known, Members},
     room::Place,
 };
 use crate::{
-    config::{Authority, Config, WebOrigin},
+    config::{Authority, Config, NoName, WebOrigin},
     mcp::{
         message::{Excess, MOST_BYTES, bounded, is_json, no_json, no_message},
         server::Server,
@@ -90,69 +90,52 @@ impl<H: ServerHandler> Gate<H> {
         self.members.part().await;
     }
 
-    /// Answers a request that came over a connection.
+    /// Answers a request that came over a connection. It takes a token to be answered more than once: all other connections are for
+    /// whoever comes next.
     pub(super) async fn answer(&self, request: Request<Incoming>, place: &Place) -> Answer {
-        match self.enter(&request, place) {
-            Ok(member) => self.serve(&member, request).await.unwrap_or_else(|refusal| refusal),
-            Err(answer) => last(answer),
-        }
-    }
-
-    /// Whose request for MCP this is. All else is answered at once, and is the last answer of its connection: it takes no token to ask
-    /// for it.
-    fn enter(&self, request: &Request<Incoming>, place: &Place) -> Result<Arc<Member<H>>, Answer> {
-        let headers = request.headers();
-        if let Some(name) = SINGLE.iter().find(|name| headers.get_all(**name).iter().count() > 1) {
-            return Err(plain(StatusCode::BAD_REQUEST, format!("a request has at most one `{name}`")));
-        }
-        self.check_host(request)?;
-        self.check_origin(headers)?;
-        match request.uri().path() {
-            "/mcp" => self.member(request, place),
-            "/healthz" => Err(told(request.method(), true)),
-            "/readyz" => Err(told(request.method(), self.service.is_ready())),
-            _ => Err(plain(StatusCode::NOT_FOUND, "there is nothing here; MCP is at /mcp")),
+        let (method, headers) = (request.method(), request.headers());
+        let refusal = doubled(headers).or_else(|| self.foreign_host(&request)).or_else(|| self.foreign_origin(headers));
+        match (refusal, request.uri().path()) {
+            (Some(refusal), _) => last(refusal),
+            (None, "/mcp") => self.mcp(request, place).await.unwrap_or_else(|refusal| refusal),
+            (None, "/healthz") => last(told(method, true)),
+            (None, "/readyz") => last(told(method, self.service.is_ready())),
+            (None, _) => last(plain(StatusCode::NOT_FOUND, "there is nothing here; MCP is at /mcp")),
         }
     }
 
     /// Refuses a name that leads here by chance or by malice, be it in `Host` or, as for a proxy, in the first line.
-    fn check_host(&self, request: &Request<Incoming>) -> Result<(), Answer> {
-        let no_name = || plain(StatusCode::BAD_REQUEST, "`Host` must be a name or an address, with a port or without");
-        let host = request.headers().get(HOST).ok_or_else(no_name)?.to_str().map_err(|_| no_name())?;
-        for called in [host].into_iter().chain(request.uri().authority().map(|authority| authority.as_str())) {
-            let called: Authority = called.parse().map_err(|_| no_name())?;
-            if !self.hosts.iter().any(|host| host.is(&called)) {
-                return Err(plain(StatusCode::FORBIDDEN, "this server has other names; `http.hosts` can give it more"));
+    fn foreign_host(&self, request: &Request<Incoming>) -> Option<Answer> {
+        let said = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let called = [said].into_iter().chain(request.uri().authority().map(|authority| authority.as_str()));
+        match called.map(str::parse).collect::<Result<Vec<Authority>, _>>() {
+            Ok(called) if called.iter().all(|called| self.hosts.iter().any(|host| host.is(called))) => None,
+            Ok(_) => Some(plain(StatusCode::FORBIDDEN, "this server has other names; `http.hosts` can give it more")),
+            Err(NoName) => {
+                let text = "a request has a `Host`, which is a name or an address, with a port or without";
+                Some(plain(StatusCode::BAD_REQUEST, text))
             }
         }
-        Ok(())
     }
 
     /// Refuses the pages of others.
-    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Answer> {
-        let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
-        match origin.to_str().map(str::parse::<WebOrigin>) {
-            Ok(Ok(origin)) if self.origins.contains(&origin) => Ok(()),
-            _ => Err(plain(StatusCode::FORBIDDEN, "a page of this `Origin` may not ask here; `http.origins` can let it")),
+    fn foreign_origin(&self, headers: &HeaderMap) -> Option<Answer> {
+        match headers.get(ORIGIN)?.to_str().map(str::parse::<WebOrigin>) {
+            Ok(Ok(origin)) if self.origins.contains(&origin) => None,
+            _ => Some(plain(StatusCode::FORBIDDEN, "a page of this `Origin` may not ask here; `http.origins` can let it")),
         }
     }
 
-    /// Who sends this.
-    fn member(&self, request: &Request<Incoming>, place: &Place) -> Result<Arc<Member<H>>, Answer> {
-        let member = self.members.of(request).map_err(|error| {
+    async fn mcp(&self, request: Request<Incoming>, place: &Place) -> Result<Answer, Answer> {
+        let member = self.members.of(&request).map_err(|error| {
             tracing::error!(%error, "a client could not be let in");
-            plain(StatusCode::INTERNAL_SERVER_ERROR, "the server can not serve you now; its log says why")
+            last(plain(StatusCode::INTERNAL_SERVER_ERROR, "the server can not serve you now; its log says why"))
         })?;
         let member = member.ok_or_else(unknown)?;
-        if place.settle() {
-            Ok(member)
-        } else {
+        if !place.settle() {
             let text = "as many connections as may be are open; close one, or wait and send it again";
-            Err(with(plain(StatusCode::SERVICE_UNAVAILABLE, text), RETRY_AFTER, "1"))
+            return Err(last(with(plain(StatusCode::SERVICE_UNAVAILABLE, text), RETRY_AFTER, "1")));
         }
-    }
-
-    async fn serve(&self, member: &Member<H>, request: Request<Incoming>) -> Result<Answer, Answer> {
         let turn = member.admit().ok_or_else(|| {
             let text =
                 "too many requests: as many of yours as may be are in progress, or came within a second; wait and send it again";
@@ -177,7 +160,7 @@ impl<H: ServerHandler> Gate<H> {
         let mut again = Request::new(());
         again.headers_mut().extend(token.map(|token| (AUTHORIZATION, token)));
         match self.members.of(&again) {
-            Ok(None) => last(unknown()),
+            Ok(None) => unknown(),
             _ => plain(StatusCode::INTERNAL_SERVER_ERROR, "this was not answered; the log of the server says why"),
         }
     }
@@ -265,6 +248,12 @@ fn origins(address: &Address) -> Vec<WebOrigin> {
     }
 }
 
+/// Refuses two headers of which there is one.
+fn doubled(headers: &HeaderMap) -> Option<Answer> {
+    let name = SINGLE.iter().find(|name| headers.get_all(**name).iter().count() > 1)?;
+    Some(plain(StatusCode::BAD_REQUEST, format!("a request has at most one `{name}`")))
+}
+
 /// What who looks after the server is told.
 fn told(method: &Method, is_so: bool) -> Answer {
     match (method, is_so) {
@@ -277,7 +266,7 @@ fn told(method: &Method, is_so: bool) -> Answer {
 /// What is said to who shows no token that is one.
 fn unknown() -> Answer {
     let text = "a token is needed that this server knows, as `Authorization: Bearer TOKEN`";
-    with(plain(StatusCode::UNAUTHORIZED, text), WWW_AUTHENTICATE, "Bearer")
+    last(with(plain(StatusCode::UNAUTHORIZED, text), WWW_AUTHENTICATE, "Bearer"))
 }
 
 /// What is said to a body that is no message.
