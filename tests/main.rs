@@ -20,6 +20,8 @@ mod suites {
     mod history;
     // The server over HTTP: who is let in, whose jobs are whose, limits, and its end.
     mod http;
+    // Its sessions and principals: how many there may be, what ends with a session or a token, whose turn it is.
+    mod http_members;
     // Rules of other gates as settings of the real allowlist.
     mod import;
     // Output on its way through real filters.

@@ -15,29 +15,29 @@ use crate::support::{
     DEADLINE,
     client::{Answer::Says, Client, Era, Person},
     eventually,
-    http::{Reply, Web, stateless},
+    http::{Reply, Way, Web, stateless},
     scene::{ASKING, OPEN, Scene},
     wire::Wire,
 };
 
-const ADA: &str = "ada-ada-ada-ada-ada-ada-ada-ada-ada";
-const BOB: &str = "bob-bob-bob-bob-bob-bob-bob-bob-bob";
+pub(super) const ADA: &str = "ada-ada-ada-ada-ada-ada-ada-ada-ada";
+pub(super) const BOB: &str = "bob-bob-bob-bob-bob-bob-bob-bob-bob";
 const SOON: Duration = Duration::from_secs(10);
 
 /// With tokens for two, and everything allowed; `more` stands behind them, in `[http]`.
-fn scene(more: &str) -> Scene {
+pub(super) fn scene(more: &str) -> Scene {
     scene_with(&format!("{more}\n{OPEN}"))
 }
 
 /// The same with other policies.
-fn scene_with(rest: &str) -> Scene {
+pub(super) fn scene_with(rest: &str) -> Scene {
     let scene = Scene::new();
     let tokens = tokens(&scene, &format!("# people\nada {ADA}\nbob {BOB}\n"));
     scene.configure(&format!("[http]\ntokens = {tokens:?}\n{rest}"));
     scene
 }
 
-fn tokens(scene: &Scene, text: &str) -> PathBuf {
+pub(super) fn tokens(scene: &Scene, text: &str) -> PathBuf {
     let file = scene.outside("tokens", text);
     fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     file
@@ -48,7 +48,7 @@ fn ping() -> (Value, Vec<(&'static str, String)>) {
     stateless("tools/list", json!({}))
 }
 
-fn borrowed<'h>(headers: &'h [(&'static str, String)]) -> Vec<(&'h str, &'h str)> {
+pub(super) fn borrowed<'h>(headers: &'h [(&'static str, String)]) -> Vec<(&'h str, &'h str)> {
     headers.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
@@ -515,23 +515,27 @@ fn a_hundred_clients_at_once() {
 }
 
 /// A stream of events that is open: what it says so far, and its end.
-struct Stream(BufReader<Box<dyn crate::support::http::Way>>);
+pub(super) struct Stream(BufReader<Box<dyn Way>>);
 
-fn listen(web: &Web, token: &str, uris: &[String]) -> Stream {
+pub(super) fn listen(web: &Web, token: &str, uris: &[String]) -> Stream {
     let (message, headers) = stateless("subscriptions/listen", json!({ "notifications": { "resourceSubscriptions": uris } }));
     let bearer = format!("Bearer {token}");
     let headers = [&borrowed(&headers)[..], &[("Authorization", bearer.as_str())]].concat();
     let (mut way, body) = (web.connect(), message.to_string());
     way.write_all((web.head("POST", "/mcp", &headers, body.len()) + &body).as_bytes()).unwrap();
-    let mut stream = Stream(BufReader::new(way));
+    let mut stream = Stream::of(way);
     assert!(stream.says("HTTP/1.1").contains("200"));
     stream.says("acknowledged");
     stream
 }
 
 impl Stream {
+    pub(super) fn of(way: Box<dyn Way>) -> Self {
+        Self(BufReader::new(way))
+    }
+
     /// The next line with this in it.
-    fn says(&mut self, what: &str) -> String {
+    pub(super) fn says(&mut self, what: &str) -> String {
         let mut line = String::new();
         while !line.contains(what) {
             line.clear();
@@ -541,7 +545,7 @@ impl Stream {
     }
 
     /// Waits for its end.
-    fn ended(mut self) {
+    pub(super) fn ended(mut self) {
         self.0.read_to_end(&mut Vec::new()).unwrap();
     }
 }
@@ -628,7 +632,7 @@ fn session_stream(web: &Web) -> Stream {
     let headers = [("Authorization", bearer.as_str()), ("Mcp-Session-Id", &session), ("MCP-Protocol-Version", "2025-11-25")];
     let mut way = web.connect();
     way.write_all(web.head("GET", "/mcp", &headers, 0).as_bytes()).unwrap();
-    let mut stream = Stream(BufReader::new(way));
+    let mut stream = Stream::of(way);
     assert!(stream.says("HTTP/1.1").contains("200"));
     stream
 }

@@ -9,6 +9,7 @@ mod door;
 mod gate;
 mod members;
 mod pace;
+mod sessions;
 
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
