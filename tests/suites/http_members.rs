@@ -1,11 +1,11 @@
 //! Sessions and principals over HTTP: how many there may be, what ends with a session and with a token, and whose turn it is.
 
-use std::thread;
+use std::{collections::HashSet, thread};
 
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::http::{ADA, BOB, Stream, listen, scene, scene_with, tokens};
+use super::http::{ADA, BOB, Stream, borrowed, listen, scene, scene_with, tokens};
 use crate::support::{
     eventually,
     http::{Way, Web, stateless},
@@ -17,6 +17,7 @@ const SPARE: &str = "ada-ada-ada-ada-ada-ada-ada-ada-spare";
 /// Most sessions, calls in progress, and addresses a principal is told of.
 const MOST_SESSIONS: usize = 256;
 const MOST_CALLS: usize = 128;
+const MOST_ADDRESSES: usize = 1024;
 const FAST: &str = "[principals]\nrequests_per_s = 100000";
 
 /// Whoever Ada was, she has both tokens from now on.
@@ -194,4 +195,38 @@ fn what_was_begun_with_a_token_lasts_as_long_as_the_token() {
     assert!(lives(&web, SPARE, &new));
     web.tell(SPARE, "kill_job", json!({ "job_id": job, "grace_ms": 0 }));
     new_stream.says("notifications/resources/updated");
+}
+
+// ── what a principal is told of ────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn as_many_addresses_as_are_acknowledged_are_told_of() {
+    const JOBS: usize = 16;
+    let scene = scene_with(&format!("[jobs]\nmax_running = {JOBS}\n{OPEN}"));
+    let web = Web::start(&scene);
+    let jobs: Vec<_> = (0..JOBS).map(|_| web.execute(ADA, "sh -c 'echo out; sleep 600'")).collect();
+    for job in &jobs {
+        web.tell(ADA, "wait_for_job", json!({ "job_id": job, "pattern": "out", "wait_ms": 30_000 }));
+    }
+    let parts = ["stdout", "stderr", "merged", "record"];
+    let each: Vec<_> = jobs.iter().flat_map(|job| parts.map(|part| format!("job://{job}/{part}"))).collect();
+    // Each asks for everything, and says it twice.
+    let twice = [&each[..], &each].concat();
+    let asked = json!({ "notifications": { "resourceSubscriptions": twice } });
+    let (message, headers) = stateless("subscriptions/listen", asked);
+    let ask = || Stream::of(send(&web, ADA, &borrowed(&headers), &message));
+    let mut streams: Vec<_> = (0..=MOST_ADDRESSES / each.len()).map(|_| ask()).collect();
+    let mut sum = 0;
+    for stream in &mut streams {
+        let line = stream.says("acknowledged");
+        let said: Value = serde_json::from_str(line.strip_prefix("data: ").unwrap()).unwrap();
+        let uris = said["params"]["notifications"]["resourceSubscriptions"].as_array().cloned().unwrap_or_default();
+        let uris: HashSet<_> = uris.iter().map(|uri| uri.as_str().unwrap()).collect();
+        sum += uris.len();
+        // Of what is there already each is told at once, and once.
+        let there = uris.iter().filter(|uri| uri.ends_with("/stdout") || uri.ends_with("/merged"));
+        let told: HashSet<_> = there.clone().map(|_| stream.says("notifications/resources/updated")).collect();
+        assert_eq!(told.len(), there.count());
+    }
+    assert_eq!(sum, MOST_ADDRESSES);
 }
