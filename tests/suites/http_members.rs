@@ -230,3 +230,31 @@ fn as_many_addresses_as_are_acknowledged_are_told_of() {
     }
     assert_eq!(sum, MOST_ADDRESSES);
 }
+
+// ── whose turn it is ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn turns_go_round_the_principals() {
+    let scene = scene_with(&format!("[jobs]\nmax_running = 1\nmax_queued = 6\n{OPEN}"));
+    let web = Web::start(&scene);
+    let behind = |token: &str, job: &str| web.tell(token, "get_job_status", json!({ "job_id": job }))["queued_behind"].clone();
+    let running = web.execute(ADA, "sleep 600");
+    let [first, second, third] = [0; 3].map(|_| web.execute(ADA, "sleep 600"));
+    // Half of the queue is as much as one of several may fill.
+    let refused = web.call(ADA, "execute_command", json!({ "command": "sleep 600" }));
+    assert!(text(&refused).contains("`principals.max_queued`"), "{refused}");
+    let [his, his_next] = [0; 2].map(|_| web.execute(BOB, "sleep 600"));
+    // He has nothing that runs.
+    assert_eq!([&his, &his_next].map(|job| behind(BOB, job)), [0, 2]);
+    assert_eq!([&first, &second, &third].map(|job| behind(ADA, job)), [1, 3, 4]);
+    let listed = web.tell(ADA, "list_jobs", json!({}))["jobs"].clone();
+    assert_eq!(listed[0]["queued_behind"], 4);
+    for (token, ends, next) in [(ADA, &running, (BOB, &his)), (BOB, &his, (ADA, &first)), (ADA, &first, (BOB, &his_next))] {
+        web.tell(token, "kill_job", json!({ "job_id": ends, "grace_ms": 0 }));
+        let (token, job) = next;
+        eventually("the next has its turn", || {
+            (web.tell(token, "get_job_status", json!({ "job_id": job }))["status"] == "running").then_some(())
+        });
+    }
+    assert_eq!(behind(ADA, &second), 0);
+}
