@@ -47,22 +47,18 @@ pub(super) fn mean(report: &mut Report, section: &Section<RawHttp>, roots: &[Pat
 pub(super) fn principals(report: &mut Report, section: &Section<RawPrincipals>, jobs: &Jobs, http: &Http) -> Principals {
     let absent = RawPrincipals::default();
     let raw = report.section("principals", section).unwrap_or(&absent);
-    let mut share = |path: &str, leaf: &Checked<i64>, span: &Span, all: usize, unsaid: usize| {
-        let most = size(report.number(path, leaf, span));
-        if most == 0 { unsaid } else { most.min(all) }
+    let mut said = |path: &str, leaf: &Checked<i64>, span: &Span| match size(report.number(path, leaf, span)) {
+        0 => None,
+        most => Some(most),
     };
     // Where several can come, none can fill the queue.
     let queue = if http.tokens.is_some() { jobs.max_queued.div_ceil(2) } else { jobs.max_queued };
     Principals {
-        max_running: share("principals.max_running", &raw.max_running, &RUNNING, jobs.max_running, jobs.max_running),
-        max_queued: share("principals.max_queued", &raw.max_queued, &QUEUED, jobs.max_queued, queue),
-        output_bytes: share(
-            "principals.output_bytes",
-            &raw.output_bytes,
-            &OUTPUT,
-            jobs.output_total_bytes,
-            jobs.output_total_bytes,
-        ),
+        max_running: said("principals.max_running", &raw.max_running, &RUNNING)
+            .map_or(jobs.max_running, |most| most.min(jobs.max_running)),
+        max_queued: said("principals.max_queued", &raw.max_queued, &QUEUED).map_or(queue, |most| most.min(jobs.max_queued)),
+        output_bytes: said("principals.output_bytes", &raw.output_bytes, &OUTPUT)
+            .map_or(jobs.output_total_bytes, |most| most.min(jobs.output_total_bytes)),
         requests_per_s: size(report.number("principals.requests_per_s", &raw.requests_per_s, &REQUESTS)),
     }
 }

@@ -135,7 +135,7 @@ impl Watch {
 impl Server {
     /// What of these addresses this client can be told of. It has a place for each from now on.
     pub(super) fn accepted(&self, asked: &SubscriptionFilter) -> SubscriptionFilter {
-        let is_there = |uri: &&String| uri.parse::<Address>().is_ok_and(|address| self.find(address.job.0).is_some());
+        let is_there = |uri: &&String| uri.parse::<Address>().is_ok_and(|address| self.has(address.job.0));
         let mut seen = HashSet::new();
         let uris = asked.resource_subscriptions.iter().flatten().filter(|uri| seen.insert(*uri)).take(MOST).filter(is_there);
         let uris = uris.take_while(|_| self.subscriptions.take()).cloned();

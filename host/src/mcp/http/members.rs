@@ -82,11 +82,14 @@ impl<H: ServerHandler> Members<H> {
 
     /// Who sends this; none: it is nobody who is known.
     pub(super) fn of<B>(&self, request: &Request<B>) -> Result<Option<Arc<Member<H>>>, ServeError> {
-        let mut all = self.all();
-        // Looked up while nobody parts: who came in by a token that went a moment ago would stay.
         let Some(key) = key(self.tokens.borrow().as_deref(), request.headers()) else { return Ok(None) };
+        let mut all = self.all();
         if let Some(member) = all.get(&key) {
             return Ok(Some(member.clone()));
+        }
+        // Whoever had the token may have parted since, and what began now would not end with it.
+        if !is_held(self.tokens.borrow().as_deref(), &key) {
+            return Ok(None);
         }
         let own = match all.iter().find(|((principal, _), _)| *principal == key.0) {
             Some((_, member)) => member.own.clone(),
