@@ -47,18 +47,17 @@ pub(super) fn mean(report: &mut Report, section: &Section<RawHttp>, roots: &[Pat
 pub(super) fn principals(report: &mut Report, section: &Section<RawPrincipals>, jobs: &Jobs, http: &Http) -> Principals {
     let absent = RawPrincipals::default();
     let raw = report.section("principals", section).unwrap_or(&absent);
-    let mut said = |path: &str, leaf: &Checked<i64>, span: &Span| match size(report.number(path, leaf, span)) {
-        0 => None,
-        most => Some(most),
+    let mut said = |path: &str, leaf: &Checked<i64>, span: &Span, unsaid: usize| match size(report.number(path, leaf, span)) {
+        0 => unsaid,
+        most => most,
     };
     // Where several can come, none can fill the queue.
     let queue = if http.tokens.is_some() { jobs.max_queued.div_ceil(2) } else { jobs.max_queued };
     Principals {
-        max_running: said("principals.max_running", &raw.max_running, &RUNNING)
-            .map_or(jobs.max_running, |most| most.min(jobs.max_running)),
-        max_queued: said("principals.max_queued", &raw.max_queued, &QUEUED).map_or(queue, |most| most.min(jobs.max_queued)),
-        output_bytes: said("principals.output_bytes", &raw.output_bytes, &OUTPUT)
-            .map_or(jobs.output_total_bytes, |most| most.min(jobs.output_total_bytes)),
+        max_running: said("principals.max_running", &raw.max_running, &RUNNING, jobs.max_running).min(jobs.max_running),
+        max_queued: said("principals.max_queued", &raw.max_queued, &QUEUED, queue).min(jobs.max_queued),
+        output_bytes: said("principals.output_bytes", &raw.output_bytes, &OUTPUT, jobs.output_total_bytes)
+            .min(jobs.output_total_bytes),
         requests_per_s: size(report.number("principals.requests_per_s", &raw.requests_per_s, &REQUESTS)),
     }
 }
