@@ -1,6 +1,6 @@
 //! How many jobs run at a time: of all, of each principal, and of each group. Where more are wanted, turns go round the principals: the next
-//! is that of who has the fewest jobs that run, so that nobody's many or long jobs keep others from theirs. The jobs of one get theirs in
-//! the order in which they came, but for those whose group is busy, which let others go first.
+//! is that of who has the fewest jobs that run, so that others need not wait until all of somebody's many have run. The jobs of one get
+//! theirs in the order in which they came, but for those whose group is busy, which let others go first.
 
 use std::{
     cmp::Reverse,
