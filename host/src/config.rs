@@ -306,14 +306,15 @@ fn mean(source: Source, surroundings: &Surroundings, report: &mut Report) -> Opt
     if let Some(trail) = &source.trail {
         report.keep("", places::out_of_reach(trail, &jobs.roots));
     }
+    let http = http::mean(report, &raw.http, &jobs.roots, surroundings);
     Some(Config {
         limits: limits::mean(report, &raw.limits),
         default_verdict: default_verdict(report, raw),
         ask: ask::mean(report, &raw.ask),
         audit: audit::mean(report, &raw.audit, &jobs.roots, surroundings),
         history: history::mean(report, &raw.history, &jobs.roots, surroundings),
-        http: http::mean(report, &raw.http, &jobs.roots, surroundings),
-        principals: http::principals(report, &raw.principals, &jobs),
+        principals: http::principals(report, &raw.principals, &jobs, &http),
+        http,
         cache: cache(report, raw, &jobs.roots, surroundings),
         watch: watch(report, raw),
         policies: policies::Reader { surroundings, origin: &source.origin, roots: &jobs.roots }.mean(report, &raw.policies),

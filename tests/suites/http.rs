@@ -15,7 +15,7 @@ use crate::support::{
     DEADLINE,
     client::{Answer::Says, Client, Era, Person},
     eventually,
-    http::{Reply, Web, stateless},
+    http::{Reply, Way, Web, stateless},
     scene::{ASKING, OPEN, Scene},
     wire::Wire,
 };
@@ -30,7 +30,7 @@ pub(super) fn scene(more: &str) -> Scene {
 }
 
 /// The same with other policies.
-fn scene_with(rest: &str) -> Scene {
+pub(super) fn scene_with(rest: &str) -> Scene {
     let scene = Scene::new();
     let tokens = tokens(&scene, &format!("# people\nada {ADA}\nbob {BOB}\n"));
     scene.configure(&format!("[http]\ntokens = {tokens:?}\n{rest}"));
@@ -510,7 +510,7 @@ fn a_hundred_clients_at_once() {
 }
 
 /// A stream of events that is open: what it says so far, and its end.
-pub(super) struct Stream(BufReader<Box<dyn crate::support::http::Way>>);
+pub(super) struct Stream(BufReader<Box<dyn Way>>);
 
 pub(super) fn listen(web: &Web, token: &str, uris: &[String]) -> Stream {
     let (message, headers) = stateless("subscriptions/listen", json!({ "notifications": { "resourceSubscriptions": uris } }));
@@ -518,13 +518,17 @@ pub(super) fn listen(web: &Web, token: &str, uris: &[String]) -> Stream {
     let headers = [&borrowed(&headers)[..], &[("Authorization", bearer.as_str())]].concat();
     let (mut way, body) = (web.connect(), message.to_string());
     way.write_all((web.head("POST", "/mcp", &headers, body.len()) + &body).as_bytes()).unwrap();
-    let mut stream = Stream(BufReader::new(way));
+    let mut stream = Stream::of(way);
     assert!(stream.says("HTTP/1.1").contains("200"));
     stream.says("acknowledged");
     stream
 }
 
 impl Stream {
+    pub(super) fn of(way: Box<dyn Way>) -> Self {
+        Self(BufReader::new(way))
+    }
+
     /// The next line with this in it.
     pub(super) fn says(&mut self, what: &str) -> String {
         let mut line = String::new();
@@ -623,7 +627,7 @@ fn session_stream(web: &Web) -> Stream {
     let headers = [("Authorization", bearer.as_str()), ("Mcp-Session-Id", &session), ("MCP-Protocol-Version", "2025-11-25")];
     let mut way = web.connect();
     way.write_all(web.head("GET", "/mcp", &headers, 0).as_bytes()).unwrap();
-    let mut stream = Stream(BufReader::new(way));
+    let mut stream = Stream::of(way);
     assert!(stream.says("HTTP/1.1").contains("200"));
     stream
 }

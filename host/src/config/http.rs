@@ -15,7 +15,13 @@ const OWN_TOKEN: &str = "http-token";
 
 const AS_ALL: Option<&str> = Some("as many as all together");
 const RUNNING: Span = Span { unit: "jobs", min: 0, max: 1000, default: 0, zero: AS_ALL };
-const QUEUED: Span = Span { unit: "jobs", min: 0, max: 10_000, default: 0, zero: AS_ALL };
+const QUEUED: Span = Span {
+    unit: "jobs",
+    min: 0,
+    max: 10_000,
+    default: 0,
+    zero: Some("as many as all together, or half of them where `http.tokens` says who may come"),
+};
 const OUTPUT: Span = Span { unit: "bytes", min: 0, max: 64 << 30, default: 0, zero: AS_ALL };
 const REQUESTS: Span = Span { unit: "requests per second", min: 1, max: 1_000_000, default: 500, zero: None };
 
@@ -42,17 +48,20 @@ pub(super) fn mean(report: &mut Report, section: &Section<RawHttp>, roots: &[Pat
 }
 
 /// What `[principals]` says, defaults where it says nothing.
-pub(super) fn principals(report: &mut Report, section: &Section<RawPrincipals>, jobs: &Jobs) -> Principals {
+pub(super) fn principals(report: &mut Report, section: &Section<RawPrincipals>, jobs: &Jobs, http: &Http) -> Principals {
     let absent = RawPrincipals::default();
     let raw = report.section("principals", section).unwrap_or(&absent);
-    let mut share = |path: &str, leaf: &Checked<i64>, span: &Span, all: usize| match size(report.number(path, leaf, span)) {
-        0 => all,
-        most => most.min(all),
+    let mut said = |path: &str, leaf: &Checked<i64>, span: &Span, unsaid: usize| match size(report.number(path, leaf, span)) {
+        0 => unsaid,
+        most => most,
     };
+    // Where several can come, none can fill the queue.
+    let queue = if http.tokens.is_some() { jobs.max_queued.div_ceil(2) } else { jobs.max_queued };
     Principals {
-        max_running: share("principals.max_running", &raw.max_running, &RUNNING, jobs.max_running),
-        max_queued: share("principals.max_queued", &raw.max_queued, &QUEUED, jobs.max_queued),
-        output_bytes: share("principals.output_bytes", &raw.output_bytes, &OUTPUT, jobs.output_total_bytes),
+        max_running: said("principals.max_running", &raw.max_running, &RUNNING, jobs.max_running).min(jobs.max_running),
+        max_queued: said("principals.max_queued", &raw.max_queued, &QUEUED, queue).min(jobs.max_queued),
+        output_bytes: said("principals.output_bytes", &raw.output_bytes, &OUTPUT, jobs.output_total_bytes)
+            .min(jobs.output_total_bytes),
         requests_per_s: size(report.number("principals.requests_per_s", &raw.requests_per_s, &REQUESTS)),
     }
 }

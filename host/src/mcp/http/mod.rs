@@ -10,6 +10,7 @@ mod gate;
 mod members;
 mod pace;
 mod room;
+mod sessions;
 mod stream;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
