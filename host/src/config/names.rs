@@ -20,7 +20,7 @@ pub struct WebOrigin {
     port: u16,
 }
 
-/// A text that is no [`Authority`] or no [`Origin`].
+/// A text that is no [`Authority`] or no [`WebOrigin`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoName;
 
