@@ -20,6 +20,10 @@ mod suites {
     mod history;
     // The server over HTTP: who is let in, whose jobs are whose, limits, and its end.
     mod http;
+    // Its door: strangers, clients that read nothing, requests that two would read differently, files of tokens.
+    mod http_door;
+    // Its sessions and principals: how many there may be, what ends with a session or a token, whose turn it is.
+    mod http_members;
     // Rules of other gates as settings of the real allowlist.
     mod import;
     // Output on its way through real filters.

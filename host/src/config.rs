@@ -17,6 +17,7 @@ mod http;
 mod jobs;
 mod limits;
 mod mistakes;
+mod names;
 mod places;
 mod policies;
 pub mod raw;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use mistakes::Report;
 pub use mistakes::{Mistake, Mistakes};
 pub(crate) use mistakes::{join, suggestion};
+pub use names::{Authority, NoName, WebOrigin};
 pub use places::place_of_socket;
 pub use raw::{Apply, DefaultVerdict, Mode, OnFault};
 pub use schema::schema;
@@ -149,13 +151,13 @@ pub struct Ask {
 pub struct Http {
     /// The tokens of the file that is configured, if one is.
     pub tokens: Option<Tokens>,
-    /// Where a token is kept that portcullis makes itself, if none is configured: absolute, links followed, outside every root. It may
-    /// not exist yet. None: there is no such place.
+    /// Where a token is kept that portcullis makes itself, if none is configured: absolute, outside every root. It may not
+    /// exist yet. None: there is no such place.
     pub own_token: Option<PathBuf>,
     /// What clients may call the server by besides the names of this machine for itself, with a port or without.
-    pub hosts: Vec<String>,
-    /// Origins of pages that may send requests, each with its port.
-    pub origins: Vec<String>,
+    pub hosts: Vec<Authority>,
+    /// The pages that may send requests.
+    pub origins: Vec<WebOrigin>,
 }
 
 /// What each principal may use of what all may.
@@ -304,14 +306,15 @@ fn mean(source: Source, surroundings: &Surroundings, report: &mut Report) -> Opt
     if let Some(trail) = &source.trail {
         report.keep("", places::out_of_reach(trail, &jobs.roots));
     }
+    let http = http::mean(report, &raw.http, &jobs.roots, surroundings);
     Some(Config {
         limits: limits::mean(report, &raw.limits),
         default_verdict: default_verdict(report, raw),
         ask: ask::mean(report, &raw.ask),
         audit: audit::mean(report, &raw.audit, &jobs.roots, surroundings),
         history: history::mean(report, &raw.history, &jobs.roots, surroundings),
-        http: http::mean(report, &raw.http, &jobs.roots, surroundings),
-        principals: http::principals(report, &raw.principals, &jobs),
+        principals: http::principals(report, &raw.principals, &jobs, &http),
+        http,
         cache: cache(report, raw, &jobs.roots, surroundings),
         watch: watch(report, raw),
         policies: policies::Reader { surroundings, origin: &source.origin, roots: &jobs.roots }.mean(report, &raw.policies),

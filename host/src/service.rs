@@ -2,7 +2,7 @@
 
 mod asking;
 
-use std::{ffi::OsString, io, os::unix::ffi::OsStrExt, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, ffi::OsString, io, os::unix::ffi::OsStrExt, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
@@ -529,9 +529,14 @@ impl Service {
         self.jobs.keep_for
     }
 
-    /// How many jobs of the same principal are queued before this one.
+    /// The jobs of a principal that wait, and how many have their turn before each: see [`Registry::waiting`].
+    pub fn waiting(&self, of: &Principal) -> HashMap<JobId, usize> {
+        self.registry.waiting(of)
+    }
+
+    /// The same of one job; 0 if it does not wait.
     pub fn queued_before(&self, job: &Job) -> usize {
-        self.registry.queued_before(job)
+        self.waiting(job.owner()).remove(&job.id()).unwrap_or_default()
     }
 
     /// Writes to a job: judge, record, write, wait for the answer.

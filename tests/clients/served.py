@@ -13,11 +13,11 @@ DEADLINE_S = 30
 
 
 @contextlib.contextmanager
-def served(binary, repository):
+def served(binary, repository, *options):
     """The address of a server at a port of its own, and the token it made for itself."""
     with tempfile.NamedTemporaryFile("r") as log:
         with open(log.name, "w") as stderr:
-            command = [binary, "serve", "--http", "127.0.0.1:0"]
+            command = [binary, *options, "serve", "--http", "127.0.0.1:0"]
             # The address is told at this level.
             environment = os.environ | {"PORTCULLIS_LOG": "info"}
             process = subprocess.Popen(command, cwd=repository, env=environment, stdin=subprocess.DEVNULL, stderr=stderr)

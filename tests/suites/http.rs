@@ -15,51 +15,51 @@ use crate::support::{
     DEADLINE,
     client::{Answer::Says, Client, Era, Person},
     eventually,
-    http::{Reply, Web, stateless},
+    http::{Reply, Way, Web, stateless},
     scene::{ASKING, OPEN, Scene},
     wire::Wire,
 };
 
-const ADA: &str = "ada-ada-ada-ada-ada-ada-ada-ada-ada";
-const BOB: &str = "bob-bob-bob-bob-bob-bob-bob-bob-bob";
-const SOON: Duration = Duration::from_secs(10);
+pub(super) const ADA: &str = "ada-ada-ada-ada-ada-ada-ada-ada-ada";
+pub(super) const BOB: &str = "bob-bob-bob-bob-bob-bob-bob-bob-bob";
+pub(super) const SOON: Duration = Duration::from_secs(10);
 
 /// With tokens for two, and everything allowed; `more` stands behind them, in `[http]`.
-fn scene(more: &str) -> Scene {
+pub(super) fn scene(more: &str) -> Scene {
     scene_with(&format!("{more}\n{OPEN}"))
 }
 
 /// The same with other policies.
-fn scene_with(rest: &str) -> Scene {
+pub(super) fn scene_with(rest: &str) -> Scene {
     let scene = Scene::new();
     let tokens = tokens(&scene, &format!("# people\nada {ADA}\nbob {BOB}\n"));
     scene.configure(&format!("[http]\ntokens = {tokens:?}\n{rest}"));
     scene
 }
 
-fn tokens(scene: &Scene, text: &str) -> PathBuf {
+pub(super) fn tokens(scene: &Scene, text: &str) -> PathBuf {
     let file = scene.outside("tokens", text);
     fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     file
 }
 
 /// A request that every server answers.
-fn ping() -> (Value, Vec<(&'static str, String)>) {
+pub(super) fn ping() -> (Value, Vec<(&'static str, String)>) {
     stateless("tools/list", json!({}))
 }
 
-fn borrowed<'h>(headers: &'h [(&'static str, String)]) -> Vec<(&'h str, &'h str)> {
+pub(super) fn borrowed<'h>(headers: &'h [(&'static str, String)]) -> Vec<(&'h str, &'h str)> {
     headers.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
 /// The status of a request that would be answered, with these headers besides.
-fn status(web: &Web, token: &str, more: &[(&str, &str)]) -> u16 {
+pub(super) fn status(web: &Web, token: &str, more: &[(&str, &str)]) -> u16 {
     let (message, headers) = ping();
     web.post(token, &[&borrowed(&headers)[..], more].concat(), &message).status
 }
 
 #[track_caller]
-fn assert_serves(web: &Web) {
+pub(super) fn assert_serves(web: &Web) {
     assert_eq!(status(web, ADA, &[]), 200);
 }
 
@@ -395,11 +395,6 @@ fn too_many_requests_of_one_are_none_of_anothers() {
 // ── what no well-behaved client sends ──────────────────────────────────────────────────────────────────────────────────────
 
 #[rstest]
-#[case::no_json(b"garbage", &[], 415)]
-#[case::nothing(b"", &[], 415)]
-#[case::no_message(b"[]", &[], 415)]
-#[case::no_text(b"\xff\xfe", &[], 415)]
-#[case::content_type(b"{}", &[("Content-Type", "text/plain")], 415)]
 #[case::accept(b"{}", &[("Accept", "text/html")], 406)]
 #[case::declared_too_long(b"", &[("Content-Length", "99999999999")], 413)]
 #[case::other_version(br#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, &[("MCP-Protocol-Version", "2099-01-01")], 400)]
@@ -468,7 +463,7 @@ fn requests_that_are_too_long_or_too_deep() {
     let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
     let deep =
         format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"list_jobs","arguments":{{"x":{deep}}}}}}}"#);
-    assert_eq!(web.request("POST", "/mcp", &[("Authorization", &bearer)], deep.as_bytes()).status, 415);
+    assert_eq!(web.request("POST", "/mcp", &[("Authorization", &bearer)], deep.as_bytes()).status, 400);
     assert_serves(&web);
 }
 
@@ -515,23 +510,27 @@ fn a_hundred_clients_at_once() {
 }
 
 /// A stream of events that is open: what it says so far, and its end.
-struct Stream(BufReader<Box<dyn crate::support::http::Way>>);
+pub(super) struct Stream(BufReader<Box<dyn Way>>);
 
-fn listen(web: &Web, token: &str, uris: &[String]) -> Stream {
+pub(super) fn listen(web: &Web, token: &str, uris: &[String]) -> Stream {
     let (message, headers) = stateless("subscriptions/listen", json!({ "notifications": { "resourceSubscriptions": uris } }));
     let bearer = format!("Bearer {token}");
     let headers = [&borrowed(&headers)[..], &[("Authorization", bearer.as_str())]].concat();
     let (mut way, body) = (web.connect(), message.to_string());
     way.write_all((web.head("POST", "/mcp", &headers, body.len()) + &body).as_bytes()).unwrap();
-    let mut stream = Stream(BufReader::new(way));
+    let mut stream = Stream::of(way);
     assert!(stream.says("HTTP/1.1").contains("200"));
     stream.says("acknowledged");
     stream
 }
 
 impl Stream {
+    pub(super) fn of(way: Box<dyn Way>) -> Self {
+        Self(BufReader::new(way))
+    }
+
     /// The next line with this in it.
-    fn says(&mut self, what: &str) -> String {
+    pub(super) fn says(&mut self, what: &str) -> String {
         let mut line = String::new();
         while !line.contains(what) {
             line.clear();
@@ -541,7 +540,7 @@ impl Stream {
     }
 
     /// Waits for its end.
-    fn ended(mut self) {
+    pub(super) fn ended(mut self) {
         self.0.read_to_end(&mut Vec::new()).unwrap();
     }
 }
@@ -628,7 +627,7 @@ fn session_stream(web: &Web) -> Stream {
     let headers = [("Authorization", bearer.as_str()), ("Mcp-Session-Id", &session), ("MCP-Protocol-Version", "2025-11-25")];
     let mut way = web.connect();
     way.write_all(web.head("GET", "/mcp", &headers, 0).as_bytes()).unwrap();
-    let mut stream = Stream(BufReader::new(way));
+    let mut stream = Stream::of(way);
     assert!(stream.says("HTTP/1.1").contains("200"));
     stream
 }
@@ -662,7 +661,7 @@ fn where_there_are_too_many_sessions_the_stalest_ends() {
 fn it_is_ready_when_its_policies_are_loaded() {
     let scene = scene("");
     let mut web = Web::start(&scene);
-    let get = |path: &str| web.request("GET", path, &[("Host", "anything")], b"");
+    let get = |path: &str| web.request("GET", path, &[], b"");
     let live = get("/healthz");
     assert_eq!((live.status, live.body.as_str()), (200, "yes\n"));
     eventually("the policies are loaded", || (get("/readyz").status == 200).then_some(()));

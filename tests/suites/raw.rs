@@ -163,12 +163,32 @@ fn what_is_not_offered_is_not_there(#[case] method: &str) {
     assert_eq!(answer["error"]["code"], -32601, "{answer}");
 }
 
-#[test]
-fn a_line_that_is_too_long() {
+#[rstest]
+#[case::long("x".repeat(4 << 20), "4194304 bytes")]
+#[case::many(vec!["{}"; 10_001].join(","), "20000 objects")]
+#[case::deep("[".repeat(125) + &"]".repeat(125), "127 deep")]
+#[case::no_json("[".repeat(200), "127 deep")]
+fn a_line_of_which_something_is_too_much(#[case] value: String, #[case] limit: &str) {
     let scene = Scene::new();
     let mut wire = Wire::open(&scene);
-    let _asked = wire.begin("execute_command", json!({ "command": "x".repeat(5 << 20) }));
-    // Whatever becomes of the line, the server tells or passes it over, and serves on.
+    let value = if limit.ends_with("bytes") { format!("\"{value}\"") } else { format!("[{value}]") };
+    let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"list_jobs","arguments":{"x":VALUE}}}"#;
+    wire.send_line(call.replace("VALUE", &value).as_bytes());
+    let told = wire.message().unwrap();
+    assert_eq!((&told["id"], &told["error"]["code"]), (&Value::Null, &json!(-32600)), "{told}");
+    assert!(told["error"]["message"].as_str().unwrap().contains(limit), "{told}");
+    assert_serves(&mut wire);
+}
+
+#[test]
+fn a_line_as_long_deep_and_full_as_may_be() {
+    let scene = Scene::new();
+    let mut wire = Wire::open(&scene);
+    for value in [json!("x".repeat((4 << 20) - 200)), json!(vec![0; 19_000]), (0..123).fold(json!([]), |inner, _| json!([inner]))]
+    {
+        let told = wire.request("tools/call", json!({ "name": "list_jobs", "arguments": { "x": value } }));
+        assert!(told["result"].is_object() || told["error"]["code"] == -32602, "{told}");
+    }
     assert_serves(&mut wire);
 }
 

@@ -212,7 +212,7 @@ pub(crate) fn chain_error(error: &ChainError) -> CliError {
             CliError::Config(lines.collect::<Vec<_>>().join("\n"))
         }
         ChainError::Cache(error) => CliError::Config(with_causes(error)),
-        ChainError::Engine(error) => CliError::Failed(with_causes(error)),
+        ChainError::Engine(_) | ChainError::Ended => CliError::Failed(with_causes(error)),
     }
 }
 

@@ -53,6 +53,12 @@ impl Trail {
 }
 
 impl Trust {
+    /// Where the way to a path leads, which nobody who is not trusted could change.
+    pub(super) fn end(&self, path: &Path) -> Result<PathBuf, Fault> {
+        let trail = trail(path)?;
+        self.faults(&trail).into_iter().next().map_or(Ok(trail.end), Err)
+    }
+
     /// Everything on the way that someone who is not trusted could change or replace.
     pub(super) fn faults(&self, trail: &Trail) -> Vec<Fault> {
         let mut seen = HashSet::new();

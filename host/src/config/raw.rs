@@ -236,7 +236,7 @@ pub struct RawHttp {
 pub struct RawPrincipals {
     /// How many jobs of a principal run at a time, 0 (as `jobs.max_running`) to 1000.
     pub max_running: Checked<i64>,
-    /// How many wait beyond that, 0 (as `jobs.max_queued`) to 10000.
+    /// How many wait beyond that, 0 (as `jobs.max_queued`, or half as many where `http.tokens` says who may come) to 10000.
     pub max_queued: Checked<i64>,
     /// Bytes kept of a principal's jobs together, 0 (as `jobs.output_total_bytes`) to 68719476736.
     pub output_bytes: Checked<i64>,

@@ -244,6 +244,12 @@ fn a_principal_has_its_share_and_never_more_than_all() {
     let share =
         read("jobs.max_running = 3\n[principals]\nmax_running = 2\nmax_queued = 200\noutput_bytes = 1\nrequests_per_s = 7");
     assert_eq!(share, Principals { max_running: 2, max_queued: 100, output_bytes: 1, requests_per_s: 7 });
+    // Where several can come, none can fill the queue.
+    scene.file("home/tokens", &format!("ada {}", "a".repeat(32)));
+    scene.chmod("home/tokens", 0o600);
+    let queued =
+        |said| read(&format!("http.tokens = '~/tokens'\njobs.max_queued = 5\nprincipals.max_queued = {said}")).max_queued;
+    assert_eq!([0, 4, 9].map(queued), [3, 4, 5]);
 }
 
 #[test]
@@ -257,8 +263,8 @@ fn who_may_come_in() {
     let http = scene.read(&format!("{text}\n{POLICY}")).unwrap().http;
     assert_eq!(http.tokens.unwrap().holder(token.as_bytes()).unwrap().as_str(), "ada");
     assert_eq!(http.own_token, None);
-    assert_eq!(http.hosts, ["jobs.example.com", "x:80"]);
-    assert_eq!(http.origins, ["https://a.example:443", "http://b:81"]);
+    assert_eq!(http.hosts, ["jobs.example.com", "x:80"].map(|host| host.parse().unwrap()));
+    assert_eq!(http.origins, ["https://a.example:443", "http://b:81"].map(|origin| origin.parse().unwrap()));
     let http = scene.read(POLICY).unwrap().http;
     assert_eq!((http.tokens, http.own_token), (None, Some(scene.path("home/.local/state/portcullis/http-token"))));
 }

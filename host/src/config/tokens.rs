@@ -6,8 +6,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use super::places::Trust;
 use crate::digest::Digest;
 use crate::files;
 use crate::principal::Principal;
@@ -32,7 +34,8 @@ struct Token {
 }
 
 impl Tokens {
-    /// Reads a file that only its owner, this user or root, can read: a name and a token a line, `#` before what is none.
+    /// Reads a file that only its owner, this user or root, can read, by this name alone: a name and a token a line, `#` before what
+    /// is none.
     ///
     /// # Errors
     ///
@@ -40,12 +43,19 @@ impl Tokens {
     pub fn read(path: &Path) -> Result<Self, String> {
         let meta = fs::symlink_metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let (uid, mode) = (meta.uid(), meta.mode() & 0o7777);
+        if meta.is_symlink() {
+            return Err(format!("{} is a link, and must be the file itself", path.display()));
+        }
         if uid != rustix::process::geteuid().as_raw() && uid != 0 {
             return Err(format!("{} belongs to uid {uid}", path.display()));
         }
         if mode & 0o077 != 0 {
             let path = path.display();
             return Err(format!("others can read or write {path} (mode {mode:04o}); type: chmod 600 {path}"));
+        }
+        if meta.nlink() > 1 {
+            let (path, names) = (path.display(), meta.nlink());
+            return Err(format!("{path} has {names} names, and could be read or written by the others; make a file of its own"));
         }
         let bytes = files::read(path, MOST_BYTES).map_err(|error| format!("{} can not be read: {error}", path.display()))?;
         let text = String::from_utf8(bytes).map_err(|_| format!("{} is no text", path.display()))?;
@@ -56,8 +66,10 @@ impl Tokens {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, or why it can not be made.
+    /// What is wrong with it, or why it can not be made there: nobody else may be able to put another in its place.
     pub fn read_or_make(path: &Path) -> Result<Self, String> {
+        let trust = Trust { owner: rustix::process::geteuid().as_raw() };
+        trust.end(path).map_err(|fault| format!("{}; {}", fault.wrong, fault.right))?;
         if let Err(error) = make(path)
             && error.kind() != io::ErrorKind::AlreadyExists
         {
@@ -137,11 +149,11 @@ fn make(path: &Path) -> io::Result<()> {
         "# Made by portcullis for `serve --http`: a name and a token. Whoever has it can act as you.\n{} {token}\n",
         Principal::local()
     );
-    // Whole under its name or not at all: another server could read it meanwhile.
+    // Whole under its name or not at all, and never under two: another server could read it meanwhile.
     let draft = path.with_extension(uuid::Uuid::new_v4().to_string());
-    let made = write(&draft, &text).and_then(|()| fs::hard_link(&draft, path));
-    _ = fs::remove_file(&draft);
-    made
+    write(&draft, &text)
+        .and_then(|()| Ok(renameat_with(CWD, &draft, CWD, path, RenameFlags::NOREPLACE)?))
+        .inspect_err(|_| _ = fs::remove_file(&draft))
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {

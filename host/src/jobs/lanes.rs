@@ -1,14 +1,16 @@
-//! How many jobs run at a time: of all, of each principal, and of each group. Those that wait get their turn in the order in which they
-//! came, but for those whose principal or group is busy, which let others go first.
+//! How many jobs run at a time: of all, of each principal, and of each group. Where more are wanted, turns go round the principals: the next
+//! is that of who has the fewest jobs that run, so that others need not wait until all of somebody's many have run. The jobs of one get
+//! theirs in the order in which they came, but for those whose group is busy, which let others go first.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use tokio::sync::oneshot;
 
-use super::SpawnError;
+use super::{JobId, SpawnError};
 use crate::{config, principal::Principal};
 
 /// All lanes.
@@ -29,14 +31,33 @@ struct Inner {
 struct State {
     running: usize,
     running_of: BTreeMap<String, usize>,
-    /// Of each principal that has jobs which run.
-    running_by: HashMap<Principal, usize>,
+    /// Of each principal that has had a turn.
+    shares: HashMap<Principal, Share>,
+    /// How many turns there were.
+    turns: u64,
     waiting: VecDeque<Waiting>,
     is_closed: bool,
 }
 
+/// What a principal has had of the lanes. The least goes next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Share {
+    running: usize,
+    /// Which turn was its last; 0: it has had none.
+    last: u64,
+}
+
+/// The jobs of one principal that wait.
+struct Line {
+    share: Share,
+    /// Where the first of them stands in the whole queue.
+    first: usize,
+    jobs: Vec<JobId>,
+}
+
 #[derive(Debug)]
 struct Waiting {
+    job: JobId,
     who: Who,
     turn: oneshot::Sender<Permit>,
 }
@@ -78,8 +99,8 @@ impl Lanes {
         }
     }
 
-    /// Asks for the right to run, in a group or without one, and waits for it where no more may wait already.
-    pub(super) fn enter(&self, owner: &Principal, group: Option<&str>) -> Result<Entry, SpawnError> {
+    /// Asks for the right to run, in a group or without one, and waits for it where no more may run already.
+    pub(super) fn enter(&self, job: JobId, owner: &Principal, group: Option<&str>) -> Result<Entry, SpawnError> {
         self.check(group)?;
         let who = Who { owner: owner.clone(), group: group.map(str::to_owned) };
         let mut state = self.0.state();
@@ -89,14 +110,23 @@ impl Lanes {
         if self.0.has_room(&state, &who) {
             return Ok(Entry::Now(self.0.admit(&mut state, who)));
         }
-        // Who was stopped meanwhile waits no more.
-        state.waiting.retain(|waiting| !waiting.turn.is_closed());
+        state.forget_stopped();
         if let Some(queue) = self.0.full_queue(&state, owner) {
             return Err(self.0.full(&state, &who, queue));
         }
         let (turn, later) = oneshot::channel();
-        state.waiting.push_back(Waiting { who, turn });
+        state.waiting.push_back(Waiting { job, who, turn });
         Ok(Entry::Later(later))
+    }
+
+    /// How many jobs, whoever's they are, have their turn before each of this principal's that wait: as things stand, and if neither groups
+    /// nor principals are too busy for theirs.
+    pub(super) fn before(&self, owner: &Principal) -> HashMap<JobId, usize> {
+        let state = self.0.state();
+        let mut lines = state.lines();
+        let Some(own) = lines.remove(owner) else { return HashMap::new() };
+        let before = |place: usize| place + lines.values().map(|line| line.before(&own, place)).sum::<usize>();
+        own.jobs.iter().enumerate().map(|(place, job)| (*job, before(place))).collect()
     }
 
     /// Nobody gets the right to run any more.
@@ -118,7 +148,7 @@ impl Inner {
     }
 
     fn is_busy(&self, state: &State, owner: &Principal) -> bool {
-        state.running_by.get(owner).is_some_and(|running| *running >= self.of_each.0)
+        state.share(owner).running >= self.of_each.0
     }
 
     /// The limit that keeps this principal from waiting, if one does, and what it is called.
@@ -145,39 +175,78 @@ impl Inner {
 
     fn admit(self: &Arc<Self>, state: &mut State, who: Who) -> Permit {
         state.running += 1;
-        *state.running_by.entry(who.owner.clone()).or_default() += 1;
+        state.turns += 1;
+        let share = state.shares.entry(who.owner.clone()).or_default();
+        *share = Share { running: share.running + 1, last: state.turns };
         if let Some(name) = &who.group {
             *state.running_of.entry(name.clone()).or_default() += 1;
         }
         Permit { lanes: self.clone(), who }
     }
 
+    /// Gives the next its turn, if there is room for one that waits.
+    fn admit_next(self: &Arc<Self>, state: &mut State) -> Option<(oneshot::Sender<Permit>, Permit)> {
+        let ready = state.waiting.iter().enumerate().filter(|(_, waiting)| self.has_room(state, &waiting.who));
+        // Of equal shares, the one that came first.
+        let (at, _) = ready.min_by_key(|(_, waiting)| state.share(&waiting.who.owner))?;
+        let Waiting { who, turn, .. } = state.waiting.remove(at)?;
+        Some((turn, self.admit(state, who)))
+    }
+
     /// Somebody has left; gives those their turn for whom there is room now.
-    fn leave(self: &Arc<Self>, Who { owner, group }: &Who) {
-        let mut admitted = Vec::new();
+    fn leave(self: &Arc<Self>, who: &Who) {
         let mut state = self.state();
-        state.running -= 1;
-        if let Some(running) = group.as_ref().and_then(|name| state.running_of.get_mut(name)) {
-            *running -= 1;
-        }
-        if let Some(running) = state.running_by.get_mut(owner) {
-            *running -= 1;
-        }
-        let mut at = 0;
-        while let Some(waiting) = state.waiting.get(at) {
-            if self.has_room(&state, &waiting.who)
-                && let Some(Waiting { who, turn }) = state.waiting.remove(at)
-            {
-                admitted.push((turn, self.admit(&mut state, who)));
-            } else {
-                at += 1;
-            }
-        }
+        state.leave(who);
+        state.forget_stopped();
+        let admitted: Vec<_> = std::iter::from_fn(|| self.admit_next(&mut state)).collect();
         drop(state);
         for (turn, permit) in admitted {
             // Who does not want it any more drops it, and leaves in turn.
             _ = turn.send(permit);
         }
+    }
+}
+
+impl State {
+    fn share(&self, owner: &Principal) -> Share {
+        self.shares.get(owner).copied().unwrap_or_default()
+    }
+
+    fn leave(&mut self, Who { owner, group }: &Who) {
+        self.running -= 1;
+        if let Some(share) = self.shares.get_mut(owner) {
+            share.running -= 1;
+        }
+        if let Some(running) = group.as_ref().and_then(|name| self.running_of.get_mut(name)) {
+            *running -= 1;
+        }
+    }
+
+    /// Who was stopped waits no more.
+    fn forget_stopped(&mut self) {
+        self.waiting.retain(|waiting| !waiting.turn.is_closed());
+    }
+
+    /// Those that wait, by principal.
+    fn lines(&self) -> HashMap<&Principal, Line> {
+        let mut lines = HashMap::new();
+        let waiting = self.waiting.iter().filter(|waiting| !waiting.turn.is_closed());
+        for (first, Waiting { job, who, .. }) in waiting.enumerate() {
+            let new = || Line { share: self.share(&who.owner), first, jobs: Vec::new() };
+            lines.entry(&who.owner).or_insert_with(new).jobs.push(*job);
+        }
+        lines
+    }
+}
+
+impl Line {
+    /// How many of these have their turn before the one at this place of another line: as many as it takes to have as many running as that
+    /// one has by then, and one more where this line goes first of two with equally many.
+    fn before(&self, other: &Self, place: usize) -> usize {
+        // Who had fewer running to begin with has just had a turn when they are level.
+        let rank = |line: &Self| (Reverse(line.share.running), line.share.last, line.first);
+        let level = other.share.running + place + usize::from(rank(self) < rank(other));
+        level.saturating_sub(self.share.running).min(self.jobs.len())
     }
 }
 
@@ -189,6 +258,9 @@ impl Drop for Permit {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+    use uuid::Uuid;
+
     use super::*;
 
     fn lanes() -> Lanes {
@@ -204,13 +276,21 @@ mod tests {
         Principal::named("ada")
     }
 
+    fn enter(lanes: &Lanes, owner: &Principal, group: Option<&str>) -> Result<Entry, SpawnError> {
+        lanes.enter(JobId(Uuid::new_v4()), owner, group)
+    }
+
     fn now(lanes: &Lanes, group: Option<&str>) -> Permit {
-        let Ok(Entry::Now(permit)) = lanes.enter(&ada(), group) else { panic!("there is room") };
+        let Ok(Entry::Now(permit)) = enter(lanes, &ada(), group) else { panic!("there is room") };
         permit
     }
 
     fn later(lanes: &Lanes, group: Option<&str>) -> oneshot::Receiver<Permit> {
-        let Ok(Entry::Later(turn)) = lanes.enter(&ada(), group) else { panic!("there is no room") };
+        later_of(lanes, &ada(), group)
+    }
+
+    fn later_of(lanes: &Lanes, owner: &Principal, group: Option<&str>) -> oneshot::Receiver<Permit> {
+        let Ok(Entry::Later(turn)) = enter(lanes, owner, group) else { panic!("there is no room") };
         turn
     }
 
@@ -248,13 +328,13 @@ mod tests {
     fn what_can_not_wait_is_refused() {
         let lanes = lanes_of((2, 1), (2, 9));
         let _running = (now(&lanes, None), now(&lanes, None));
-        assert!(matches!(lanes.enter(&ada(), Some("deploy")), Err(SpawnError::NoGroup(_))));
+        assert!(matches!(enter(&lanes, &ada(), Some("deploy")), Err(SpawnError::NoGroup(_))));
         let mut turn = later(&lanes, None);
-        let full = lanes.enter(&ada(), None);
+        let full = enter(&lanes, &ada(), None);
         assert!(matches!(full, Err(SpawnError::TooMany { running: 2, queued: 1, queue: "jobs.max_queued", .. })));
         lanes.close();
         assert!(turn.try_recv().is_err());
-        assert!(matches!(lanes.enter(&ada(), None), Err(SpawnError::ShuttingDown)));
+        assert!(matches!(enter(&lanes, &ada(), None), Err(SpawnError::ShuttingDown)));
     }
 
     #[test]
@@ -263,14 +343,54 @@ mod tests {
         let bob = Principal::named("bob");
         let first = now(&lanes, None);
         let mut second = later(&lanes, None);
-        let Err(SpawnError::TooMany { running: 1, limit, queued: 1, queue }) = lanes.enter(&ada(), None) else {
+        let Err(SpawnError::TooMany { running: 1, limit, queued: 1, queue }) = enter(&lanes, &ada(), None) else {
             panic!("one runs, one waits")
         };
         assert_eq!((limit.as_str(), queue), ("principals.max_running", "principals.max_queued"));
-        let Ok(Entry::Now(other)) = lanes.enter(&bob, None) else { panic!("there is room for another") };
+        let Ok(Entry::Now(other)) = enter(&lanes, &bob, None) else { panic!("there is room for another") };
         drop(other);
         assert!(second.try_recv().is_err());
         drop(first);
         second.try_recv().unwrap();
+    }
+
+    #[test]
+    fn turns_go_round_the_principals() {
+        let (lanes, bob) = (lanes_of((2, 9), (2, 9)), Principal::named("bob"));
+        let mut running = vec![now(&lanes, None), now(&lanes, None)];
+        let mut turns = [later(&lanes, None), later(&lanes, None), later_of(&lanes, &bob, None), later_of(&lanes, &bob, None)];
+        for next in [2, 0, 3, 1] {
+            // The oldest of Ada's ends, then of Bob's, and so on: who has fewer running goes next, or else who has waited longer.
+            running.remove(0);
+            running.push(turns[next].try_recv().unwrap());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_of_the_queue_is_how_it_goes(
+            owners in vec(0..4usize, 0..40),
+            shares in vec((0..6usize, 0..3u64), 4),
+        ) {
+            const ALL: usize = 100;
+            let (lanes, names) = (lanes_of((ALL, ALL), (ALL, ALL)), ["a", "b", "c", "d"].map(Principal::named));
+            lanes.0.state().running = ALL;
+            let mut turns: Vec<_> = owners.iter().map(|&owner| {
+                let job = JobId(Uuid::new_v4());
+                let Ok(Entry::Later(turn)) = lanes.enter(job, &names[owner], None) else { panic!("there is no room") };
+                (job, turn)
+            }).collect();
+            lanes.0.state().shares =
+                names.iter().cloned().zip(shares.iter().map(|&(running, last)| Share { running, last })).collect();
+            lanes.0.state().turns = 3;
+            let told: HashMap<_, _> = names.iter().flat_map(|name| lanes.before(name)).collect();
+            lanes.0.state().running = 0;
+            for gone in 0..turns.len() {
+                let (turn, permit) = lanes.0.admit_next(&mut lanes.0.state()).unwrap();
+                turn.send(permit).unwrap();
+                let at = turns.iter_mut().position(|(_, turn)| turn.try_recv().map(std::mem::forget).is_ok()).unwrap();
+                prop_assert_eq!(told[&turns.remove(at).0], gone);
+            }
+        }
     }
 }

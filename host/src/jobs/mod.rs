@@ -40,7 +40,7 @@ use crate::{policy::Chunk, script::MOST_SHELL_BYTES};
 const WRITE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A job's id: a random UUID, so that it can not be guessed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct JobId(pub Uuid);
 
 impl std::fmt::Display for JobId {

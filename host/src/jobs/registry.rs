@@ -105,7 +105,7 @@ impl Registry {
         judge: Arc<J>,
     ) -> Result<Arc<Job>, SpawnError> {
         let owner = Principal::named(&approved.request().client.principal);
-        let entry = self.lanes.enter(&owner, order.group.as_deref())?;
+        let entry = self.lanes.enter(JobId(approved.id()), &owner, order.group.as_deref())?;
         let output = Output::new(self.limits.output_bytes, self.budget_of(&owner));
         let spill = self.shelf.history.as_ref().and_then(|history| history.new_spill(JobId(approved.id())));
         let (job, reins) = Job::new(&approved, order.group.clone(), output, spill, Arc::downgrade(&self.shelf));
@@ -231,11 +231,10 @@ impl Registry {
         self.shelf.jobs().list.iter().rev().filter(|job| job.owner() == owner).cloned().collect()
     }
 
-    /// How many jobs of the same owner are queued before this one.
-    pub fn queued_before(&self, job: &Job) -> usize {
-        let jobs = self.shelf.jobs();
-        let before = jobs.list.iter().take_while(|other| other.id() != job.id());
-        before.filter(|other| other.owner() == job.owner() && other.state() == State::Queued).count()
+    /// The jobs of an owner that wait, and how many have their turn before each, whoever's they are: as things stand, and if groups and
+    /// principals have room for theirs. The number is all that is told of others.
+    pub fn waiting(&self, owner: &Principal) -> HashMap<JobId, usize> {
+        self.lanes.before(owner)
     }
 
     /// Stops all jobs at once, within one grace period, and starts nothing any more.

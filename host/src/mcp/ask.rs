@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hyper::http;
 use rmcp::{
     ErrorData, RoleServer,
     handler::server::{common::FromContextPart, tool::ToolCallContext},
@@ -26,7 +27,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::{
-    server::Server,
+    server::{Server, Session},
     tools::{denied, denied_by_host},
 };
 use crate::{
@@ -45,7 +46,8 @@ const ANSWER: &str = "answer";
 const UNTRUSTED: &str = "needs a person's approval, and over MCP nobody can be asked here: an answer would be the client's word, which \
 counts only with `ask.trust_client = true` in the owner's configuration; have the user do it at a terminal, or find a way that needs no \
 approval: denied";
-const UNABLE: &str = "needs a person's approval, and this client can not ask its user (it declares no elicitation of forms); have the user \
+const UNABLE: &str = "needs a person's approval, and this client can not ask its user (it declares no elicitation of forms, or has no session \
+in which to answer); have the user \
 do it at a terminal, or find a way that needs no approval: denied";
 const DRY: &str = "needs a person's approval, and on a dry run nobody is asked: denied";
 const MANY: &str =
@@ -249,7 +251,7 @@ impl Server {
             _ if self.service.execution() == Execution::Dry => Err(DRY),
             _ if !self.service.ask().trust_client => Err(UNTRUSTED),
             _ if !has_forms => Err(UNABLE),
-            Some(version) if version.has_initialize() => Ok(Way::Elicitation),
+            Some(version) if version.has_initialize() => can_answer(&call.context).then_some(Way::Elicitation).ok_or(UNABLE),
             _ => Ok(Way::InputRequired),
         }
     }
@@ -283,6 +285,11 @@ impl Server {
         let consent = self.service.answered(question, way, said).map_err(|denial| denied("denied", &denial))?;
         consent.ok_or_else(|| denied(if said == Reply::No { REFUSED } else { SILENT }, question.reason()))
     }
+}
+
+/// Whether a client's answer to a request of the server would come in: over HTTP it does in a session only, and standard input is one.
+fn can_answer(context: &RequestContext<RoleServer>) -> bool {
+    Session::of(context).is_some() || context.extensions.get::<http::request::Parts>().is_none()
 }
 
 /// A question that is before a person. Dropped, since the call that it is for has ended, it is withdrawn, and recorded as not answered.

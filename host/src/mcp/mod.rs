@@ -2,6 +2,7 @@
 
 mod ask;
 mod http;
+mod message;
 mod progress;
 mod prompts;
 mod resources;

@@ -88,6 +88,10 @@ pub struct Server {
     pub(super) tasks: Arc<Tasks>,
 }
 
+/// The session that a call over HTTP came in. With its end the call's wait ends too: nobody could read the answer, or give one.
+#[derive(Clone)]
+pub(super) struct Session(CancellationToken);
+
 /// Why serving ended as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -177,6 +181,30 @@ pub(super) async fn until_ended(
     }
     again.abort();
     ended
+}
+
+impl Session {
+    /// The one that lasts until this is cancelled, and not longer.
+    pub(super) fn until(end: CancellationToken) -> Self {
+        Self(end)
+    }
+
+    pub(super) fn end(&self) {
+        self.0.cancel();
+    }
+
+    /// That which a call came in; none: it came in by standard input, or stands for itself.
+    pub(super) fn of(context: &RequestContext<RoleServer>) -> Option<&Self> {
+        context.extensions.get()
+    }
+
+    /// Waits for the end of the session that a call came in; for ever if it came in none.
+    pub(super) async fn ended(context: &RequestContext<RoleServer>) {
+        match Self::of(context) {
+            Some(session) => session.0.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Server {

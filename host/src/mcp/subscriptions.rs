@@ -3,7 +3,7 @@
 //! One that is told reads what came; so it is told once for all that came within a moment, and for the last time when the job is final.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -14,7 +14,7 @@ use rmcp::{
     service::{Peer, SubscriptionContext},
 };
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -36,6 +36,8 @@ pub(super) struct Subscriptions {
     lasting: Mutex<HashMap<String, AbortOnDropHandle<()>>>,
     /// Held by each for as long as it lasts; shared by all connections of the principal.
     room: Arc<Semaphore>,
+    /// The places of what is acknowledged and not yet told of: rmcp tells the client of them in between.
+    acknowledged: Mutex<Vec<OwnedSemaphorePermit>>,
 }
 
 /// A part of a job that is looked at.
@@ -52,14 +54,37 @@ struct Watch {
 
 impl Default for Subscriptions {
     fn default() -> Self {
-        Self { lasting: Mutex::default(), room: Arc::new(Semaphore::new(MOST)) }
+        Self::within(Arc::new(Semaphore::new(MOST)))
     }
 }
 
 impl Subscriptions {
     /// Those of another connection of the same principal.
     pub(super) fn of_another(&self) -> Self {
-        Self { lasting: Mutex::default(), room: self.room.clone() }
+        Self::within(self.room.clone())
+    }
+
+    fn within(room: Arc<Semaphore>) -> Self {
+        Self { lasting: Mutex::default(), room, acknowledged: Mutex::default() }
+    }
+
+    fn acknowledged(&self) -> MutexGuard<'_, Vec<OwnedSemaphorePermit>> {
+        self.acknowledged.lock().expect("no holder of this lock panics")
+    }
+
+    /// Takes a place, if there is one, for what will be acknowledged.
+    fn take(&self) -> bool {
+        let place = self.room.clone().try_acquire_owned().ok();
+        let is_taken = place.is_some();
+        self.acknowledged().extend(place);
+        is_taken
+    }
+
+    /// The places that were taken for so many.
+    fn taken(&self, many: usize) -> Vec<OwnedSemaphorePermit> {
+        let mut all = self.acknowledged();
+        let others = all.len().saturating_sub(many);
+        all.split_off(others)
     }
 
     fn lasting(&self) -> MutexGuard<'_, HashMap<String, AbortOnDropHandle<()>>> {
@@ -108,11 +133,12 @@ impl Watch {
 }
 
 impl Server {
-    /// What of these addresses this client can be told of.
+    /// What of these addresses this client can be told of. It has a place for each from now on.
     pub(super) fn accepted(&self, asked: &SubscriptionFilter) -> SubscriptionFilter {
         let is_there = |uri: &&String| uri.parse::<Address>().is_ok_and(|address| self.find(address.job.0).is_some());
-        let room = self.subscriptions.room.available_permits();
-        let uris = asked.resource_subscriptions.iter().flatten().take(MOST).filter(is_there).take(room).cloned();
+        let mut seen = HashSet::new();
+        let uris = asked.resource_subscriptions.iter().flatten().filter(|uri| seen.insert(*uri)).take(MOST).filter(is_there);
+        let uris = uris.take_while(|_| self.subscriptions.take()).cloned();
         let mut accepted = SubscriptionFilter::new();
         accepted.resource_subscriptions = asked.resource_subscriptions.is_some().then(|| uris.collect());
         accepted
@@ -121,12 +147,14 @@ impl Server {
     /// Tells of changes as long as the client listens.
     pub(super) async fn tell_of(&self, listener: SubscriptionContext) {
         let mut tasks = JoinSet::new();
-        for uri in listener.accepted().resource_subscriptions.iter().flatten() {
+        // It repeats what was asked for twice.
+        let uris: HashSet<_> = listener.accepted().resource_subscriptions.iter().flatten().collect();
+        let places = self.subscriptions.taken(uris.len());
+        for (uri, place) in uris.into_iter().zip(places) {
             let Ok((job, address)) = self.at(uri).await else { continue };
-            let Ok(room) = self.subscriptions.room.clone().try_acquire_owned() else { break };
             let (mut watch, sink, uri) = (Watch::new(job, address.part, true), listener.sink().clone(), uri.clone());
             tasks.spawn(async move {
-                let _room = room;
+                let _place = place;
                 while watch.changed().await && sink.notify_resource_updated(uri.clone()).await.is_ok() {}
             });
         }

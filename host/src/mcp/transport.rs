@@ -10,19 +10,25 @@ use std::{
     time::Duration,
 };
 
+use bytes::BytesMut;
 use rmcp::{
     ErrorData, RoleServer,
     model::{ClientNotification, JsonRpcMessage, RequestId},
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
-    transport::{StdioReader, StdioWriter, Transport, async_rw::AsyncRwTransport, stdio_pipes},
+    transport::{
+        StdioReader, StdioWriter, Transport,
+        async_rw::{AsyncRwTransport, JsonRpcMessageCodec, JsonRpcMessageCodecError},
+        stdio_pipes,
+    },
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Empty},
+    sync::Notify,
+};
+use tokio_util::{codec::Decoder, sync::CancellationToken};
 
-/// Longest line of the protocol that is read, in bytes. A command has at most 64 KiB, input 256 KiB, JSON may double that and more; an
-/// abuser could make the server hold one such line.
-pub(super) const MOST_LINE_BYTES: usize = 4 << 20;
+use super::message::{Excess, MOST_BYTES, bounded, no_message};
 
 /// Calls that may be in progress at a time; a request beyond them is refused, and all else is still heard.
 pub(super) const MOST_CALLS: usize = 128;
@@ -32,14 +38,26 @@ const MOST_UNREAD: usize = 32;
 /// How often, while nothing is read, it is looked whether the client has closed its end.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// rmcp's transport over pipes, with four differences: it passes over notifications and responses before the first request, at which
-/// rmcp would end the server; it bounds the calls in progress, which have an id each, and the answers that nobody reads; and it cancels
-/// a token when standard input ends, so that calls in progress end at once, where rmcp would wait for them for five seconds.
+/// rmcp's transport over pipes, with five differences: it bounds messages before it reads them, and says so, where rmcp would pass them
+/// over; it passes over notifications and responses before the first request, at which rmcp would end the server; it bounds the calls in
+/// progress, which have an id each, and the answers that nobody reads; and it cancels a token when standard input ends, so that calls in
+/// progress end at once, where rmcp would wait for them for five seconds.
 pub(super) struct Stdio {
-    inner: AsyncRwTransport<RoleServer, StdioReader, StdioWriter>,
+    lines: Lines,
+    /// Writes; what there is to read is in `lines`.
+    inner: AsyncRwTransport<RoleServer, Empty, StdioWriter>,
     is_begun: bool,
     books: Arc<Books>,
     gone: CancellationToken,
+}
+
+/// The lines of standard input.
+struct Lines {
+    reader: BufReader<StdioReader>,
+    /// What there is of the line that is being read.
+    line: BytesMut,
+    /// Whether that has become too long, so that its rest is passed over.
+    is_too_long: bool,
 }
 
 /// What was asked and is not answered, and what was answered and is not read.
@@ -48,6 +66,48 @@ struct Books {
     calls: Mutex<HashSet<RequestId>>,
     unread: AtomicUsize,
     changed: Notify,
+}
+
+impl Lines {
+    /// The next line, with its end; none where the input ends, be it in the middle of a line.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was read of a line is kept when this is dropped.
+    async fn next(&mut self) -> Option<Result<BytesMut, Excess>> {
+        loop {
+            let read = self.reader.fill_buf().await.inspect_err(|error| tracing::error!(%error, "could not read")).ok()?;
+            if read.is_empty() {
+                return None;
+            }
+            let end = read.iter().position(|byte| *byte == b'\n');
+            let taken = end.map_or(read.len(), |end| end + 1);
+            if self.line.len() + taken > MOST_BYTES {
+                self.is_too_long = true;
+                self.line = BytesMut::new();
+            }
+            if !self.is_too_long {
+                self.line.extend_from_slice(&read[..taken]);
+            }
+            self.reader.consume(taken);
+            if end.is_some() {
+                let line = self.line.split();
+                return Some(if std::mem::take(&mut self.is_too_long) { Err(Excess::Bytes) } else { Ok(line) });
+            }
+        }
+    }
+}
+
+/// Reads a message. What is no JSON is passed over in silence, as other servers do: two that answer each other's errors would never end.
+fn message(mut line: BytesMut) -> Result<Option<RxJsonRpcMessage<RoleServer>>, ErrorData> {
+    bounded(&line)?;
+    match JsonRpcMessageCodec::default().decode(&mut line) {
+        Err(JsonRpcMessageCodecError::Serde(error)) if error.is_syntax() || error.is_eof() => {
+            tracing::debug!(%error, "a line is no JSON");
+            Ok(None)
+        }
+        read => read.map_err(|_| no_message()),
+    }
 }
 
 impl Books {
@@ -100,8 +160,9 @@ fn is_hung_up() -> bool {
 impl Stdio {
     pub(super) fn new(gone: CancellationToken) -> Self {
         let (reader, writer) = stdio_pipes();
-        let inner = AsyncRwTransport::new_server(reader, writer).with_max_line_length(MOST_LINE_BYTES);
-        Self { inner, is_begun: false, books: Arc::default(), gone }
+        let lines = Lines { reader: BufReader::new(reader), line: BytesMut::new(), is_too_long: false };
+        let inner = AsyncRwTransport::new_server(tokio::io::empty(), writer);
+        Self { lines, inner, is_begun: false, books: Arc::default(), gone }
     }
 
     /// Keeps the books of what was asked; says whether the message is for the server.
@@ -110,7 +171,7 @@ impl Stdio {
             JsonRpcMessage::Request(request) => {
                 if let Err(refusal) = self.books.begin(&request.id) {
                     // It ends no call, not even one of the same id.
-                    tokio::spawn(self.write(JsonRpcMessage::error(refusal, Some(request.id.clone()))));
+                    self.refuse(refusal, Some(request.id.clone()));
                     return false;
                 }
                 self.is_begun = true;
@@ -126,6 +187,10 @@ impl Stdio {
             JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => {}
         }
         self.is_begun
+    }
+
+    fn refuse(&mut self, refusal: ErrorData, id: Option<RequestId>) {
+        tokio::spawn(self.write(JsonRpcMessage::error(refusal, id)));
     }
 
     /// Writes a message, which is unread until then.
@@ -158,10 +223,12 @@ impl Transport<RoleServer> for Stdio {
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
         while self.books.are_read().await
-            && let Some(message) = self.inner.receive().await
+            && let Some(line) = self.lines.next().await
         {
-            if self.admit(&message) {
-                return Some(message);
+            match line.map_err(ErrorData::from).and_then(message) {
+                Ok(Some(message)) if self.admit(&message) => return Some(message),
+                Ok(_) => {}
+                Err(refusal) => self.refuse(refusal, None),
             }
         }
         self.gone.cancel();

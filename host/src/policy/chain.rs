@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 use wasmtime::{Store, component::Instance};
@@ -89,6 +89,9 @@ pub enum ChainError {
     /// The cache is unusable.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// Everything came to its end before the policies were ready.
+    #[error("policies were still being loaded at the end")]
+    Ended,
     /// Policies could not be made ready; all of them that could not.
     #[error("{} of the policies could not be loaded", .0.len())]
     Policies(Vec<EntryError>),
@@ -109,12 +112,11 @@ impl Chain {
             entries.iter().map(|entry| tokio::spawn(load(engine.clone(), entry.clone(), cache.clone(), turns.clone()))).collect();
         let parser = {
             let (engine, cache) = (engine.clone(), cache.clone());
-            let loaded = tokio::task::spawn_blocking(move || Parser::load(&engine, &cache)).await;
-            loaded.expect("loading neither panics nor is cancelled")?
+            ended(tokio::task::spawn_blocking(move || Parser::load(&engine, &cache))).await??
         };
         let (mut policies, mut errors) = (Vec::new(), Vec::new());
         for (index, (loading, entry)) in loading.into_iter().zip(entries).enumerate() {
-            match loading.await.expect("loading neither panics nor is cancelled") {
+            match ended(loading).await?? {
                 Ok(policy) => policies.push(Arc::new(policy)),
                 Err(error) => errors.push(EntryError { index, name: entry.name.clone(), error }),
             }
@@ -122,7 +124,7 @@ impl Chain {
         if !errors.is_empty() {
             return Err(ChainError::Policies(errors));
         }
-        tokio::task::spawn_blocking(move || cache.sweep()).await.expect("sweeping neither panics nor is cancelled");
+        ended(tokio::task::spawn_blocking(move || cache.sweep())).await?;
         let digest = digest(entries, &policies, default, engine.limits());
         let filters = Filters::of(&policies, Apply::Stream);
         let readers = Filters::of(&policies, Apply::Reads);
@@ -457,11 +459,24 @@ fn probe(site: &Site) -> types::Request {
 }
 
 /// Makes a policy ready when its turn comes, on a thread of its own: compiling takes seconds, in which others must be served.
-async fn load(engine: Engine, entry: PolicyEntry, cache: Arc<Cache>, turns: Arc<Semaphore>) -> Result<Policy, LoadError> {
+async fn load(
+    engine: Engine,
+    entry: PolicyEntry,
+    cache: Arc<Cache>,
+    turns: Arc<Semaphore>,
+) -> Result<Result<Policy, LoadError>, ChainError> {
     let _turn = turns.acquire().await.expect("nobody closes it");
     let runtime = tokio::runtime::Handle::current();
     let loading = move || runtime.block_on(Policy::load(&engine, &entry, &cache));
-    tokio::task::spawn_blocking(loading).await.expect("loading neither panics nor is cancelled")
+    ended(tokio::task::spawn_blocking(loading)).await
+}
+
+/// What came of a task. Only the end of all that runs cancels it.
+async fn ended<T>(task: JoinHandle<T>) -> Result<T, ChainError> {
+    task.await.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => ChainError::Ended,
+    })
 }
 
 fn digest(entries: &[PolicyEntry], policies: &[Arc<Policy>], default: DefaultVerdict, limits: &Limits) -> Digest {
@@ -782,4 +797,17 @@ fn files(nodes: &[types::Node]) -> Vec<serde_json::Value> {
 
 fn nobody_spoke() -> Denial {
     Denial::by_host("no-policy-allows", "no policy had anything to say for it, and what nobody allows is not done")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_all_that_runs_is_no_panic() {
+        let [first, second] = [(); 2].map(|()| tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap());
+        let task = first.spawn(std::future::pending::<()>());
+        drop(first);
+        assert!(matches!(second.block_on(ended(task)), Err(ChainError::Ended)));
+    }
 }

@@ -1,7 +1,8 @@
-//! Requests one by one: which address, whose, how much.
+//! Requests one by one: to whom, for which address, whose, how much.
 
 use std::{
     convert::Infallible,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -12,26 +13,35 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::BoxB
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Body, Bytes, Frame, Incoming, SizeHint},
-    header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{
+        ALLOW, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
+    },
+    http::HeaderMap,
 };
-use rmcp::{ServerHandler, transport::StreamableHttpServerConfig};
+use rmcp::{
+    ErrorData, ServerHandler,
+    model::{JsonRpcMessage, ServerJsonRpcMessage},
+    transport::StreamableHttpServerConfig,
+};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     door::{Address, Door},
     members::{Front, Known, Members},
+    room::Place,
 };
 use crate::{
-    config::Config,
-    mcp::{server::Server, transport::MOST_LINE_BYTES},
+    config::{Authority, Config, NoName, WebOrigin},
+    mcp::{
+        message::{Excess, MOST_BYTES, bounded, is_json, no_json, no_message},
+        server::Server,
+    },
     service::Service,
 };
 
-/// Bytes of a request's body, as many as of a line on standard input.
-const MOST_BODY_BYTES: usize = MOST_LINE_BYTES;
-/// Most objects, lists and members of them in a body. Each takes a hundred times its size once it is read; a call has some dozens.
-const MOST_VALUES: usize = 20_000;
+/// Headers of which there is one: who reads the first of two and who reads the last would read different requests.
+const SINGLE: [&str; 6] = ["authorization", "content-type", "host", "mcp-protocol-version", "mcp-session-id", "origin"];
 /// How long a client may take to send a body.
 const BODY: Duration = Duration::from_secs(30);
 
@@ -42,6 +52,10 @@ pub(super) type Answer = Response<BoxBody<Bytes, Infallible>>;
 pub(super) struct Gate<H> {
     service: Arc<Service>,
     members: Members<H>,
+    /// What clients may call this server.
+    hosts: Vec<Authority>,
+    /// The pages that may send requests.
+    origins: Vec<WebOrigin>,
     /// Ends what would go on as long as its client listens.
     streams: CancellationToken,
 }
@@ -51,13 +65,19 @@ impl<H: ServerHandler> Gate<H> {
         let (http, pace) = (&config.http, config.principals.requests_per_s);
         let (service, streams, address) = (server.service.clone(), CancellationToken::new(), door.address());
         let config = StreamableHttpServerConfig::default()
-            .with_allowed_hosts(hosts(&address).into_iter().chain(http.hosts.iter().cloned()))
-            .with_allowed_origins(origins(&address).into_iter().chain(http.origins.iter().cloned()))
-            .enforce_origin_validation()
+            // That is looked at here, for all addresses.
+            .disable_allowed_hosts()
+            .disable_allowed_origins()
             .with_json_response(true)
-            .with_max_request_body_bytes(MOST_BODY_BYTES)
+            .with_max_request_body_bytes(MOST_BYTES)
             .with_cancellation_token(streams.clone());
-        Self { service, members: Members::new(server, front, config, pace, tokens), streams }
+        Self {
+            service,
+            members: Members::new(server, front, config, pace, tokens),
+            hosts: hosts(&address).into_iter().chain(http.hosts.iter().cloned()).collect(),
+            origins: origins(&address).into_iter().chain(http.origins.iter().cloned()).collect(),
+            streams,
+        }
     }
 
     /// Ends all streams of events.
@@ -70,32 +90,79 @@ impl<H: ServerHandler> Gate<H> {
         self.members.part().await;
     }
 
-    /// Answers a request.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
-        match request.uri().path() {
-            "/mcp" => self.mcp(request).await.unwrap_or_else(|refusal| refusal),
-            "/healthz" => told(request.method(), true),
-            "/readyz" => told(request.method(), self.service.is_ready()),
-            _ => plain(StatusCode::NOT_FOUND, "there is nothing here; MCP is at /mcp"),
+    /// Answers a request that came over a connection. It takes a token to be answered more than once: all other connections are for
+    /// whoever comes next.
+    pub(super) async fn answer(&self, request: Request<Incoming>, place: &Place) -> Answer {
+        let (method, headers) = (request.method(), request.headers());
+        let refusal = doubled(headers).or_else(|| self.foreign_host(&request)).or_else(|| self.foreign_origin(headers));
+        match (refusal, request.uri().path()) {
+            (Some(refusal), _) => last(refusal),
+            (None, "/mcp") => self.mcp(request, place).await.unwrap_or_else(|refusal| refusal),
+            (None, "/healthz") => last(told(method, true)),
+            (None, "/readyz") => last(told(method, self.service.is_ready())),
+            (None, _) => last(plain(StatusCode::NOT_FOUND, "there is nothing here; MCP is at /mcp")),
         }
     }
 
-    async fn mcp(&self, request: Request<Incoming>) -> Result<Answer, Answer> {
+    /// Refuses a name that leads here by chance or by malice, be it in `Host` or, as for a proxy, in the first line.
+    fn foreign_host(&self, request: &Request<Incoming>) -> Option<Answer> {
+        let said = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let called = [said].into_iter().chain(request.uri().authority().map(|authority| authority.as_str()));
+        match called.map(str::parse).collect::<Result<Vec<Authority>, _>>() {
+            Ok(called) if called.iter().all(|called| self.hosts.iter().any(|host| host.is(called))) => None,
+            Ok(_) => Some(plain(StatusCode::FORBIDDEN, "this server has other names; `http.hosts` can give it more")),
+            Err(NoName) => {
+                let text = "a request has a `Host`, which is a name or an address, with a port or without";
+                Some(plain(StatusCode::BAD_REQUEST, text))
+            }
+        }
+    }
+
+    /// Refuses the pages of others.
+    fn foreign_origin(&self, headers: &HeaderMap) -> Option<Answer> {
+        match headers.get(ORIGIN)?.to_str().map(str::parse::<WebOrigin>) {
+            Ok(Ok(origin)) if self.origins.contains(&origin) => None,
+            _ => Some(plain(StatusCode::FORBIDDEN, "a page of this `Origin` may not ask here; `http.origins` can let it")),
+        }
+    }
+
+    async fn mcp(&self, request: Request<Incoming>, place: &Place) -> Result<Answer, Answer> {
         let member = self.members.of(&request).map_err(|error| {
             tracing::error!(%error, "a client could not be let in");
-            plain(StatusCode::INTERNAL_SERVER_ERROR, "the server can not serve you now; its log says why")
+            last(plain(StatusCode::INTERNAL_SERVER_ERROR, "the server can not serve you now; its log says why"))
         })?;
-        let member = member.ok_or_else(|| {
-            let text = "a token is needed that this server knows, as `Authorization: Bearer TOKEN`";
-            with(plain(StatusCode::UNAUTHORIZED, text), WWW_AUTHENTICATE, "Bearer")
-        })?;
+        let member = member.ok_or_else(unknown)?;
+        if !place.settle() {
+            let text = "as many connections as may be are open; close one, or wait and send it again";
+            return Err(last(with(plain(StatusCode::SERVICE_UNAVAILABLE, text), RETRY_AFTER, "1")));
+        }
         let turn = member.admit().ok_or_else(|| {
             let text =
                 "too many requests: as many of yours as may be are in progress, or came within a second; wait and send it again";
             with(plain(StatusCode::TOO_MANY_REQUESTS, text), RETRY_AFTER, "1")
         })?;
+        let shown = request.headers().get(AUTHORIZATION).cloned();
         let answer = member.answer(whole(request).await?).await;
+        let answer = match answer.status() {
+            // Its type was right, so it was not what its type says.
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => wrong(no_message()),
+            StatusCode::INTERNAL_SERVER_ERROR => self.cut_short(shown),
+            _ => answer,
+        };
         Ok(answer.map(|body| Held { body, _turn: turn }.boxed()))
+    }
+
+    /// What is said to who showed this token, where a request was not answered.
+    fn cut_short(&self, token: Option<HeaderValue>) -> Answer {
+        if self.streams.is_cancelled() {
+            return last(plain(StatusCode::SERVICE_UNAVAILABLE, "the server is ending"));
+        }
+        let mut again = Request::new(());
+        again.headers_mut().extend(token.map(|token| (AUTHORIZATION, token)));
+        match self.members.of(&again) {
+            Ok(None) => unknown(),
+            _ => plain(StatusCode::INTERNAL_SERVER_ERROR, "this was not answered; the log of the server says why"),
+        }
     }
 }
 
@@ -122,62 +189,69 @@ impl Body for Held {
     }
 }
 
-/// The same request with all of its body.
+/// The same request with all of its body, which is JSON if it is posted.
 async fn whole(request: Request<Incoming>) -> Result<Request<Full<Bytes>>, Answer> {
     let (head, body) = request.into_parts();
-    let too_long = || plain(StatusCode::PAYLOAD_TOO_LARGE, format!("a request has at most {MOST_BODY_BYTES} bytes"));
-    if body.size_hint().lower() > MOST_BODY_BYTES as u64 {
+    let is_posted = head.method == Method::POST;
+    if is_posted && !says_json(&head.headers) {
+        let text = "the body of a request is JSON, and `Content-Type` must say so: application/json";
+        return Err(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+    }
+    let body = collected(body).await?;
+    match bounded(&body) {
+        Err(excess @ Excess::Levels) => Err(wrong(excess.into())),
+        Err(excess) => Err(plain(StatusCode::PAYLOAD_TOO_LARGE, excess.to_string())),
+        Ok(()) if is_posted && !is_json(&body) => Err(wrong(no_json())),
+        Ok(()) => Ok(Request::from_parts(head, Full::new(body))),
+    }
+}
+
+fn says_json(headers: &HeaderMap) -> bool {
+    let said = headers.get(CONTENT_TYPE).and_then(|said| said.to_str().ok()).unwrap_or_default();
+    said.split(';').next().is_some_and(|said| said.trim().eq_ignore_ascii_case("application/json"))
+}
+
+async fn collected(body: Incoming) -> Result<Bytes, Answer> {
+    let too_long = || plain(StatusCode::PAYLOAD_TOO_LARGE, Excess::Bytes.to_string());
+    if body.size_hint().lower() > MOST_BYTES as u64 {
         return Err(too_long());
     }
-    match tokio::time::timeout(BODY, Limited::new(body, MOST_BODY_BYTES).collect()).await {
-        Ok(Ok(body)) => {
-            let body = body.to_bytes();
-            if values(&body) > MOST_VALUES {
-                let text = format!("a request has at most {MOST_VALUES} values");
-                return Err(plain(StatusCode::PAYLOAD_TOO_LARGE, text));
-            }
-            Ok(Request::from_parts(head, Full::new(body)))
-        }
+    match tokio::time::timeout(BODY, Limited::new(body, MOST_BYTES).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
         Ok(Err(_)) => Err(plain(StatusCode::BAD_REQUEST, "the request ended early")),
         Err(_) => Err(plain(StatusCode::REQUEST_TIMEOUT, format!("a request must be whole within {} s", BODY.as_secs()))),
     }
 }
 
-/// How many objects, lists and further members of them a text in JSON has; of any other text, about as many.
-fn values(body: &[u8]) -> usize {
-    let (mut count, mut in_string, mut is_escaped) = (0, false, false);
-    for byte in body {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if in_string => is_escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' | b',' if !in_string => count += 1,
-            _ => {}
-        }
-    }
-    count
-}
-
-/// What clients may call this server by: a name that leads here by chance or by malice is none of them.
-fn hosts(address: &Address) -> Vec<String> {
-    let local = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+/// What clients may call this server by unless more is configured.
+fn hosts(address: &Address) -> Vec<Authority> {
     let own = match address {
-        Address::Tcp(address) if !address.ip().is_unspecified() => Some(address.ip().to_string()),
+        Address::Tcp(address) if !address.ip().is_unspecified() => Some(match address.ip() {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        }),
         _ => None,
     };
-    local.into_iter().chain(own).collect()
+    let names = ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).into_iter().chain(own);
+    names.map(|name| name.parse().expect("a name or an address is one")).collect()
 }
 
 /// Pages that may send requests unless others are configured: those of this very server, of which there are none yet.
-fn origins(address: &Address) -> Vec<String> {
+fn origins(address: &Address) -> Vec<WebOrigin> {
     match address {
         Address::Tcp(address) => {
-            let port = address.port();
-            ["localhost", "127.0.0.1", "[::1]"].map(|host| format!("http://{host}:{port}")).into()
+            let origin = |host| format!("http://{host}:{}", address.port()).parse().expect("it is written like one");
+            ["localhost", "127.0.0.1", "[::1]"].map(origin).into()
         }
         Address::Unix(_) => Vec::new(),
     }
+}
+
+/// Refuses two headers of which there is one.
+fn doubled(headers: &HeaderMap) -> Option<Answer> {
+    let name = SINGLE.iter().find(|name| headers.get_all(**name).iter().count() > 1)?;
+    Some(plain(StatusCode::BAD_REQUEST, format!("a request has at most one `{name}`")))
 }
 
 /// What who looks after the server is told.
@@ -189,30 +263,35 @@ fn told(method: &Method, is_so: bool) -> Answer {
     }
 }
 
+/// What is said to who shows no token that is one.
+fn unknown() -> Answer {
+    let text = "a token is needed that this server knows, as `Authorization: Bearer TOKEN`";
+    last(with(plain(StatusCode::UNAUTHORIZED, text), WWW_AUTHENTICATE, "Bearer"))
+}
+
+/// What is said to a body that is no message.
+fn wrong(error: ErrorData) -> Answer {
+    let message: ServerJsonRpcMessage = JsonRpcMessage::error(error, None);
+    let text = serde_json::to_vec(&message).expect("texts and numbers can be written");
+    with(answer(StatusCode::BAD_REQUEST, text), CONTENT_TYPE, "application/json")
+}
+
 fn plain(status: StatusCode, text: impl Into<String>) -> Answer {
-    let mut answer = Response::new(Full::from(text.into() + "\n").boxed());
+    with(answer(status, text.into() + "\n"), CONTENT_TYPE, "text/plain; charset=utf-8")
+}
+
+fn answer(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::from(body.into()).boxed());
     *answer.status_mut() = status;
-    with(answer, CONTENT_TYPE, "text/plain; charset=utf-8")
+    answer
+}
+
+/// Closes the connection once this was said.
+fn last(answer: Answer) -> Answer {
+    with(answer, CONNECTION, "close")
 }
 
 fn with(mut answer: Answer, name: HeaderName, value: &'static str) -> Answer {
     answer.headers_mut().insert(name, HeaderValue::from_static(value));
     answer
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::values;
-
-    #[rstest]
-    #[case(r#"{"a":1}"#, 1)]
-    #[case(r#"[1,2,{"":[]}]"#, 5)]
-    #[case(r#"{"command":"a, [b] {c} \", d"}"#, 1)]
-    #[case(r#"{"a":"\\","b":1}"#, 2)]
-    #[case(r#""[[["#, 0)]
-    fn what_stands_in_texts_is_no_value(#[case] body: &str, #[case] count: usize) {
-        assert_eq!(values(body.as_bytes()), count);
-    }
 }

@@ -9,13 +9,16 @@ mod door;
 mod gate;
 mod members;
 mod pace;
+mod room;
+mod sessions;
+mod stream;
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rmcp::ServerHandler;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker},
@@ -31,12 +34,10 @@ use crate::{
 use door::Stream;
 pub use door::{Address, Door, DoorError};
 use gate::Gate;
+use room::{Place, Room};
+use stream::Impatient;
 
-/// Connections that may be open at a time, whoever's they are; whoever connects beyond waits until one is closed. Each takes a descriptor
-/// and some 64 KiB.
-const MOST_CONNECTIONS: usize = 512;
-/// How long a client may take for the headers of a request, and a connection may be open without one: who has no token could else
-/// take all connections for good.
+/// How long a client may take for the headers of a request, and a connection may be open without one.
 const HEADERS: Duration = Duration::from_secs(10);
 /// Bytes of a request's first line and headers that are held before more is asked for, which may be as many again; and how many headers
 /// it may have.
@@ -109,7 +110,7 @@ pub async fn serve_http<H: ServerHandler>(
 }
 
 async fn serve(door: Door, gate: Arc<Gate<impl ServerHandler>>, gone: CancellationToken) -> Result<(), ServeError> {
-    let (room, connections) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), TaskTracker::new());
+    let (room, connections) = (Arc::new(Room::new()), TaskTracker::new());
     let partings = {
         let gate = gate.clone();
         tokio::spawn(async move { gate.part().await })
@@ -118,10 +119,15 @@ async fn serve(door: Door, gate: Arc<Gate<impl ServerHandler>>, gone: Cancellati
     loop {
         let came = tokio::select! {
             () = gone.cancelled() => break,
-            came = next(&door, &room) => came,
+            came = door.accept() => came,
         };
         match came {
-            Ok((stream, permit)) => _ = connections.spawn(attend(stream, permit, gate.clone(), gone.clone())),
+            Ok(stream) => {
+                let place = room.enter().await;
+                connections.spawn(attend(stream, place, gate.clone(), gone.clone()));
+                // Who has sent a token is known by it before another comes in.
+                tokio::task::yield_now().await;
+            }
             Err(error) => {
                 tracing::error!(%error, "a client could not be let in");
                 tokio::time::sleep(PAUSE).await;
@@ -137,25 +143,17 @@ async fn serve(door: Door, gate: Arc<Gate<impl ServerHandler>>, gone: Cancellati
     Ok(())
 }
 
-/// The next client, once there is room for one.
-async fn next(door: &Door, room: &Arc<Semaphore>) -> io::Result<(Stream, OwnedSemaphorePermit)> {
-    let permit = room.clone().acquire_owned().await.expect("it is never closed");
-    Ok((door.accept().await?, permit))
-}
-
-/// Answers the requests of one connection, one after the other, until it is closed or the server ends.
-async fn attend(stream: Stream, permit: OwnedSemaphorePermit, gate: Arc<Gate<impl ServerHandler>>, gone: CancellationToken) {
-    let _held = permit;
-    let answer = service_fn(|request| {
-        let gate = gate.clone();
-        async move { Ok::<_, Infallible>(gate.answer(request).await) }
-    });
+/// Answers the requests of one connection, one after the other, until it is closed, its place is over or the server ends.
+async fn attend(stream: Stream, place: Place, gate: Arc<Gate<impl ServerHandler>>, gone: CancellationToken) {
+    let (gate, place) = (&gate, &place);
+    let answer = service_fn(|request| async move { Ok::<_, Infallible>(gate.answer(request, place).await) });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(MOST_HEADER_BYTES).max_headers(MOST_HEADERS);
-    let connection = http.serve_connection(TokioIo::new(stream), answer);
+    let connection = http.serve_connection(TokioIo::new(Impatient::new(stream)), answer);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = place.over() => return,
         () = gone.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

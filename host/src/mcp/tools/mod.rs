@@ -22,7 +22,10 @@ use uuid::Uuid;
 
 pub(super) use arguments::whole;
 
-use super::{resources::Part, server::Server};
+use super::{
+    resources::Part,
+    server::{Server, Session},
+};
 use crate::{
     jobs::Job,
     policy::{Denial, types::Client},
@@ -51,7 +54,7 @@ impl Server {
         Client { principal: self.principal.to_string(), name, version }
     }
 
-    /// Does something that may take long, until the client cancels the call or is gone.
+    /// Does something that may take long, until the client cancels the call, ends its session or is gone.
     async fn attended<T, E: From<CallToolResult>>(
         &self,
         context: &RequestContext<RoleServer>,
@@ -62,6 +65,7 @@ impl Server {
             done = work => done,
             // The end cancels the calls too, which nobody asked for.
             () = self.gone.cancelled() => Err(error(ENDING.to_owned()).into()),
+            () = Session::ended(context) => Err(error("the session has ended".to_owned()).into()),
             () = context.ct.cancelled() => Err(error("cancelled".to_owned()).into()),
         }
     }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     jobs::{
-        Beginning, Job, State, Until,
+        Beginning, Job, Until,
         output::{Cursor, CursorError, Search, View},
     },
     mcp::server::Server,
@@ -44,12 +44,11 @@ impl Server {
         annotations(title = "List jobs", read_only_hint = true, destructive_hint = false, idempotent_hint = true, open_world_hint = false)
     )]
     async fn list_jobs(&self, Parameters(NoArguments {}): Parameters<NoArguments>) -> CallToolResult {
-        let all = self.jobs();
-        let mut queued = all.iter().filter(|job| job.state() == State::Queued).count();
+        let (all, waiting) = (self.jobs(), self.service.waiting(&self.principal));
         let mut jobs = Vec::with_capacity(all.len());
         for job in all {
-            queued = queued.saturating_sub(usize::from(job.state() == State::Queued));
-            let mut status = JobStatus::of(&job, || queued, &self.service).await;
+            let queued_before = || waiting.get(&job.id()).copied().unwrap_or_default();
+            let mut status = JobStatus::of(&job, queued_before, &self.service).await;
             status.command.truncate(status.command.floor_char_boundary(MOST_LISTED_BYTES));
             jobs.push(status);
         }

@@ -1,0 +1,161 @@
+//! The sessions of a principal: how many there may be, and what ends with one.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use futures_core::Stream;
+use rmcp::{
+    model::{ClientJsonRpcMessage, ServerJsonRpcMessage},
+    transport::streamable_http_server::{
+        SessionManager,
+        session::{
+            ServerSseMessage, SessionId,
+            local::{LocalSessionManager, LocalSessionManagerError, SessionTransport},
+        },
+    },
+};
+
+use crate::mcp::server::Session;
+
+/// Most sessions of a principal. Where one more begins, that ends of which nothing was heard for the longest time.
+const MOST: usize = 256;
+/// How long a session lasts of which nothing is heard; the longest wait for a job is shorter, and a question that is open for longer is
+/// withdrawn.
+const IDLE: Duration = Duration::from_secs(30 * 60);
+
+/// rmcp's sessions, with two differences: there are never more than [`MOST`], and the calls of one that ends do not wait on.
+pub(super) struct Sessions {
+    inner: LocalSessionManager,
+    living: Mutex<HashMap<SessionId, Living>>,
+}
+
+struct Living {
+    session: Session,
+    /// When something was heard of it last.
+    heard: Instant,
+}
+
+impl Sessions {
+    pub(super) fn new() -> Self {
+        let mut inner = LocalSessionManager::default();
+        inner.session_config.keep_alive = Some(IDLE);
+        Self { inner, living: Mutex::default() }
+    }
+
+    fn living(&self) -> MutexGuard<'_, HashMap<SessionId, Living>> {
+        self.living.lock().expect("no holder of this lock panics")
+    }
+
+    /// Takes note of a new session, in the place of another where there are as many as may be.
+    fn begin(&self, id: SessionId, session: Session) {
+        let mut living = self.living();
+        if living.len() >= MOST {
+            let stalest = living.iter().min_by_key(|(_, living)| living.heard).map(|(id, _)| id.clone());
+            if let Some(ended) = stalest.and_then(|id| living.remove(&id)) {
+                ended.session.end();
+            }
+        }
+        living.insert(id, Living { session, heard: Instant::now() });
+    }
+
+    /// The session of this id, if it lives, of which something is heard now.
+    fn hear(&self, id: &SessionId) -> Option<Session> {
+        let mut living = self.living();
+        let living = living.get_mut(id)?;
+        living.heard = Instant::now();
+        Some(living.session.clone())
+    }
+}
+
+impl SessionManager for Sessions {
+    type Error = LocalSessionManagerError;
+    type Transport = SessionTransport;
+
+    /// # Cancel safety
+    ///
+    /// Either there is no new session, or it is counted.
+    async fn create_session(&self) -> Result<(SessionId, SessionTransport), Self::Error> {
+        let (id, transport) = self.inner.create_session().await?;
+        // Nothing is awaited between the two: who asked may be gone at any such point, and with them this call.
+        self.begin(id.clone(), Session::until(transport.cancel_token()));
+        Ok((id, transport))
+    }
+
+    async fn initialize_session(
+        &self,
+        id: &SessionId,
+        message: ClientJsonRpcMessage,
+    ) -> Result<ServerJsonRpcMessage, Self::Error> {
+        self.inner.initialize_session(id, message).await
+    }
+
+    async fn has_session(&self, id: &SessionId) -> Result<bool, Self::Error> {
+        Ok(self.hear(id).is_some())
+    }
+
+    /// Called however a session ends.
+    async fn close_session(&self, id: &SessionId) -> Result<(), Self::Error> {
+        if let Some(ended) = self.living().remove(id) {
+            ended.session.end();
+        }
+        self.inner.close_session(id).await
+    }
+
+    /// Hands a request on as one of this session.
+    async fn create_stream(
+        &self,
+        id: &SessionId,
+        mut message: ClientJsonRpcMessage,
+    ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
+        let session = self.hear(id).ok_or_else(|| LocalSessionManagerError::SessionNotFound(id.clone()))?;
+        message.insert_extension(session);
+        self.inner.create_stream(id, message).await
+    }
+
+    async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), Self::Error> {
+        self.inner.accept_message(id, message).await
+    }
+
+    async fn create_standalone_stream(
+        &self,
+        id: &SessionId,
+    ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
+        self.inner.create_standalone_stream(id).await
+    }
+
+    async fn resume(
+        &self,
+        id: &SessionId,
+        last_event_id: String,
+    ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
+        self.inner.resume(id, last_event_id).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn there_are_never_too_many_whatever_becomes_of_who_began_them() {
+        let sessions = Sessions::new();
+        let (first, _held) = sessions.create_session().await.unwrap();
+        let (second, _held) = sessions.create_session().await.unwrap();
+        assert!(sessions.has_session(&first).await.unwrap());
+        for _ in 2..MOST {
+            // Their transports are dropped at once, as if the task that serves one had ended.
+            sessions.create_session().await.unwrap();
+        }
+        let last = sessions.create_session().await.unwrap();
+        assert_eq!(sessions.living().len(), MOST);
+        let [has_first, has_second] = [&first, &second].map(|id| sessions.living().contains_key(id));
+        // The first was heard of after the second began.
+        assert!(has_first && !has_second);
+        sessions.close_session(&last.0).await.unwrap();
+        assert!(last.1.cancel_token().is_cancelled());
+        assert_eq!(sessions.living().len(), MOST - 1);
+    }
+}
