@@ -37,7 +37,7 @@ use std::time::Duration;
 use mistakes::Report;
 pub use mistakes::{Mistake, Mistakes};
 pub(crate) use mistakes::{join, suggestion};
-pub use places::place_of_socket;
+pub use places::{place_of_programs, place_of_socket};
 pub use raw::{Apply, DefaultVerdict, Mode, OnFault};
 pub use schema::schema;
 use serde::{Deserialize, Serialize};

@@ -144,6 +144,22 @@ pub fn place_of_socket(path: &Path, roots: &[PathBuf]) -> Result<PathBuf, String
     }
 }
 
+/// Where programs lie that a confined command may execute, links followed: neither jobs nor other users can put others there. None: nothing is
+/// there.
+///
+/// # Errors
+///
+/// What is wrong with the path.
+pub fn place_of_programs(path: &Path, roots: &[PathBuf]) -> Result<Option<PathBuf>, String> {
+    let owner = rustix::process::geteuid().as_raw();
+    let trail = trail(path).map_err(|fault| fault.wrong)?;
+    out_of_reach(&trail, roots).map_err(|fault| fault.wrong)?;
+    match (Trust { owner }).faults(&trail).into_iter().next() {
+        Some(fault) => Err(fault.wrong),
+        None => Ok(trail.found().map(|_| trail.end.clone())),
+    }
+}
+
 /// The path that is written, `~/` replaced by the home directory. Relative ones are refused: they would lead to whatever lies in the
 /// directory the server was started in, which is where agents write.
 pub(super) fn absolute(path: &Path, home: Option<&Path>) -> Result<PathBuf, Fault> {

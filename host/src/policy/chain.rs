@@ -36,6 +36,7 @@ use super::{
 use crate::{
     config::{Apply, DefaultVerdict, Limits, Mode, PolicyEntry},
     digest::Digest,
+    fence,
     script::{Edit, Edited, MOST_SHELL_BYTES, Site},
 };
 
@@ -354,7 +355,10 @@ impl Chain {
             edits.extend(rewrite.edits.into_iter().map(edit));
         }
         let changed = request.script.rewrite(&edits, &self.site, &request.cwd);
-        changed.map_err(|refusal| bad_rewrite(&policy, refusal.message))?;
+        changed.map_err(|refusal| match &*refusal.code {
+            fence::UNAVAILABLE | fence::REFUSED => Denial::by_host(&refusal.code, refusal.message),
+            _ => bad_rewrite(&policy, refusal.message),
+        })?;
         Ok(request.script != before.script || request.cwd != before.cwd || request.timeout != before.timeout)
     }
 
@@ -440,6 +444,7 @@ fn probe(site: &Site) -> types::Request {
         args: Vec::new(),
         assignments: Vec::new(),
         redirects: Vec::new(),
+        executes: None,
     };
     types::Request {
         source: PROBE.to_owned(),
@@ -690,7 +695,7 @@ fn edit(edit: command::Edit) -> Edit {
         command::Edited::Literal(text) => Edited::Literal(text),
     };
     let args = edit.args.map(|args| args.into_iter().map(edited).collect());
-    Edit { node: edit.node, program: edit.program, args, assignments: edit.assignments }
+    Edit { node: edit.node, program: edit.program, args, assignments: edit.assignments, executes: edit.executes }
 }
 
 /// The words that an edit wants, to be compared with what another wants.
@@ -769,14 +774,14 @@ pub fn asking(trail: &[Answer]) -> Vec<Denial> {
     reasons
 }
 
-/// The programs and files that a script names, as its policies saw them: a link that leads elsewhere by the time of an answer makes it one
+/// The programs and files that a script names, as its policies saw them, and what it is confined to: a link that leads elsewhere by the time of an answer makes it one
 /// about something else.
 fn files(nodes: &[types::Node]) -> Vec<serde_json::Value> {
     let named = |node: &types::Node| {
         let places = node.args.iter().flat_map(|argument| &argument.places);
         let places = places.chain(node.redirects.iter().filter_map(|redirect| redirect.place.as_ref()));
         let places: Vec<_> = places.map(|place| &place.path).collect();
-        json!([node.directory, node.resolved.as_ref().map(|program| &program.path), places])
+        json!([node.directory, node.resolved.as_ref().map(|program| &program.path), places, node.executes])
     };
     nodes.iter().map(named).collect()
 }
