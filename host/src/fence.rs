@@ -21,8 +21,8 @@ use portcullis_shell::Refusal;
 use crate::config::place_of_programs;
 
 /// Most paths of one confinement, and longest of them in bytes: each is looked up and held open.
-pub const MOST_PATHS: usize = 64;
-pub const MOST_PATH_BYTES: usize = 4096;
+const MOST_PATHS: usize = 64;
+const MOST_PATH_BYTES: usize = 4096;
 
 /// The code of a denial where the kernel can not confine.
 pub const UNAVAILABLE: &str = "confinement-unavailable";
@@ -32,12 +32,13 @@ pub const REFUSED: &str = "confinement-refused";
 /// Version of Landlock from which on files can be moved to other directories by what it confines. Confinement is no word against that.
 const LANDLOCK: libc::c_long = 2;
 /// What the kernel calls the machine whose system calls can be filtered (`AUDIT_ARCH_…`).
-pub const MACHINE: Option<u32> = match (cfg!(target_arch = "x86_64"), cfg!(target_arch = "aarch64"), cfg!(target_arch = "riscv64")) {
-    (true, ..) => Some(0xc000_003e),
-    (_, true, _) => Some(0xc000_00b7),
-    (.., true) => Some(0xc000_00f3),
-    _ => None,
-};
+pub const MACHINE: Option<u32> =
+    match (cfg!(target_arch = "x86_64"), cfg!(target_arch = "aarch64"), cfg!(target_arch = "riscv64")) {
+        (true, ..) => Some(0xc000_003e),
+        (_, true, _) => Some(0xc000_00b7),
+        (.., true) => Some(0xc000_00f3),
+        _ => None,
+    };
 /// `LANDLOCK_CREATE_RULESET_VERSION`.
 const ASK_VERSION: libc::c_uint = 1;
 /// `LANDLOCK_RULE_PATH_BENEATH`.
@@ -69,7 +70,11 @@ impl Fence {
     ///
     /// The kernel can not confine so, or something could be put there by an agent.
     pub fn open(paths: &[String], roots: &[PathBuf]) -> Result<Arc<Self>, Refusal> {
-        if paths.is_empty() { seccomp_is_offered()? } else { landlock_is_offered()? }
+        if paths.is_empty() {
+            seccomp_is_offered()?
+        } else {
+            landlock_is_offered()?
+        }
         let open = paths.iter().filter_map(|path| open(path, roots).transpose()).collect::<Result<_, _>>()?;
         Ok(Arc::new(Self { paths: paths.to_vec(), open }))
     }
@@ -127,7 +132,10 @@ fn in_order<'a>(paths: impl Iterator<Item = &'a String>) -> Vec<String> {
 
 fn is_plain(path: &str) -> bool {
     let is_short = path.len() <= MOST_PATH_BYTES && !path.contains('\0');
-    is_short && path.starts_with('/') && Path::new(path).components().collect::<PathBuf>().as_os_str() == path && !path.contains("/..")
+    is_short
+        && path.starts_with('/')
+        && Path::new(path).components().collect::<PathBuf>().as_os_str() == path
+        && !path.contains("/..")
 }
 
 /// None: there is nothing.
@@ -179,7 +187,8 @@ fn new_rules() -> io::Result<OwnedFd> {
     // SAFETY: the kernel reads as many bytes as are told, which live through the call. What it gives, and -1 is none, is a descriptor that
     // is nobody else's.
     unsafe {
-        let made = libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::from_ref(&handled), size_of::<u64>(), 0 as libc::c_uint);
+        let made =
+            libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::from_ref(&handled), size_of::<u64>(), 0 as libc::c_uint);
         match i32::try_from(made) {
             Ok(descriptor) if descriptor >= 0 => Ok(OwnedFd::from_raw_fd(descriptor)),
             _ => Err(io::Error::last_os_error()),

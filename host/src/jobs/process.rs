@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     SpawnError,
     intake::PIPE_BYTES,
-    keeper::{Child, Execution, Executes, Keeper, Order, StartError, StreamKind, Target},
+    keeper::{Child, Executes, Execution, Keeper, Order, StartError, StreamKind, Target},
     terminal::{Screen, Size, Terminal},
 };
 use crate::{
@@ -178,10 +178,10 @@ impl<'a> Launch<'a> {
             Plan::Direct { program, args, env: assignments, fence } => {
                 env.extend(assignments.into_iter().map(|(name, value)| (name.into(), value.into())));
                 let name = program.name().to_string_lossy().into_owned();
-                let bars = fence.map(|fence| bars(&fence, &program)).transpose().map_err(|source| SpawnError::Start {
-                    program: name.clone(),
-                    source: StartError::Confinement(source),
-                })?;
+                let bars = fence
+                    .map(|fence| bars(&fence, &program))
+                    .transpose()
+                    .map_err(|source| SpawnError::Start { program: name.clone(), source: StartError::Confinement(source) })?;
                 Ok(Self { args: [name].into_iter().chain(args).map(Cow::Owned).collect(), program, env, bars })
             }
             Plan::Shell(text) => {

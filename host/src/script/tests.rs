@@ -177,7 +177,13 @@ fn edits_keep_what_only_the_shell_can_tell() {
         script.canonical(),
         "GIT_PAGER=cat /usr/bin/git --no-pager log \"$( /usr/bin/git rev-parse \"${B}\" )\"; /usr/bin/echo ${y}"
     );
-    let dropped = [Edit { node: at("git", &script), program: None, args: Some(vec![Edited::Keep(1)]), assignments: Vec::new(), executes: None }];
+    let dropped = [Edit {
+        node: at("git", &script),
+        program: None,
+        args: Some(vec![Edited::Keep(1)]),
+        assignments: Vec::new(),
+        executes: None,
+    }];
     script.rewrite(&dropped, &scene.site, &scene.root).unwrap();
     assert_eq!(script.nodes().len(), 3, "the substitution in the dropped word is gone with it");
 }

@@ -104,11 +104,13 @@ impl Policy for Harden {
 }
 
 fn check_paths<'a>(paths: impl Iterator<Item = &'a String>) -> Result<(), SettingsErrors> {
-    let is_plain = |path: &str| {
-        path.strip_prefix('/').is_some_and(|names| names.split('/').all(|name| !["", ".", ".."].contains(&name)))
-    };
+    let is_plain =
+        |path: &str| path.strip_prefix('/').is_some_and(|names| names.split('/').all(|name| !["", ".", ".."].contains(&name)));
     let wrong = paths.enumerate().filter(|(_, path)| !is_plain(path)).map(|(at, path)| {
-        SettingsError::new(format!("exec_paths.{at}"), format!("{path:?} is not absolute and plain; write it without `.`, `..` and empty names"))
+        SettingsError::new(
+            format!("exec_paths.{at}"),
+            format!("{path:?} is not absolute and plain; write it without `.`, `..` and empty names"),
+        )
     });
     let wrong: SettingsErrors = wrong.take(MOST_ERRORS).collect();
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }

@@ -52,7 +52,9 @@ impl Confinement<'_> {
 fn gain_nothing() -> Result<(), Errno> {
     #[expect(unsafe_code, reason = "the safe function is in a part of rustix that nothing else here needs")]
     // SAFETY: the call touches no memory.
-    let set = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1 as libc::c_ulong, 0 as libc::c_ulong, 0 as libc::c_ulong, 0 as libc::c_ulong) };
+    let set = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1 as libc::c_ulong, 0 as libc::c_ulong, 0 as libc::c_ulong, 0 as libc::c_ulong)
+    };
     if set == 0 { Ok(()) } else { Err(last_error()) }
 }
 

@@ -17,7 +17,7 @@ use rustix::{
 
 use super::{
     confine::{Confinement, Filter},
-    message::{Execution, Executes, Fault, Order, Step, StreamKind, Target},
+    message::{Executes, Execution, Fault, Order, Step, StreamKind, Target},
     system::{Closing, connect, last_error, seal},
 };
 use crate::{config::JobLimits, script::Identity};

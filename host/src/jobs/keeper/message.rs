@@ -307,8 +307,13 @@ mod tests {
 
     fn order(bytes: usize) -> Order {
         let args = vec![c"tool".to_owned(), CString::new(vec![b'x'; bytes]).unwrap()];
-        let execution =
-            Execution { target: Target::Path(c"/bin/tool".to_owned()), args, env: vec![c"A=\xff".to_owned()], unchanged: None, executes: Executes::Anything };
+        let execution = Execution {
+            target: Target::Path(c"/bin/tool".to_owned()),
+            args,
+            env: vec![c"A=\xff".to_owned()],
+            unchanged: None,
+            executes: Executes::Anything,
+        };
         Order { execution, limits: JobLimits::default(), streams: StreamKind::Pipes }
     }
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use portcullis_sdk::{
-    Action, Boundary, CommandPolicy, Edit, Edited, Emission, Filter, Finding, InputPolicy, InputVerdict, Job, OutputPolicy,
-    Policy, Reason, Request, SettingsError, SettingsErrors, StreamKind, Trigger, Verdict, export, log,
+    Action, Boundary, CommandPolicy, Edit, Edited, Emission, Filter, Finding, InputPolicy, InputVerdict, Job, Node, OutputPolicy,
+    Policy, Reason, Request, SettingsError, SettingsErrors, StreamKind, Trigger, Verdict, export, literal, log,
 };
 use serde::Deserialize;
 
