@@ -11,7 +11,8 @@ use crate::support::scene::Scene;
 /// Nothing but the program.
 const NOTHING: &[&str] = &[];
 /// What git is made of, wherever it was installed.
-const GITS_OWN: &[&str] = &["/usr/local/libexec/git-core", "/usr/local/lib/git-core", "/usr/libexec/git-core", "/usr/lib/git-core"];
+const GITS_OWN: &[&str] =
+    &["/usr/local/libexec/git-core", "/usr/local/lib/git-core", "/usr/libexec/git-core", "/usr/lib/git-core"];
 
 /// The policies of a configuration that allow all, and confine calls of `program` to these paths, one of them for each list.
 fn confining(scene: &Scene, program: &str, lists: &[&[&str]]) {
@@ -125,7 +126,8 @@ fn what_a_repository_plants_is_not_executed(
 fn git_executes_git_where_that_is_named() {
     let scene = confined("git", GITS_OWN);
     fs::write(scene.root().join("notes.txt"), "one\nTWO\nthree\n").unwrap();
-    let stash = "git -c user.name=Ada -c user.email=ada@example.invalid stash --quiet && git stash pop --quiet && git status --short";
+    let stash =
+        "git -c user.name=Ada -c user.email=ada@example.invalid stash --quiet && git stash pop --quiet && git status --short";
     assert!(scene.portcullis(["run", "-c", stash]).expect(0).stdout().starts_with(" M notes.txt"));
     let scene = confined("git", NOTHING);
     fs::write(scene.root().join("notes.txt"), "one\nTWO\nthree\n").unwrap();
@@ -152,7 +154,11 @@ fn nothing_that_descends_executes_more(#[case] paths: &[&str], #[case] text: &st
 #[case::nothing(NOTHING, "ran\n")]
 #[case::something(&["/usr/bin/id"], "ran\n")]
 #[case::what_it_does(&["/usr/bin/touch"], "ran\ntouched\n")]
-fn an_interpreter_is_executed_for_its_program(#[case] paths: &[&str], #[case] expected: &str, #[values("", "true; ")] before: &str) {
+fn an_interpreter_is_executed_for_its_program(
+    #[case] paths: &[&str],
+    #[case] expected: &str,
+    #[values("", "true; ")] before: &str,
+) {
     let scene = confined("./tool", paths);
     executable(&scene, "tool", "#!/bin/sh\necho ran\ntouch trace 2>/dev/null && echo touched\ntrue\n");
     assert_eq!(scene.portcullis(["run", "-c", &format!("{before}./tool")]).expect(0).stdout(), expected);
@@ -217,10 +223,10 @@ fn what_nobody_can_rely_on_confines_nothing(#[case] path: fn(&Scene) -> String, 
 }
 
 #[rstest]
-#[case::both(&["/usr/bin", "/usr/sbin/x"], &["/usr/bin/id", "/usr/sbin"], "(executes nothing else but in /usr/bin/id, /usr/sbin/x)")]
-#[case::in_another_order(&["/usr/bin/id"], &["/usr/bin"], "(executes nothing else but in /usr/bin/id)")]
-#[case::none_in_common(&["/usr/bin/id"], &["/usr/bin/ls"], "(executes nothing else)")]
-#[case::a_name_that_begins_alike(&["/usr/bin"], &["/usr/bin2"], "(executes nothing else)")]
+#[case::both(&["/usr/bin", "/usr/sbin/x"], &["/usr/bin/id", "/usr/sbin"], " # id executes nothing else but in /usr/bin/id, /usr/sbin/x\n")]
+#[case::in_another_order(&["/usr/bin/id"], &["/usr/bin"], " # id executes nothing else but in /usr/bin/id\n")]
+#[case::none_in_common(&["/usr/bin/id"], &["/usr/bin/ls"], " # id executes nothing else\n")]
+#[case::a_name_that_begins_alike(&["/usr/bin"], &["/usr/bin2"], " # id executes nothing else\n")]
 fn policies_confine_together(#[case] one: &[&str], #[case] other: &[&str], #[case] expected: &str) {
     let scene = Scene::new();
     confining(&scene, "id", &[one, other]);

@@ -107,20 +107,10 @@ fn described(node: &Node, inherited: Option<&str>) -> String {
     if node.builtin {
         text.push_str("  (the shell's own)");
     }
-    if let Some(paths) = &node.executes {
-        text.push_str(&confined(paths));
-    }
     if inherited.is_some_and(|inherited| inherited != node.directory) {
         text.push_str(&format!("  in {}", node.directory));
     }
     text
-}
-
-fn confined(paths: &[String]) -> String {
-    match paths {
-        [] => "  (executes nothing else)".to_owned(),
-        paths => format!("  (executes nothing else but in {})", paths.join(", ")),
-    }
 }
 
 fn shown(word: &Word) -> String {

@@ -182,9 +182,9 @@ impl Chain {
         let mut trail = Vec::new();
         let mut request = request;
         let settled = self.settle(&mut request, &mut trail).await;
-        let canonical = request.script.canonical();
-        let shown = self.scrub(&canonical).await;
-        let plain = printable(&canonical);
+        let (canonical, runs) = (request.script.canonical(), request.script.shown());
+        let shown = self.scrub(&runs).await;
+        let plain = printable(&runs);
         let open = (!is_rewritten(&trail) || plain == shown).then(|| Arc::from(plain));
         let settled = settled.and_then(|settled| too_long(&request, &canonical).map_or(Ok(settled), Err));
         let decision = match settled {
@@ -193,7 +193,7 @@ impl Chain {
                 let timeout = request.timeout.map(|timeout| timeout.as_millis());
                 let cwd = format!("{:?}", request.cwd.as_os_str());
                 let named = files(request.script.nodes());
-                let form = self.form(json!({ "runs": canonical, "named": named, "cwd": cwd, "timeout": timeout }), &trail);
+                let form = self.form(json!({ "runs": runs, "named": named, "cwd": cwd, "timeout": timeout }), &trail);
                 let held = Box::new(self.approve(request, shown.clone(), open));
                 Decision::Asks(Pending { reason: self.clean(denial).await, form, held })
             }
@@ -774,14 +774,14 @@ pub fn asking(trail: &[Answer]) -> Vec<Denial> {
     reasons
 }
 
-/// The programs and files that a script names, as its policies saw them, and what it is confined to: a link that leads elsewhere by the time of an answer makes it one
+/// The programs and files that a script names, as its policies saw them: a link that leads elsewhere by the time of an answer makes it one
 /// about something else.
 fn files(nodes: &[types::Node]) -> Vec<serde_json::Value> {
     let named = |node: &types::Node| {
         let places = node.args.iter().flat_map(|argument| &argument.places);
         let places = places.chain(node.redirects.iter().filter_map(|redirect| redirect.place.as_ref()));
         let places: Vec<_> = places.map(|place| &place.path).collect();
-        json!([node.directory, node.resolved.as_ref().map(|program| &program.path), places, node.executes])
+        json!([node.directory, node.resolved.as_ref().map(|program| &program.path), places])
     };
     nodes.iter().map(named).collect()
 }

@@ -13,7 +13,12 @@ mod place;
 mod plan;
 mod program;
 
-use std::{collections::HashMap, ffi::OsString, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ffi::OsString,
+    path::Path,
+    sync::Arc,
+};
 
 use portcullis_shell::{
     Assignment, Id, Kind, Node as Syntax, Renderer, Resolved, Role, Tree, Word, is_shells_own, is_variable_name,
@@ -160,6 +165,14 @@ impl Script {
         renderer(&self.tree, &self.leads, Resolved::Program).script()
     }
 
+    /// [`Self::canonical`], and behind it what confines its commands: a comment to the shell, if it were one to it.
+    pub fn shown(&self) -> String {
+        let confined: BTreeSet<String> = self.nodes.iter().filter_map(confined).collect();
+        let confined: Vec<String> = confined.into_iter().collect();
+        let canonical = self.canonical();
+        if confined.is_empty() { canonical } else { format!("{canonical} # {}", confined.join("; ")) }
+    }
+
     /// Makes all changes of one round, and resolves anew what all words lead to, from `cwd`.
     ///
     /// # Errors
@@ -215,6 +228,16 @@ impl Script {
         let env = assignments.iter().map(|one| Some((one.name.clone(), text(&one.value)?))).collect::<Option<_>>()?;
         let fence = self.fences.first().cloned().flatten();
         node.redirects.is_empty().then(|| Plan::Direct { program: found.file.clone(), args, env, fence })
+    }
+}
+
+/// What a command is confined to, for a person.
+fn confined(node: &Node) -> Option<String> {
+    let program = node.resolved.as_ref()?;
+    let name = program.name.rsplit('/').next().unwrap_or(&program.name);
+    match node.executes.as_deref()? {
+        [] => Some(format!("{name} executes nothing else")),
+        paths => Some(format!("{name} executes nothing else but in {}", paths.join(", "))),
     }
 }
 
