@@ -17,7 +17,7 @@ use crate::{
     digest::Digest,
     jobs::{
         ControlError, History, Job, JobId, Judge, Keeper, KeeperError, Met, Order, Reading, Record, Registry, Signal, SpawnError,
-        Status, Stdin, Stop, Streams, THIS_PROGRAM, Until, Unwanted, Wanted, WriteError,
+        Status, Stdin, Stop, StreamName, Streams, THIS_PROGRAM, Until, Unwanted, Wanted, WriteError,
         output::{Cursor, Part},
     },
     policy::{
@@ -467,6 +467,24 @@ impl Service {
         self.registry.find(of, JobId(id))
     }
 
+    /// The job of this id, if it is this principal's, to be read: what an earlier server kept in files has passed the filters of now, as a
+    /// whole, or whoever reads could choose where the filters begin.
+    pub async fn job_to_read(&self, of: &Principal, id: Uuid) -> Option<Arc<Job>> {
+        let job = self.job(of, id)?;
+        if job.contract().is_none() {
+            let chain = self.chain().await;
+            let filter = |name| {
+                let kind = match name {
+                    StreamName::Stdout => StreamKind::Stdout,
+                    StreamName::Stderr => StreamKind::Stderr,
+                };
+                chain.output_filter(kind, &Arc::default())
+            };
+            job.renew(chain.digest(), filter).await;
+        }
+        Some(job)
+    }
+
     /// All jobs of a principal, newest first.
     pub fn jobs(&self, of: &Principal) -> Vec<Arc<Job>> {
         self.registry.list(of)
@@ -504,17 +522,16 @@ impl Service {
         Ok(Answered { from, met })
     }
 
-    /// Makes what was read of a job fit to be shown: what an earlier server kept passes the filters of today too, and what is to be
-    /// `tidy` the policies that apply to reads.
+    /// Makes what was read of a job fit to be shown: what is to be `tidy` passes the policies that apply to reads.
     pub async fn present(&self, job: &Job, mut reading: Reading, tidy: bool) -> Reading {
-        if !tidy && job.contract().is_some() {
+        if !tidy {
             return reading;
         }
         let chain = self.chain().await;
         for (excerpt, kind) in [(&mut reading.stdout, StreamKind::Stdout), (&mut reading.stderr, StreamKind::Stderr)] {
             for part in &mut excerpt.parts {
                 if let Part::Bytes(bytes) = part {
-                    *bytes = chain.filter_again(job.contract(), kind, bytes, tidy).await;
+                    *bytes = chain.tidy(job.contract(), kind, bytes).await;
                 }
             }
         }

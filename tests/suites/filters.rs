@@ -341,13 +341,13 @@ async fn reads_are_tidied_and_redacted_once_more() {
     let parted = format!("ghp\x1b[6n_{}\n", "x7".repeat(18));
     let kept = filtered(approved.stdout_filter(), &[hidden.as_bytes(), parted.as_bytes(), &b"same\n".repeat(9)]).await;
     assert!(kept.starts_with(hidden.as_bytes()), "the stream itself is not tidied");
-    let tidied = chain.filter_again(Some(approved.job()), StreamKind::Stdout, &kept, true).await;
+    let tidied = chain.tidy(Some(approved.job()), StreamKind::Stdout, &kept).await;
     let tidied = String::from_utf8(tidied).unwrap();
     assert_eq!(tidied, "done\n[redacted: github-token]\nsame\nsame\n[… 7 more lines like this]\n");
     assert!(approved.findings().counts().is_empty(), "what is read is no output of the job's");
     assert_eq!(chain.scrub("\x1b[0m").await, "\\u{1b}[0m", "texts are not what is read");
     let many = b"a line\nanother\n".repeat(20_000);
-    assert_eq!(chain.filter_again(Some(approved.job()), StreamKind::Stderr, &many, true).await, many);
+    assert_eq!(chain.tidy(Some(approved.job()), StreamKind::Stderr, &many).await, many);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -356,7 +356,7 @@ async fn a_fault_in_tidying_withholds_what_is_read_and_no_more() {
     let open = guest(json!({"command": "allow", "triggers": ["never in any test"]}));
     let chain = load(&[open, faulty], &limits()).await.unwrap();
     let approved = approved_by(&chain).await;
-    let tidied = chain.filter_again(Some(approved.job()), StreamKind::Stdout, b"some\nlines\n", true).await;
+    let tidied = chain.tidy(Some(approved.job()), StreamKind::Stdout, b"some\nlines\n").await;
     let tidied = String::from_utf8(tidied).unwrap();
     assert!(
         tidied.starts_with("\n[portcullis: output withheld: policy \"faulty\" trapped") && !tidied.contains("lines"),

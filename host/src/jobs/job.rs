@@ -18,7 +18,8 @@ use super::{
     terminal::Terminal,
 };
 use crate::{
-    policy::{Approved, ApprovedInput, Chunk, Findings, types},
+    digest::Digest,
+    policy::{Approved, ApprovedInput, Chunk, Findings, OutputFilter, types},
     principal::Principal,
 };
 
@@ -145,7 +146,7 @@ impl Job {
             fault,
         } = record;
         let status = Status { state, pid: None, exit_code, signal, submitted, started, ended, fault };
-        let total = |name, bytes: u64| bytes.max(spill.written(name));
+        let total = |name, bytes: u64| bytes.max(spill.found(name));
         let totals = (total(StreamName::Stdout, stdout_bytes), total(StreamName::Stderr, stderr_bytes));
         let output = Output::gone(totals.0, totals.1, budget);
         let known = Known { id, owner: principal, shown: command, open: None, group, contract: None, findings: Arc::default() };
@@ -255,6 +256,12 @@ impl Job {
         self.output.lock().expect("no holder of this lock panics")
     }
 
+    /// Makes readable what is in files of a job of an earlier server, by the filters of this set of policies, if it is one.
+    pub async fn renew(&self, set: Digest, filter: impl Fn(StreamName) -> OutputFilter) {
+        let Some(spill) = self.spill.as_ref().filter(|_| self.known.contract.is_none()) else { return };
+        spill.renew(set, filter, |name, before, now| self.output().replace_gone(name, before, now)).await;
+    }
+
     /// Tells when output comes.
     pub fn growth(&self) -> watch::Receiver<()> {
         self.grown.subscribe()
@@ -356,7 +363,7 @@ impl Job {
                 let output = self.output();
                 (output.track(name).blocks(), output.track(name).total())
             };
-            let spill = self.own_spill();
+            let spill = self.spill.as_ref();
             found.dropped += missing(&blocks, total, spill.map_or(0, |spill| spill.written(name)));
             let more = match spill {
                 Some(spill) => search.run(name, spill.whole(name, blocks, total)),
@@ -367,16 +374,10 @@ impl Job {
         found
     }
 
-    /// Its files, as far as patterns may be held against them: what an earlier server wrote passes the filters of now only as it is read,
-    /// and a pattern would tell what they take out.
-    fn own_spill(&self) -> Option<&Spill> {
-        self.spill.as_ref().filter(|_| self.known.contract.is_some())
-    }
-
     /// Up to `most` bytes of a stream from a position on, for a pattern; fewer only if there are no more.
     pub(super) fn look(&self, name: StreamName, from: u64, most: usize) -> Excerpt {
         let mut excerpt = self.output().track(name).read(from, most);
-        if let Some(spill) = self.own_spill() {
+        if let Some(spill) = &self.spill {
             spill.fill(name, from, &mut excerpt, most, false);
             // Behind the end of the file memory has more.
             excerpt.append(self.output().track(name).read(excerpt.next, most - excerpt.len()));

@@ -141,14 +141,14 @@ impl Server {
     /// The job and part that an address names.
     pub(super) async fn at(&self, uri: &str) -> Result<(Arc<Job>, Address), ErrorData> {
         let address = Some(uri).filter(|uri| uri.len() <= MOST_URI_BYTES).and_then(|uri| uri.parse::<Address>().ok());
-        match address.and_then(|address| Some((self.find(address.job.0)?, address))) {
-            Some(found) => Ok(found),
-            None => {
-                let shown = self.service.scrub(&uri[..uri.floor_char_boundary(MOST_URI_BYTES)]).await;
-                let text = "there is nothing there: resources are job://{job_id}/stdout, /stderr, /merged and /record of jobs that are remembered";
-                Err(ErrorData::resource_not_found(text, Some(json!({ "uri": shown }))))
-            }
+        if let Some(address) = address
+            && let Some(job) = self.find(address.job.0).await
+        {
+            return Ok((job, address));
         }
+        let shown = self.service.scrub(&uri[..uri.floor_char_boundary(MOST_URI_BYTES)]).await;
+        let text = "there is nothing there: resources are job://{job_id}/stdout, /stderr, /merged and /record of jobs that are remembered";
+        Err(ErrorData::resource_not_found(text, Some(json!({ "uri": shown }))))
     }
 
     /// A page of all parts of all jobs, the newest first.

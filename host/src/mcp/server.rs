@@ -218,9 +218,14 @@ impl Server {
         Self::with(self.service.clone(), principal, self.gone.clone(), tools)
     }
 
-    /// The principal's job of this id.
-    pub(super) fn find(&self, id: Uuid) -> Option<Arc<Job>> {
-        self.service.job(&self.principal, id)
+    /// The principal's job of this id, to be read.
+    pub(super) async fn find(&self, id: Uuid) -> Option<Arc<Job>> {
+        self.service.job_to_read(&self.principal, id).await
+    }
+
+    /// Whether the principal has a job of this id.
+    pub(super) fn has(&self, id: Uuid) -> bool {
+        self.service.job(&self.principal, id).is_some()
     }
 
     /// All jobs of the principal, newest first.
@@ -370,11 +375,11 @@ impl ServerHandler for Server {
     /// Takes note of nothing: what a person has to say to a command they say before it becomes a task.
     async fn update_task(&self, asked: UpdateTaskParams, context: RequestContext<RoleServer>) -> Result<(), ErrorData> {
         must_be_known::<UpdateTaskMethod>(&context)?;
-        self.job_of(&asked.task_id).map(drop)
+        self.job_of(&asked.task_id).await.map(drop)
     }
 
     async fn cancel_task(&self, asked: CancelTaskParams, context: RequestContext<RoleServer>) -> Result<(), ErrorData> {
         must_be_known::<CancelTaskMethod>(&context)?;
-        self.cancel(&asked.task_id)
+        self.cancel(&asked.task_id).await
     }
 }

@@ -110,7 +110,7 @@ impl Watch {
 impl Server {
     /// What of these addresses this client can be told of.
     pub(super) fn accepted(&self, asked: &SubscriptionFilter) -> SubscriptionFilter {
-        let is_there = |uri: &&String| uri.parse::<Address>().is_ok_and(|address| self.find(address.job.0).is_some());
+        let is_there = |uri: &&String| uri.parse::<Address>().is_ok_and(|address| self.has(address.job.0));
         let room = self.subscriptions.room.available_permits();
         let uris = asked.resource_subscriptions.iter().flatten().take(MOST).filter(is_there).take(room).cloned();
         let mut accepted = SubscriptionFilter::new();

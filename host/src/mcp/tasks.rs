@@ -74,7 +74,7 @@ impl Server {
 
     /// How a task stands, and its result.
     pub(super) async fn task_now(&self, id: &str) -> Result<GetTaskResult, ErrorData> {
-        let job = self.job_of(id)?;
+        let job = self.job_of(id).await?;
         let payload = match job.state() {
             State::Queued | State::Running => TaskPayload::Working,
             State::Killed => TaskPayload::Cancelled,
@@ -84,16 +84,18 @@ impl Server {
     }
 
     /// Stops the job of a task, if it has not ended.
-    pub(super) fn cancel(&self, id: &str) -> Result<(), ErrorData> {
-        self.job_of(id).map(|job| job.stop(Stop::default()))
+    pub(super) async fn cancel(&self, id: &str) -> Result<(), ErrorData> {
+        self.job_of(id).await.map(|job| job.stop(Stop::default()))
     }
 
     /// The job that a task is.
-    pub(super) fn job_of(&self, id: &str) -> Result<Arc<Job>, ErrorData> {
-        let job = id.parse().ok().and_then(|id| self.find(id));
-        job.ok_or_else(|| {
-            ErrorData::invalid_params("there is no task of this id: it never was, or it ended long ago and is forgotten", None)
-        })
+    pub(super) async fn job_of(&self, id: &str) -> Result<Arc<Job>, ErrorData> {
+        if let Ok(id) = id.parse()
+            && let Some(job) = self.find(id).await
+        {
+            return Ok(job);
+        }
+        Err(ErrorData::invalid_params("there is no task of this id: it never was, or it ended long ago and is forgotten", None))
     }
 
     async fn result(&self, job: &Job) -> Result<TaskPayload, ErrorData> {

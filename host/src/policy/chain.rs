@@ -213,12 +213,11 @@ impl Chain {
         self.filters.scrub(text).await
     }
 
-    /// Passes bytes of a job's output that were kept, and so filtered, through the filters of the stream once more; if they are to be
-    /// `tidy`, through the policies that apply to reads before that: what those take out may join what it parted. The result has at
-    /// most as many bytes as filters may make of what they are given; one that fails withholds the rest behind a marker.
-    pub async fn filter_again(&self, job: Option<&Arc<types::Job>>, kind: StreamKind, bytes: &[u8], tidy: bool) -> Vec<u8> {
-        let readers = if tidy { &self.readers } else { &Filters::default() };
-        readers.pass(job, kind, bytes, &self.filters).await
+    /// Passes bytes of a job's output that were kept, and so filtered, through the policies that apply to reads, and through the filters
+    /// of the stream once more: what those take out may join what it parted. The result has at most as many bytes as filters may make
+    /// of what they are given; one that fails withholds the rest behind a marker.
+    pub async fn tidy(&self, job: Option<&Arc<types::Job>>, kind: StreamKind, bytes: &[u8]) -> Vec<u8> {
+        self.readers.pass(job, kind, bytes, &self.filters).await
     }
 
     /// A filter of output by itself, for a stream that is no job's. What it takes out is counted in `findings`.

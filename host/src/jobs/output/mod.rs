@@ -173,6 +173,13 @@ impl Output {
         output
     }
 
+    /// Of what is gone of a stream, so many bytes became others, of that number.
+    pub fn replace_gone(&mut self, name: StreamName, before: u64, now: u64) {
+        let total = self.track(name).total() - before + now;
+        *self.track_mut(name) = Track::gone(total);
+        self.total = self.stdout.total() + self.stderr.total();
+    }
+
     /// Adds to the end of a stream.
     pub fn push(&mut self, name: StreamName, bytes: &Bytes) {
         let stamp = self.stamp(Instant::now());

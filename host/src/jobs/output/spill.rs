@@ -1,10 +1,10 @@
 //! Output in files of the job's own: what memory had to drop, and what outlives the server.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
     os::unix::fs::{FileExt, OpenOptionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Mutex,
 };
 
@@ -14,10 +14,16 @@ use super::{
     Excerpt, Gap, Part,
     stretch::{Block, Mark},
 };
-use crate::jobs::StreamName;
+use crate::{
+    digest::Digest,
+    jobs::StreamName,
+    policy::{OutputFilter, Piece},
+};
 
 /// Bytes that are read of a file at a time where all of it is looked through.
 const BLOCK_BYTES: u64 = 256 * 1024;
+/// Bytes that a filter is given at a time.
+const PIECE_BYTES: u64 = 64 * 1024;
 
 /// The files of a job's two streams, from each stream's first byte on.
 #[derive(Debug)]
@@ -25,6 +31,8 @@ pub struct Spill {
     stdout: Mutex<Spilled>,
     stderr: Mutex<Spilled>,
     limit: u64,
+    /// The policies that files of an earlier server passed last.
+    renewed: tokio::sync::Mutex<Option<Digest>>,
 }
 
 #[derive(Debug)]
@@ -32,6 +40,7 @@ struct Spilled {
     path: PathBuf,
     /// Open for as long as there may be something to write, not for as long as the job is remembered.
     file: Option<File>,
+    /// Bytes that may be read.
     written: u64,
     /// Nothing more is written: the limit is met, or the disk refused.
     is_closed: bool,
@@ -41,16 +50,51 @@ impl Spill {
     /// Files for a new job, of at most so many bytes each; made when there is something to write.
     pub fn new(paths: [PathBuf; 2], limit: u64) -> Self {
         let [stdout, stderr] = paths.map(|path| Mutex::new(Spilled { path, file: None, written: 0, is_closed: false }));
-        Self { stdout, stderr, limit }
+        Self { stdout, stderr, limit, renewed: tokio::sync::Mutex::default() }
     }
 
-    /// The files of an earlier server's job, as far as there are any; nothing more is written.
+    /// The files of an earlier server's job, as far as there are any. Nothing more is written, and until they are [renewed](Self::renew)
+    /// nothing is read.
     pub fn existing(paths: [PathBuf; 2]) -> Self {
-        let [stdout, stderr] = paths.map(|path| {
-            let written = path.symlink_metadata().ok().filter(|meta| meta.is_file()).map_or(0, |meta| meta.len());
-            Mutex::new(Spilled { path, file: None, written, is_closed: true })
-        });
-        Self { stdout, stderr, limit: 0 }
+        let spill = Self::new(paths, 0);
+        spill.close();
+        spill
+    }
+
+    /// Bytes that a stream's file has, whoever wrote them.
+    pub fn found(&self, name: StreamName) -> u64 {
+        self.of(name).path.symlink_metadata().ok().filter(fs::Metadata::is_file).map_or(0, |meta| meta.len())
+    }
+
+    /// Makes what an earlier server left readable: passes each file, whole, through the filter of now, and puts what comes out in its
+    /// place where that differs. Done once for each set of policies. Tells `then` how many bytes each file had before, and has now; one
+    /// that can not be filtered is not read.
+    pub async fn renew(
+        &self,
+        set: Digest,
+        filter: impl Fn(StreamName) -> OutputFilter,
+        mut then: impl FnMut(StreamName, u64, u64),
+    ) {
+        let mut renewed = self.renewed.lock().await;
+        if *renewed == Some(set) {
+            return;
+        }
+        for name in StreamName::ALL {
+            let length = self.found(name);
+            let path = self.of(name).path.clone();
+            let filtered = if length == 0 { Ok(0) } else { filtered(&path, length, filter(name)).await };
+            match filtered {
+                Ok(written) => {
+                    self.of(name).written = written;
+                    then(name, length, written);
+                }
+                Err(error) => {
+                    self.of(name).written = 0;
+                    tracing::warn!(path = %path.display(), %error, "output of an earlier server can not be filtered, and is not shown");
+                }
+            }
+        }
+        *renewed = Some(set);
     }
 
     fn of(&self, name: StreamName) -> std::sync::MutexGuard<'_, Spilled> {
@@ -134,6 +178,75 @@ impl Spill {
             excerpt.next += behind.len() as u64;
             excerpt.extend(behind);
         }
+    }
+}
+
+/// Passes a file of so many bytes through a filter, and puts what comes out in its place. Says how much that is.
+async fn filtered(path: &Path, length: u64, mut filter: OutputFilter) -> io::Result<u64> {
+    let mut new = Renewal { old: File::open(path)?, path, written: 0, file: None };
+    let mut at = 0;
+    while at < length {
+        let mut bytes = vec![0; (length - at).min(PIECE_BYTES) as usize];
+        tokio::task::block_in_place(|| new.old.read_exact_at(&mut bytes, at))?;
+        at += bytes.len() as u64;
+        let chunk = filter.push(Piece::from(bytes)).await;
+        tokio::task::block_in_place(|| new.push(chunk.bytes()))?;
+    }
+    let chunk = filter.end().await;
+    tokio::task::block_in_place(|| new.push(chunk.bytes()).and_then(|()| new.finish(length)))
+}
+
+/// What becomes of a file. There is a new one only if something differs.
+struct Renewal<'a> {
+    old: File,
+    path: &'a Path,
+    written: u64,
+    file: Option<File>,
+}
+
+impl Renewal<'_> {
+    fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.file.is_none() && !self.is_next(bytes)? {
+            self.begin()?;
+        }
+        if let Some(file) = &mut self.file {
+            file.write_all(bytes)?;
+        }
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Whether the old file goes on like this.
+    fn is_next(&self, bytes: &[u8]) -> io::Result<bool> {
+        let mut old = vec![0; bytes.len()];
+        match self.old.read_exact_at(&mut old, self.written) {
+            Ok(()) => Ok(old == bytes),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins the new file with what was the same so far.
+    fn begin(&mut self) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(self.new_path())?;
+        io::copy(&mut (&self.old).take(self.written), &mut file)?;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn finish(&mut self, length: u64) -> io::Result<u64> {
+        if self.file.is_none() && self.written < length {
+            self.begin()?;
+        }
+        if self.file.is_some() {
+            fs::rename(self.new_path(), self.path)?;
+        }
+        Ok(self.written)
+    }
+
+    /// Of this process: another server may be at it too.
+    fn new_path(&self) -> PathBuf {
+        self.path.with_extension(format!("{}.new", std::process::id()))
     }
 }
 

@@ -158,8 +158,11 @@ impl Stretch {
 
     fn close_recent(&mut self, next: Mark) {
         if !self.recent.is_empty() {
-            self.blocks.push_back(Block::new(self.recent_from, Bytes::copy_from_slice(&self.recent)));
-            self.recent.clear();
+            // What follows is likely to be as much.
+            let room = Vec::with_capacity(self.recent.capacity());
+            let mut closed = std::mem::replace(&mut self.recent, room);
+            closed.shrink_to_fit();
+            self.blocks.push_back(Block::new(self.recent_from, closed.into()));
         }
         self.recent_from = next;
     }
@@ -170,12 +173,14 @@ impl Stretch {
         while count > 0
             && let Some(oldest) = self.blocks.front_mut()
         {
-            let dropped = count.min(oldest.bytes.len());
-            oldest.advance(dropped);
-            self.start = oldest.start;
-            count -= dropped;
-            if oldest.bytes.is_empty() {
+            if count < oldest.bytes.len() {
+                oldest.advance(count);
+                self.start = oldest.start;
+                count = 0;
+            } else {
+                count -= oldest.bytes.len();
                 self.blocks.pop_front();
+                self.start = self.blocks.front().map_or(self.recent_from, |next| next.start);
             }
         }
         if count > 0 {

@@ -69,7 +69,9 @@ impl Server {
     /// The job of this id, or what is said where there is none.
     async fn job(&self, job_id: &str) -> Result<Arc<Job>, CallToolResult> {
         const MOST_SHOWN_BYTES: usize = 64;
-        if let Some(job) = job_id.parse::<Uuid>().ok().and_then(|id| self.find(id)) {
+        if let Ok(id) = job_id.parse::<Uuid>()
+            && let Some(job) = self.find(id).await
+        {
             return Ok(job);
         }
         let shown = self.service.scrub(&job_id[..job_id.floor_char_boundary(MOST_SHOWN_BYTES)]).await;

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, BLOCKS, BYTES, CHUNK, Group, SETS};
+use super::{BLOCK, BLOCKS, BYTES, CHUNK, Group, Place, SETS};
 
 const HALF_BLOCK: usize = BLOCK / 2;
 
@@ -21,10 +21,10 @@ type Set = [(__m256i, __m256i); BYTES];
 
 impl Tables {
     /// None if the processor has not what it takes.
-    pub(super) fn new(groups: &[Group]) -> Option<Self> {
+    pub(super) fn new(members: &[Group]) -> Option<Self> {
         is_x86_feature_detected!("avx2").then(|| {
             let mut tables = [Halves::default(); SETS];
-            for (index, Group(places)) in groups.iter().enumerate() {
+            for (index, Group(places)) in super::groups(members, Place::has_halves).iter().enumerate() {
                 let table = &mut tables[index / 8];
                 for (at, place) in places.iter().enumerate() {
                     for half in 0..16 {

@@ -2,17 +2,17 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, BLOCKS, BYTES, CHUNK, Group, SETS};
+use super::{BLOCK, BLOCKS, BYTES, CHUNK, Group, Place, SETS};
 
 /// For each of the four bytes: the groups that have a byte with these lower six bits, a bit each.
 pub(super) struct Tables([[[u8; 64]; BYTES]; SETS]);
 
 impl Tables {
     /// None if the processor has not what it takes.
-    pub(super) fn new(groups: &[Group]) -> Option<Self> {
+    pub(super) fn new(members: &[Group]) -> Option<Self> {
         (is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vbmi")).then(|| {
             let mut tables = [[[0; 64]; BYTES]; SETS];
-            for (index, Group(places)) in groups.iter().enumerate() {
+            for (index, Group(places)) in super::groups(members, Place::has_low_six).iter().enumerate() {
                 for (table, place) in tables[index / 8].iter_mut().zip(places) {
                     for (bits, entry) in table.iter_mut().enumerate() {
                         *entry |= u8::from(place.low_six >> bits & 1 == 1) << (index % 8);

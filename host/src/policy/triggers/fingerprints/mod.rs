@@ -97,14 +97,14 @@ enum Tables {
 
 impl Tables {
     #[cfg(target_arch = "x86_64")]
-    fn new(groups: &[Group]) -> Self {
-        let avx512 = avx512::Tables::new(groups).map(|tables| Self::Avx512(Box::new(tables)));
-        let avx2 = || avx2::Tables::new(groups).map(|tables| Self::Avx2(Box::new(tables)));
+    fn new(members: &[Group]) -> Self {
+        let avx512 = avx512::Tables::new(members).map(|tables| Self::Avx512(Box::new(tables)));
+        let avx2 = || avx2::Tables::new(members).map(|tables| Self::Avx2(Box::new(tables)));
         avx512.or_else(avx2).unwrap_or(Self::Plain)
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    fn new(_groups: &[Group]) -> Self {
+    fn new(_members: &[Group]) -> Self {
         Self::Plain
     }
 
@@ -130,7 +130,7 @@ impl Fingerprints {
             lists[hash(four(text))].push(Fingerprint { trigger: index, offset, word: Word::new(text, trigger.ignore_case) });
             members.push(Group::of(text, trigger.ignore_case));
         }
-        Self { lists, tables: Tables::new(&groups(members)) }
+        Self { lists, tables: Tables::new(&members) }
     }
 
     /// The fingerprints that stand at the beginning of `bytes`.
@@ -208,15 +208,17 @@ fn rarest(text: &[u8]) -> u8 {
 }
 
 /// How common a byte is in output, roughly, in thousandths: letters as in English text, the rest by the look of build logs.
-/// `_` counts for less than it is: what it stands in is hardly ever a word that is common by itself, as `PASS` is.
+/// `_` and `:` count for less than they are: what they stand in is hardly ever a word that is common by itself, as `PASS` is; and `p` for
+/// more than in English: programs speak of paths, packages and what passed.
 fn commonness(byte: u8) -> u64 {
     const LETTERS: [u64; 26] =
-        [80, 15, 28, 43, 125, 22, 20, 60, 70, 2, 8, 40, 24, 67, 75, 19, 1, 60, 63, 91, 28, 10, 24, 2, 20, 1];
+        [80, 15, 28, 43, 125, 22, 20, 60, 70, 2, 8, 40, 24, 67, 75, 30, 1, 60, 63, 91, 28, 10, 24, 2, 20, 1];
     match byte {
         b'a'..=b'z' => LETTERS[usize::from(byte - b'a')],
         b' ' => 150,
-        b'0'..=b'9' | b'-' | b'.' | b'/' | b':' => 25,
+        b'0'..=b'9' | b'-' | b'.' | b'/' => 25,
         b'A'..=b'Z' | b'_' => 5,
+        b':' => 4,
         _ => 1,
     }
 }
@@ -245,10 +247,19 @@ impl Place {
         Self { low: self.low | other.low, high: self.high | other.high, low_six: self.low_six | other.low_six }
     }
 
-    /// How common bytes are whose halves are those of a member.
-    fn cost(self) -> u64 {
-        let is_matched = |byte: &u8| self.low >> (byte & 15) & 1 == 1 && self.high >> (byte >> 4) & 1 == 1;
-        (0..=u8::MAX).filter(is_matched).map(commonness).sum()
+    /// Whether tables of halves take a byte for a member's.
+    fn has_halves(self, byte: u8) -> bool {
+        self.low >> (byte & 15) & 1 == 1 && self.high >> (byte >> 4) & 1 == 1
+    }
+
+    /// Whether tables of six bits do.
+    fn has_low_six(self, byte: u8) -> bool {
+        self.low_six >> (byte & 63) & 1 == 1
+    }
+
+    /// How common the bytes are that tables take for a member's.
+    fn cost(self, takes: Takes) -> u64 {
+        (0..=u8::MAX).filter(|byte| takes(self, *byte)).map(commonness).sum()
     }
 }
 
@@ -267,20 +278,25 @@ impl Group {
     }
 
     /// How often ordinary output looks like a member: the product of what the four bytes match.
-    fn cost(self) -> u64 {
-        self.0.into_iter().map(Place::cost).product()
+    fn cost(self, takes: Takes) -> u64 {
+        self.0.into_iter().map(|place| place.cost(takes)).product()
     }
 }
 
-/// Spreads the fingerprints over groups so that little looks like a member: the commonest first, each to where it adds least.
-fn groups(mut members: Vec<Group>) -> Vec<Group> {
-    members.sort_by_key(|member| std::cmp::Reverse(member.cost()));
+/// Whether tables of some kind take a byte for one that members of a group have in a place.
+type Takes = fn(Place, u8) -> bool;
+
+/// Spreads the fingerprints over groups so that little looks like a member to tables of this kind: the commonest first, each to where it
+/// adds least.
+fn groups(members: &[Group], takes: Takes) -> Vec<Group> {
+    let mut members = members.to_vec();
+    members.sort_by_key(|member| std::cmp::Reverse(member.cost(takes)));
     let mut groups = vec![Group::default(); GROUPS];
+    let mut costs = [0; GROUPS];
     for member in members {
-        let added = |group: &&mut Group| group.with(member).cost() - group.cost();
-        if let Some(group) = groups.iter_mut().min_by_key(added) {
-            *group = group.with(member);
-        }
+        let costs_with = std::array::from_fn::<_, GROUPS, _>(|at| groups[at].with(member).cost(takes));
+        let at = (0..GROUPS).min_by_key(|at| costs_with[*at] - costs[*at]).expect("there are groups");
+        (groups[at], costs[at]) = (groups[at].with(member), costs_with[at]);
     }
     groups
 }
@@ -292,12 +308,12 @@ mod tests {
     use super::*;
 
     /// All that this processor can use.
-    fn all_tables(groups: &[Group]) -> Vec<Tables> {
+    fn all_tables(members: &[Group]) -> Vec<Tables> {
         let mut all = vec![Tables::Plain];
         #[cfg(target_arch = "x86_64")]
         {
-            all.extend(avx512::Tables::new(groups).map(|tables| Tables::Avx512(Box::new(tables))));
-            all.extend(avx2::Tables::new(groups).map(|tables| Tables::Avx2(Box::new(tables))));
+            all.extend(avx512::Tables::new(members).map(|tables| Tables::Avx512(Box::new(tables))));
+            all.extend(avx2::Tables::new(members).map(|tables| Tables::Avx2(Box::new(tables))));
         }
         all
     }
@@ -325,7 +341,7 @@ mod tests {
                 Group::of(text, trigger.ignore_case)
             });
             let chunk = text.first_chunk().unwrap();
-            for tables in all_tables(&groups(windows.collect())) {
+            for tables in all_tables(&windows.collect::<Vec<_>>()) {
                 let candidates = tables.candidates(chunk);
                 for at in (0..BLOCKS * BLOCK).filter(|at| fingerprints.has(four(&chunk[*at..]))) {
                     prop_assert!(candidates[at / BLOCK] >> (at % BLOCK) & 1 == 1, "position {at}");
