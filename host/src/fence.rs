@@ -131,11 +131,8 @@ fn in_order<'a>(paths: impl Iterator<Item = &'a String>) -> Vec<String> {
 }
 
 fn is_plain(path: &str) -> bool {
-    let is_short = path.len() <= MOST_PATH_BYTES && !path.contains('\0');
-    is_short
-        && path.starts_with('/')
-        && Path::new(path).components().collect::<PathBuf>().as_os_str() == path
-        && !path.contains("/..")
+    let names = path.strip_prefix('/').filter(|names| path.len() <= MOST_PATH_BYTES && !names.contains('\0'));
+    names.is_some_and(|names| names.is_empty() || names.split('/').all(|name| !["", ".", ".."].contains(&name)))
 }
 
 /// None: there is nothing.
@@ -211,4 +208,36 @@ fn add(rules: &OwnedFd, file: BorrowedFd<'_>, allowed: u64) -> io::Result<()> {
         libc::syscall(libc::SYS_landlock_add_rule, rules.as_raw_fd(), BELOW_PATH, std::ptr::from_ref(&rule), 0 as libc::c_uint)
     };
     if added == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::first(None, "/b /a /b", Some("/a /b"))]
+    #[case::the_same(Some("/a"), "/a", Some("/a"))]
+    #[case::less(Some("/usr"), "/usr/bin /opt", Some("/usr/bin"))]
+    #[case::more(Some("/usr/bin"), "/usr", Some("/usr/bin"))]
+    #[case::all(Some("/usr/bin"), "/", Some("/usr/bin"))]
+    #[case::a_beginning(Some("/usr/bin"), "/usr/b", Some(""))]
+    #[case::nothing(Some(""), "/usr", Some(""))]
+    #[case::relative(None, "usr", None)]
+    #[case::up(None, "/usr/../etc", None)]
+    #[case::dot(None, "/usr/./bin", None)]
+    #[case::twice(None, "//usr", None)]
+    #[case::slash(None, "/usr/", None)]
+    #[case::nul(None, "/usr\0", None)]
+    fn a_confinement_never_becomes_less(#[case] own: Option<&str>, #[case] paths: &str, #[case] expected: Option<&str>) {
+        let list = |text: &str| text.split(' ').filter(|path| !path.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(within(own.map(list).as_deref(), &list(paths)).ok(), expected.map(list));
+    }
+
+    #[test]
+    fn its_paths_are_bounded() {
+        assert!(within(None, &vec!["/a".to_owned(); MOST_PATHS + 1]).is_err());
+        assert!(within(None, &["/".to_owned() + &"a".repeat(MOST_PATH_BYTES)]).is_err());
+    }
 }

@@ -134,6 +134,22 @@ fn git_executes_git_where_that_is_named() {
     assert_ne!(scene.portcullis(["run", "-c", stash]).code(), 0);
 }
 
+/// What a policy says of a command of a script holds when that starts, whatever is said of it then.
+#[rstest]
+#[case::alone("sh -c 'touch trace'", true)]
+#[case::in_a_script("true; sh -c 'touch trace'", false)]
+fn what_is_confined_with_its_script_starts_confined(#[case] text: &str, #[case] is_touched: bool) {
+    let scene = Scene::new();
+    let guest = scene.outside("misbehaving.wasm", portcullis_guests::MISBEHAVING);
+    scene.configure(&format!(
+        "[jobs]\nroots = [{:?}]\n[decision]\ndefault = \"allow\"\n[[policies]]\nname = \"guest\"\ncomponent = {guest:?}\n\
+         may_rewrite = true\nsettings = {{ only = \"sh\", command = {{ confine-in-scripts = [] }} }}\n",
+        scene.root()
+    ));
+    scene.portcullis(["run", "-c", text]);
+    assert_eq!(trace(&scene).exists(), is_touched);
+}
+
 /// In a session of its own, of a parent that is gone.
 const FAR_AWAY: &str = "setsid -f sh -c 'touch trace; (touch trace); exec touch trace' >/dev/null 2>&1; echo here > here; wait";
 

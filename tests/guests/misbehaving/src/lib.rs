@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use portcullis_sdk::{
-    Action, Boundary, CommandPolicy, Edit, Edited, Emission, Filter, Finding, InputPolicy, InputVerdict, Job, Node, OutputPolicy,
-    Policy, Reason, Request, SettingsError, SettingsErrors, StreamKind, Trigger, Verdict, export, literal, log,
+    Action, Boundary, CommandPolicy, Edit, Edited, Emission, Filter, Finding, InputPolicy, InputVerdict, Job, Launch, Node,
+    OutputPolicy, Policy, Reason, Request, SettingsError, SettingsErrors, StreamKind, Trigger, Verdict, export, literal, log,
 };
 use serde::Deserialize;
 
@@ -87,6 +87,8 @@ enum CommandDeed {
     RewriteVariable(String),
     /// Allows all, and confines commands with programs to these paths, wherever they stand in a script; those of `only` alone, if told.
     Confine(Vec<String>),
+    /// The same, but leaves alone what the host starts itself, as it does each program of a script.
+    ConfineInScripts(Vec<String>),
     Allow,
     Deny,
     Ask,
@@ -225,8 +227,11 @@ impl CommandPolicy for Misbehaving {
     fn evaluate(&self, request: &Request) -> Verdict {
         let before = DECISIONS.fetch_add(1, Ordering::Relaxed);
         let Some(deed) = &self.0.command else { return Verdict::Abstain };
-        if let CommandDeed::Confine(paths) = deed {
-            return self.confine(paths, request);
+        match deed {
+            CommandDeed::Confine(paths) => return self.confine(paths, request),
+            CommandDeed::ConfineInScripts(paths) if request.launch == Launch::Shell => return self.confine(paths, request),
+            CommandDeed::ConfineInScripts(_) => return Verdict::Allow,
+            _ => {}
         }
         let is_for = |only: &String| request.command().is_some_and(|command| command.program == only);
         if !self.0.only.as_ref().is_none_or(is_for) {
