@@ -84,20 +84,24 @@ impl Fence {
         &self.paths
     }
 
-    /// What confines a process to this and to `own`, the files that its program takes.
+    /// How many files and directories are held open.
+    pub fn held(&self) -> usize {
+        self.open.len()
+    }
+
+    /// What confines a process to this and to its own program, which takes the files that `own` gives.
     ///
     /// # Errors
     ///
-    /// What the kernel says.
-    pub fn bars(&self, own: &[BorrowedFd<'_>]) -> io::Result<Bars> {
+    /// Those of `own`, or what the kernel says.
+    pub fn bars(&self, own: impl FnOnce() -> io::Result<Vec<File>>) -> io::Result<Bars> {
         if self.paths.is_empty() {
             return Ok(Bars::Key(uuid::Uuid::new_v4().as_u64_pair().0));
         }
         let rules = new_rules()?;
         let root = handle(Path::new("/"))?;
         add(&rules, root.as_fd(), MOVE)?;
-        let files = own.iter().copied().chain(self.open.iter().map(AsFd::as_fd));
-        files.into_iter().try_for_each(|file| add(&rules, file, EXECUTE))?;
+        own()?.iter().chain(&self.open).try_for_each(|file| add(&rules, file.as_fd(), EXECUTE))?;
         Ok(Bars::Rules(rules))
     }
 }

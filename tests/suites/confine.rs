@@ -228,6 +228,16 @@ fn checked(scene: &Scene, command: &str) -> Value {
     },
     "confinement-refused"
 )]
+#[case::others_can_add(
+    |scene: &Scene| {
+        let path = scene.base().join("shared");
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o1777)).unwrap();
+        path.display().to_string()
+    },
+    "confinement-refused"
+)]
+#[case::above_the_roots(|scene: &Scene| scene.base().display().to_string(), "confinement-refused")]
 #[case::relative(|_: &Scene| "bin".to_owned(), "bad-rewrite")]
 #[case::up(|_: &Scene| "/usr/../bin".to_owned(), "bad-rewrite")]
 fn what_nobody_can_rely_on_confines_nothing(#[case] path: fn(&Scene) -> String, #[case] code: &str) {

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     config,
-    fence::{Bars, Fence},
+    fence::Bars,
     policy::{Approved, Request},
     script::{Directory, MOST_SHELL_BYTES, Plan, ProgramFile, ProgramKind},
 };
@@ -179,7 +179,7 @@ impl<'a> Launch<'a> {
                 env.extend(assignments.into_iter().map(|(name, value)| (name.into(), value.into())));
                 let name = program.name().to_string_lossy().into_owned();
                 let bars = fence
-                    .map(|fence| bars(&fence, &program))
+                    .map(|fence| fence.bars(|| program.executed()))
                     .transpose()
                     .map_err(|source| SpawnError::Start { program: name.clone(), source: StartError::Confinement(source) })?;
                 Ok(Self { args: [name].into_iter().chain(args).map(Cow::Owned).collect(), program, env, bars })
@@ -237,12 +237,6 @@ impl<'a> Launch<'a> {
         };
         program.into_iter().chain(rules)
     }
-}
-
-/// What confines a program.
-fn bars(fence: &Fence, program: &ProgramFile) -> io::Result<Bars> {
-    let own = program.executed()?;
-    fence.bars(&own.iter().map(AsFd::as_fd).collect::<Vec<_>>())
 }
 
 impl Streams {

@@ -43,6 +43,9 @@ pub const MOST_COMMAND_BYTES: usize = 64 * 1024;
 /// Most words of one command.
 const MOST_WORDS: usize = 4096;
 
+/// Most files and directories that the confinements of one script hold open.
+const MOST_HELD: usize = 256;
+
 /// The code of a refusal whose cause is that there is no such program.
 pub const PROGRAM_NOT_FOUND: &str = "program-not-found";
 
@@ -255,6 +258,9 @@ fn fences(count: usize, executes: &[Executes], site: &Site) -> Result<Vec<Option
                 Some(fence)
             }
         });
+    }
+    if known.values().map(|fence| fence.held()).sum::<usize>() > MOST_HELD {
+        return Err(Refusal::new("bad-edit", format!("its commands are confined to more than {MOST_HELD} paths together")));
     }
     fences.resize(count, None);
     Ok(fences)
