@@ -12,6 +12,8 @@ mod suites {
     mod cli;
     // Commands that must not do what they would, executed for real, and commands that must just work.
     mod corpora;
+    // Commands that execute nothing but what policies name, by the kernel.
+    mod confine;
     // What a job is told while it runs: input, signals, stops, the size of its terminal.
     mod control;
     // Configurations that must not start anything, and what is said about them.

@@ -14,6 +14,7 @@ pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod digest;
+pub mod fence;
 pub mod files;
 pub mod jobs;
 pub mod mcp;

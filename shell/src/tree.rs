@@ -289,8 +289,8 @@ impl Tree {
             })
     }
 
-    /// Drops nodes that nothing leads to any more, such as a substitution in a word that was replaced.
-    pub fn compact(&mut self) {
+    /// Drops nodes that nothing leads to any more, such as a substitution in a word that was replaced. Says of each whether it is kept.
+    pub fn compact(&mut self) -> Vec<bool> {
         let mut is_kept = vec![false; self.nodes.len()];
         let mut pending = vec![0];
         while let Some(id) = pending.pop() {
@@ -299,12 +299,13 @@ impl Tree {
         }
         let mut kept = 0;
         let renumbered: Vec<Id> = is_kept.iter().map(|is_kept| (kept, kept += Id::from(*is_kept)).0).collect();
-        let mut is_kept = is_kept.into_iter();
-        self.nodes.retain(|_| is_kept.next().unwrap_or(false));
+        let mut keeps = is_kept.iter();
+        self.nodes.retain(|_| *keeps.next().unwrap_or(&false));
         for node in &mut self.nodes {
             node.parent = node.parent.map(|id| renumbered[id as usize]);
             node.for_each_id(&mut |id| *id = renumbered[*id as usize]);
         }
+        is_kept
     }
 }
 

@@ -343,7 +343,7 @@ fn a_component_tells_what_it_is_and_wants() {
         "version      0.1.0",
         "licences     Apache-2.0",
         "judges       command",
-        "settings     git, ignore_scripts, quiet",
+        "settings     confine, exec_paths, git, ignore_scripts, quiet",
         "wasi:filesystem/types@0.2",
         "the directories that `grants.read` names; without it none",
     ] {

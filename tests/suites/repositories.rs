@@ -44,6 +44,15 @@ fn scene() -> Scene {
     scene
 }
 
+/// Where the kernel does not confine git.
+fn unconfined_scene() -> Scene {
+    let scene = Scene::new();
+    let grants = "grants = { read = [\"roots\"] }\n";
+    let config = HARDENED.replace(grants, &format!("{grants}settings = {{ confine = false }}\n"));
+    scene.configure(&config.replace("ROOT", &format!("{:?}", scene.root())));
+    scene
+}
+
 /// A scene with git alone in it.
 struct Repository<'a>(&'a Scene);
 
@@ -529,7 +538,6 @@ fn another_working_tree_shows_nothing_from_outside() {
 
 /// Ordinary submodules and working trees are moved, removed and recorded as ever.
 #[rstest]
-#[case("cd library && git restore notes.txt && cd .. && git rm -q library && git commit -qm gone", "ls-files")]
 #[case("git mv library books && git commit -qm moved", "ls-files")]
 #[case("git mv notes.txt n && git rm -q other && git commit -qm moved", "ls-files")]
 #[case("git commit -qam x && git commit -q --amend --no-edit", "log")]
@@ -538,8 +546,19 @@ fn another_working_tree_shows_nothing_from_outside() {
 #[case("cd library && git commit -qam x && cd .. && git add -u && git commit -qm y", "status")]
 #[case("cd tree && git commit -qam x && git rm -q other && git stash push -q -u", "log")]
 fn submodules_and_worktrees_are_as_ever(#[case] script: &str, #[case] look: &str) {
-    let (alone, gated) = (scene(), scene());
-    let (alone, gated) = (Repository(&alone), Repository(&gated));
+    leads_to_the_same(&scene(), script, look);
+}
+
+/// git looks into it with a script of its own, for which it needs a shell.
+#[test]
+fn submodules_are_removed_as_ever_where_git_is_not_confined() {
+    let script = "cd library && git restore notes.txt && cd .. && git rm -q library && git commit -qm gone";
+    leads_to_the_same(&unconfined_scene(), script, "ls-files");
+}
+
+fn leads_to_the_same(gated: &Scene, script: &str, look: &str) {
+    let alone = scene();
+    let (alone, gated) = (Repository(&alone), Repository(gated));
     for repository in [&alone, &gated] {
         fs::write(repository.0.base().join("home/.gitconfig"), "[user]\nname = Ada\nemail = ada@example.invalid\n").unwrap();
         repository.write("other", "");
@@ -1302,12 +1321,19 @@ fn configured_daily(r: &Repository) {
 #[case::worktree(|r: &Repository| { r.done(&["worktree", "add", "--quiet", "tree"]); r.write("tree/notes.txt", "other\n") }, "tree")]
 #[case::with_worktrees(|r: &Repository| { r.done(&["config", "extensions.worktreeConfig", "true"]); r.done(&["worktree", "add", "--quiet", "tree"]); r.done(&["config", "--worktree", "core.sparseCheckout", "false"]); changed(r) }, "")]
 #[case::submodule(|r: &Repository| { submodule(r); r.write("library/notes.txt", "other\n") }, "library")]
-#[case::own_filter(own_filter, "")]
 #[case::borrowed_objects(|r: &Repository| { r.done(&["clone", "--quiet", "--shared", ".", "copy"]); r.write("copy/notes.txt", "other\n") }, "copy")]
 #[case::packed(|r: &Repository| { r.done(&["gc", "--quiet"]); changed(r) }, "")]
 fn an_ordinary_repository_looks_as_it_does_without(#[case] plant: fn(&Repository), #[case] directory: &str) {
-    let scene = scene();
-    let repository = Repository(&scene);
+    looks_the_same(&scene(), plant, directory);
+}
+
+#[test]
+fn filters_of_the_user_run_where_git_is_not_confined() {
+    looks_the_same(&unconfined_scene(), own_filter, "");
+}
+
+fn looks_the_same(scene: &Scene, plant: fn(&Repository), directory: &str) {
+    let repository = Repository(scene);
     plant(&repository);
     let commands = [
         &["log", "--stat"][..],

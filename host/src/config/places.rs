@@ -150,6 +150,30 @@ pub fn place_of_socket(path: &Path, roots: &[PathBuf]) -> Result<PathBuf, String
     }
 }
 
+/// Where programs lie that a confined command may execute, links followed: neither jobs nor other users can put others there, nor below it as
+/// far as its own mode says. None: nothing is there.
+///
+/// # Errors
+///
+/// What is wrong with the path.
+pub fn place_of_programs(path: &Path, roots: &[PathBuf]) -> Result<Option<PathBuf>, String> {
+    let owner = rustix::process::geteuid().as_raw();
+    let trail = trail(path).map_err(|fault| fault.wrong)?;
+    out_of_reach(&trail, roots).map_err(|fault| fault.wrong)?;
+    if let Some(fault) = (Trust { owner }).faults(&trail).into_iter().next() {
+        return Err(fault.wrong);
+    }
+    if let Some(root) = roots.iter().find(|root| root.starts_with(&trail.end)) {
+        return Err(format!("the job root {} lies in it, where an agent could write programs", root.display()));
+    }
+    match trail.found() {
+        // That others can not replace what is not theirs, in a sticky directory, does not keep them from adding to it.
+        Some(meta) if meta.mode() & 0o022 != 0 => Err(format!("others can write {}", trail.end.display())),
+        Some(_) => Ok(Some(trail.end)),
+        None => Ok(None),
+    }
+}
+
 /// The path that is written, `~/` replaced by the home directory. Relative ones are refused: they would lead to whatever lies in the
 /// directory the server was started in, which is where agents write.
 pub(super) fn absolute(path: &Path, home: Option<&Path>) -> Result<PathBuf, Fault> {

@@ -24,11 +24,12 @@ use tokio::{
 use super::{
     SpawnError,
     intake::PIPE_BYTES,
-    keeper::{Child, Execution, Keeper, Order, StartError, StreamKind, Target},
+    keeper::{Child, Executes, Execution, Keeper, Order, StartError, StreamKind, Target},
     terminal::{Screen, Size, Terminal},
 };
 use crate::{
     config,
+    fence::Bars,
     policy::{Approved, Request},
     script::{Directory, MOST_SHELL_BYTES, Plan, ProgramFile, ProgramKind},
 };
@@ -155,17 +156,18 @@ struct Launch<'a> {
     program: Arc<ProgramFile>,
     args: Vec<Cow<'a, str>>,
     env: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    bars: Option<Bars>,
 }
 
-/// What is executed of an approved program that a script starts, and its handle if it is executed by that. Its variables are those in
+/// What is executed of an approved program that a script starts, and the handles that go with it. Its variables are those in
 /// front of it.
-pub(super) fn execution(request: &Request) -> Result<(Execution, Option<OwnedFd>), SpawnError> {
+pub(super) fn execution(request: &Request) -> Result<(Execution, Vec<OwnedFd>), SpawnError> {
     let launch = Launch::planned(request.script.plan(""), &[], None)?;
     let failed =
         |error: io::Error| SpawnError::Start { program: launch.program.name().display().to_string(), source: error.into() };
     let execution = launch.execution().map_err(|error| failed(error.into()))?;
-    let handle = launch.handle().map(|handle| handle.try_clone_to_owned()).transpose().map_err(failed)?;
-    Ok((execution, handle))
+    let handles = launch.rest().map(|handle| handle.try_clone_to_owned()).collect::<Result<_, _>>().map_err(failed)?;
+    Ok((execution, handles))
 }
 
 impl<'a> Launch<'a> {
@@ -173,10 +175,14 @@ impl<'a> Launch<'a> {
         let mut env: BTreeMap<Cow<'a, str>, Cow<'a, str>> =
             env.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect();
         match plan {
-            Plan::Direct { program, args, env: assignments } => {
+            Plan::Direct { program, args, env: assignments, fence } => {
                 env.extend(assignments.into_iter().map(|(name, value)| (name.into(), value.into())));
                 let name = program.name().to_string_lossy().into_owned();
-                Ok(Self { args: [name].into_iter().chain(args).map(Cow::Owned).collect(), program, env })
+                let bars = fence
+                    .map(|fence| fence.bars(|| program.executed()))
+                    .transpose()
+                    .map_err(|source| SpawnError::Start { program: name.clone(), source: StartError::Confinement(source) })?;
+                Ok(Self { args: [name].into_iter().chain(args).map(Cow::Owned).collect(), program, env, bars })
             }
             Plan::Shell(text) => {
                 if text.len() > MOST_SHELL_BYTES {
@@ -185,7 +191,7 @@ impl<'a> Launch<'a> {
                 let shell = shell.ok_or(SpawnError::NoShell)?;
                 let opened = ProgramFile::open(shell).map_err(|error| SpawnError::Shell(shell.to_owned(), error))?;
                 let args = ["bash"].into_iter().chain(SHELL_OPTIONS).map(Cow::Borrowed).chain([text.into()]).collect();
-                Ok(Self { program: Arc::new(opened), args, env })
+                Ok(Self { program: Arc::new(opened), args, env, bars: None })
             }
         }
     }
@@ -208,18 +214,28 @@ impl<'a> Launch<'a> {
             args: self.args.iter().map(|arg| CString::new(arg.as_bytes())).collect::<Result<_, _>>()?,
             env: self.env.iter().map(|(name, value)| CString::new(format!("{name}={value}"))).collect::<Result<_, _>>()?,
             unchanged,
+            executes: match self.bars {
+                None => Executes::Anything,
+                Some(Bars::Key(key)) => Executes::Nothing { key },
+                Some(Bars::Rules(_)) => Executes::Allowed,
+            },
         })
     }
 
     fn handles<'h>(&'h self, cwd: &'h Directory, ends: &'h Ends) -> Vec<BorrowedFd<'h>> {
         let mut handles = vec![cwd.as_fd(), ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
-        handles.extend(self.handle());
+        handles.extend(self.rest());
         handles
     }
 
-    /// The program's, if it is executed by that.
-    fn handle(&self) -> Option<BorrowedFd<'_>> {
-        (self.program.kind() == ProgramKind::Binary).then(|| self.program.as_fd())
+    /// The program's, if it is executed by that, and that of its rules, if it is confined by such.
+    fn rest(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let program = (self.program.kind() == ProgramKind::Binary).then(|| self.program.as_fd());
+        let rules = match &self.bars {
+            Some(Bars::Rules(rules)) => Some(rules.as_fd()),
+            Some(Bars::Key(_)) | None => None,
+        };
+        program.into_iter().chain(rules)
     }
 }
 

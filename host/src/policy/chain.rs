@@ -36,6 +36,7 @@ use super::{
 use crate::{
     config::{Apply, DefaultVerdict, Limits, Mode, PolicyEntry},
     digest::Digest,
+    fence,
     script::{Edit, Edited, MOST_SHELL_BYTES, Site},
 };
 
@@ -183,9 +184,9 @@ impl Chain {
         let mut trail = Vec::new();
         let mut request = request;
         let settled = self.settle(&mut request, &mut trail).await;
-        let canonical = request.script.canonical();
-        let shown = self.scrub(&canonical).await;
-        let plain = printable(&canonical);
+        let (canonical, runs) = (request.script.canonical(), request.script.shown());
+        let shown = self.scrub(&runs).await;
+        let plain = printable(&runs);
         let open = (!is_rewritten(&trail) || plain == shown).then(|| Arc::from(plain));
         let settled = settled.and_then(|settled| too_long(&request, &canonical).map_or(Ok(settled), Err));
         let decision = match settled {
@@ -194,7 +195,7 @@ impl Chain {
                 let timeout = request.timeout.map(|timeout| timeout.as_millis());
                 let cwd = format!("{:?}", request.cwd.as_os_str());
                 let named = files(request.script.nodes());
-                let form = self.form(json!({ "runs": canonical, "named": named, "cwd": cwd, "timeout": timeout }), &trail);
+                let form = self.form(json!({ "runs": runs, "named": named, "cwd": cwd, "timeout": timeout }), &trail);
                 let held = Box::new(self.approve(request, shown.clone(), open));
                 Decision::Asks(Pending { reason: self.clean(denial).await, form, held })
             }
@@ -355,7 +356,10 @@ impl Chain {
             edits.extend(rewrite.edits.into_iter().map(edit));
         }
         let changed = request.script.rewrite(&edits, &self.site, &request.cwd);
-        changed.map_err(|refusal| bad_rewrite(&policy, refusal.message))?;
+        changed.map_err(|refusal| match &*refusal.code {
+            fence::UNAVAILABLE | fence::REFUSED => Denial::by_host(&refusal.code, refusal.message),
+            _ => bad_rewrite(&policy, refusal.message),
+        })?;
         Ok(request.script != before.script || request.cwd != before.cwd || request.timeout != before.timeout)
     }
 
@@ -441,6 +445,7 @@ fn probe(site: &Site) -> types::Request {
         args: Vec::new(),
         assignments: Vec::new(),
         redirects: Vec::new(),
+        executes: None,
     };
     types::Request {
         source: PROBE.to_owned(),
@@ -704,7 +709,7 @@ fn edit(edit: command::Edit) -> Edit {
         command::Edited::Literal(text) => Edited::Literal(text),
     };
     let args = edit.args.map(|args| args.into_iter().map(edited).collect());
-    Edit { node: edit.node, program: edit.program, args, assignments: edit.assignments }
+    Edit { node: edit.node, program: edit.program, args, assignments: edit.assignments, executes: edit.executes }
 }
 
 /// The words that an edit wants, to be compared with what another wants.

@@ -69,7 +69,7 @@ pub enum Decision {
 pub struct Judgement {
     /// The outcome.
     pub decision: Decision,
-    /// The canonical text of the final form, filtered; what would be executed, if that is the outcome.
+    /// The canonical text of the final form with what confines it, filtered; what would be executed, if that is the outcome.
     pub shown: String,
     /// Every answer of every policy, in order.
     pub trail: Vec<Answer>,
@@ -146,7 +146,7 @@ impl Approved {
     /// This decision for the job of an earlier one about the same command. It is a denial if something else would run now: that is
     /// not what was recorded and told.
     pub fn instead_of(self, earlier: &Self) -> Decision {
-        let what = |request: &Request| (request.script.canonical(), request.cwd.to_path_buf());
+        let what = |request: &Request| (request.script.shown(), request.cwd.to_path_buf());
         if what(&self.request) != what(&earlier.request) {
             let text = "what it names was changed while it waited for its turn, so that something else would run; send it again";
             return Decision::Denied(Denial::by_host("changed", text.to_owned()));

@@ -1,6 +1,6 @@
 //! The tree as the contract's table of nodes.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use portcullis_shell::{
     Assignment, Kind, Mode, Node as Syntax, Operation, Piece, Redirect as Redirection, Renderer, Resolved, Role as Part,
@@ -8,15 +8,25 @@ use portcullis_shell::{
 };
 
 use super::{Lookups, course::Lead, renderer};
-use crate::policy::types::{
-    Argument, Constructs, Expansion, Node, NodeKind, Place, Redirect, RedirectMode, Role, Word as Judged,
+use crate::{
+    fence::Fence,
+    policy::types::{Argument, Constructs, Expansion, Node, NodeKind, Place, Redirect, RedirectMode, Role, Word as Judged},
 };
 
 /// One node per node of the tree, and which constructs occur.
-pub(super) fn table<'a>(tree: &'a Tree, leads: &'a [Lead], site: &'a Lookups<'a>) -> (Vec<Node>, Constructs) {
+pub(super) fn table<'a>(
+    tree: &'a Tree,
+    leads: &'a [Lead],
+    fences: &[Option<Arc<Fence>>],
+    site: &'a Lookups<'a>,
+) -> (Vec<Node>, Constructs) {
     let renderer = renderer(tree, leads, Resolved::Program);
     let mut table = Table { renderer, site, constructs: Constructs::empty(), known: HashMap::new() };
-    let nodes = tree.nodes.iter().zip(leads).map(|(node, lead)| table.node(node, lead)).collect();
+    let mut node = |((node, lead), fence): ((&'a Syntax, &'a Lead), &Option<Arc<Fence>>)| Node {
+        executes: fence.as_ref().map(|fence| fence.paths().to_vec()),
+        ..table.node(node, lead)
+    };
+    let nodes = tree.nodes.iter().zip(leads).zip(fences).map(&mut node).collect();
     (nodes, table.constructs)
 }
 
@@ -53,6 +63,7 @@ impl<'a, R: Fn(portcullis_shell::Id) -> Resolved<'a>> Table<'a, R> {
             args,
             assignments,
             redirects,
+            executes: None,
         }
     }
 

@@ -13,7 +13,12 @@ mod place;
 mod plan;
 mod program;
 
-use std::{ffi::OsString, path::Path};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ffi::OsString,
+    path::Path,
+    sync::Arc,
+};
 
 use portcullis_shell::{
     Assignment, Id, Kind, Node as Syntax, Renderer, Resolved, Role, Tree, Word, is_shells_own, is_variable_name,
@@ -28,12 +33,18 @@ pub use plan::{MOST_SHELL_BYTES, Plan};
 pub use portcullis_shell::Refusal;
 pub use program::{ProgramFile, ProgramKind};
 
-use crate::policy::types::{Constructs, Launch, Node};
+use crate::{
+    fence::{self, Fence},
+    policy::types::{Constructs, Launch, Node},
+};
 
 /// Longest command, in bytes of text or of all words together.
 pub const MOST_COMMAND_BYTES: usize = 64 * 1024;
 /// Most words of one command.
 const MOST_WORDS: usize = 4096;
+
+/// Most files and directories that the confinements of one script hold open.
+const MOST_HELD: usize = 256;
 
 /// The code of a refusal whose cause is that there is no such program.
 pub const PROGRAM_NOT_FOUND: &str = "program-not-found";
@@ -49,6 +60,8 @@ pub struct Script {
     tree: Tree,
     /// Of each node where it runs and what it leads to.
     leads: Vec<Lead>,
+    /// Of each node what it is confined to.
+    fences: Vec<Option<Arc<Fence>>>,
     nodes: Vec<Node>,
     constructs: Constructs,
 }
@@ -64,7 +77,12 @@ pub struct Edit {
     pub args: Option<Vec<Edited>>,
     /// Variables to set.
     pub assignments: Vec<(String, String)>,
+    /// Paths to confine it to.
+    pub executes: Option<Vec<String>>,
 }
+
+/// What a command is confined to, if it is: the paths beside its program that it may execute, in order.
+pub type Executes = Option<Vec<String>>;
 
 /// What becomes of one argument.
 #[derive(Clone, Debug)]
@@ -82,18 +100,28 @@ impl Script {
     ///
     /// What can not be judged, such as a program that is not there, or a directory that only the shell can tell.
     pub fn new(source: String, tree: Tree, site: &Site, cwd: &Path) -> Result<Self, Refusal> {
+        Self::confined(source, tree, &[], site, cwd)
+    }
+
+    /// [`Self::new`], with what each node is confined to already; those behind the last of them are not.
+    ///
+    /// # Errors
+    ///
+    /// The same, or the kernel can not confine so.
+    pub fn confined(source: String, tree: Tree, executes: &[Executes], site: &Site, cwd: &Path) -> Result<Self, Refusal> {
         refuse_double_reading(&tree)?;
         let lookups = Lookups::new(site);
-        let script = Self::resolved(source, tree, &lookups, cwd);
+        let script = Self::resolved(source, tree, executes, &lookups, cwd);
         lookups.check()?;
         script
     }
 
-    fn resolved(source: String, mut tree: Tree, site: &Lookups, cwd: &Path) -> Result<Self, Refusal> {
+    fn resolved(source: String, mut tree: Tree, executes: &[Executes], site: &Lookups, cwd: &Path) -> Result<Self, Refusal> {
         let leads = Course::new(&tree, site, cwd).follow()?;
         patterns::expand(&mut tree, &leads, site)?;
-        let (nodes, constructs) = judged::table(&tree, &leads, site);
-        Ok(Self { source, tree, leads, nodes, constructs })
+        let fences = fences(tree.nodes.len(), executes, site)?;
+        let (nodes, constructs) = judged::table(&tree, &leads, &fences, site);
+        Ok(Self { source, tree, leads, fences, nodes, constructs })
     }
 
     /// What the client sent; for messages.
@@ -140,6 +168,14 @@ impl Script {
         renderer(&self.tree, &self.leads, Resolved::Program).script()
     }
 
+    /// [`Self::canonical`], and behind it what confines its commands: a comment to the shell, if it were one to it.
+    pub fn shown(&self) -> String {
+        let confined: BTreeSet<String> = self.nodes.iter().filter_map(confined).collect();
+        let confined: Vec<String> = confined.into_iter().collect();
+        let canonical = self.canonical();
+        if confined.is_empty() { canonical } else { format!("{canonical} # {}", confined.join("; ")) }
+    }
+
     /// Makes all changes of one round, and resolves anew what all words lead to, from `cwd`.
     ///
     /// # Errors
@@ -147,10 +183,16 @@ impl Script {
     /// A change that can not be made, or whose result can not be judged.
     pub fn rewrite(&mut self, edits: &[Edit], site: &Site, cwd: &Path) -> Result<(), Refusal> {
         let mut tree = self.tree.clone();
-        edits.iter().try_for_each(|edit| self.edit(&mut tree, edit))?;
-        tree.compact();
+        let mut executes: Vec<Executes> =
+            self.fences.iter().map(|fence| fence.as_ref().map(|fence| fence.paths().to_vec())).collect();
+        for edit in edits {
+            self.edit(&mut tree, edit)?;
+            confine(&mut executes[edit.node as usize], edit)?;
+        }
+        let mut kept = tree.compact().into_iter();
+        executes.retain(|_| kept.next().unwrap_or(false));
         check_size(&tree, MOST_SHELL_BYTES)?;
-        *self = Self::new(std::mem::take(&mut self.source), tree, site, cwd)?;
+        *self = Self::confined(std::mem::take(&mut self.source), tree, &executes, site, cwd)?;
         Ok(())
     }
 
@@ -187,8 +229,50 @@ impl Script {
         let text = |word: &Word| word.text().map(str::to_owned);
         let args = words.iter().skip(1).map(text).collect::<Option<_>>()?;
         let env = assignments.iter().map(|one| Some((one.name.clone(), text(&one.value)?))).collect::<Option<_>>()?;
-        node.redirects.is_empty().then(|| Plan::Direct { program: found.file.clone(), args, env })
+        let fence = self.fences.first().cloned().flatten();
+        node.redirects.is_empty().then(|| Plan::Direct { program: found.file.clone(), args, env, fence })
     }
+}
+
+/// What a command is confined to, for a person.
+fn confined(node: &Node) -> Option<String> {
+    let program = node.resolved.as_ref()?;
+    let name = program.name.rsplit('/').next().unwrap_or(&program.name);
+    match node.executes.as_deref()? {
+        [] => Some(format!("{name} executes nothing else")),
+        paths => Some(format!("{name} executes nothing else but in {}", paths.join(", "))),
+    }
+}
+
+/// What each of so many nodes is confined to, held open; those that are confined alike share it.
+fn fences(count: usize, executes: &[Executes], site: &Site) -> Result<Vec<Option<Arc<Fence>>>, Refusal> {
+    let mut known: HashMap<&[String], Arc<Fence>> = HashMap::new();
+    let mut fences = Vec::with_capacity(count);
+    for paths in executes.iter().take(count) {
+        fences.push(match paths.as_deref() {
+            None => None,
+            Some(paths) if known.contains_key(paths) => known.get(paths).cloned(),
+            Some(paths) => {
+                let fence = Fence::open(paths, &site.roots)?;
+                known.insert(paths, fence.clone());
+                Some(fence)
+            }
+        });
+    }
+    if known.values().map(|fence| fence.held()).sum::<usize>() > MOST_HELD {
+        return Err(Refusal::new("bad-edit", format!("its commands are confined to more than {MOST_HELD} paths together")));
+    }
+    fences.resize(count, None);
+    Ok(fences)
+}
+
+/// Confines a node to what both it and an edit allow.
+fn confine(executes: &mut Executes, edit: &Edit) -> Result<(), Refusal> {
+    if let Some(paths) = &edit.executes {
+        let within = fence::within(executes.as_deref(), paths).map_err(|what| Refusal::new("bad-edit", format!("it {what}")))?;
+        *executes = Some(within);
+    }
+    Ok(())
 }
 
 /// The tree of a program that the shell is about to start, with what its words and the variables in front of it have become.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ProgramFile;
+use crate::fence::Fence;
 
 /// Longest text the shell can be given, in bytes: what Linux takes as one argument.
 pub const MOST_SHELL_BYTES: usize = 128 * 1024 - 1;
@@ -18,6 +19,8 @@ pub enum Plan {
         args: Vec<String>,
         /// Variables over those of the request.
         env: Vec<(String, String)>,
+        /// What it is confined to.
+        fence: Option<Arc<Fence>>,
     },
     /// Text rendered from the judged tree, for the configured shell. It names no program, but what asks once more for each.
     Shell(String),

@@ -3,7 +3,10 @@
 use std::{
     fs::File,
     io::{self, Read},
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::FileExt,
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -37,6 +40,12 @@ pub enum ProgramKind {
     Interpreted,
 }
 
+/// How many files the kernel goes through to execute one: interpreters of interpreters, and a loader.
+const MOST_INTERPRETERS: usize = 5;
+/// Most parts of a binary that are looked through for the name of its loader, and longest such name, in bytes.
+const MOST_PARTS: u16 = 128;
+const MOST_NAME_BYTES: u64 = 4096;
+
 /// A program as policies see it, and its file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Found {
@@ -68,6 +77,27 @@ impl ProgramFile {
     /// What it was when it was judged: who executes it by its name compares this with [`Identity::at`] just before.
     pub fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// All that the kernel opens to execute it: itself, the interpreter that it names (`#!`), its loader. What nobody can find is left out,
+    /// and then not to be executed by what is confined.
+    ///
+    /// # Errors
+    ///
+    /// It can not be read.
+    pub fn executed(&self) -> io::Result<Vec<File>> {
+        let mut files = vec![self.handle.try_clone()?];
+        while let Some(last) = files.last().filter(|_| files.len() <= MOST_INTERPRETERS) {
+            let named = match interpreter(&head(last)?) {
+                Some(interpreter) => Some(interpreter),
+                None => loader(last)?,
+            };
+            match named.filter(|path| path.starts_with('/')).and_then(|path| held::open(Path::new(&path)).ok()) {
+                Some(file) => files.push(file),
+                None => break,
+            }
+        }
+        Ok(files)
     }
 }
 
@@ -187,6 +217,37 @@ fn interpreter(head: &[u8]) -> Option<String> {
     let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let line = String::from_utf8_lossy(line);
     Some(line.split_ascii_whitespace().next().unwrap_or("/bin/sh").to_owned())
+}
+
+/// The loader that a binary names: of 64 bits and this machine's order of bytes; none in others and in what is linked statically.
+fn loader(handle: &File) -> io::Result<Option<String>> {
+    const CLASS_64: u8 = 2;
+    const ORDER: u8 = if cfg!(target_endian = "little") { 1 } else { 2 };
+    const PART_BYTES: u64 = 56;
+    const LOADER: u32 = 3;
+    let file = File::open(held::in_proc(handle))?;
+    let mut header = [0; 64];
+    let is_known = file.read_exact_at(&mut header, 0).is_ok() && header[..6] == [0x7f, b'E', b'L', b'F', CLASS_64, ORDER];
+    if !is_known {
+        return Ok(None);
+    }
+    let parts = number(&header, 32);
+    for at in 0..u64::from(u16::from_ne_bytes([header[56], header[57]]).min(MOST_PARTS)) {
+        let mut part = [0; PART_BYTES as usize];
+        let Some(place) = parts.checked_add(at * PART_BYTES) else { return Ok(None) };
+        file.read_exact_at(&mut part, place)?;
+        if u32::from_ne_bytes([part[0], part[1], part[2], part[3]]) == LOADER {
+            let mut name = vec![0; usize::try_from(number(&part, 32).min(MOST_NAME_BYTES)).map_err(io::Error::other)?];
+            file.read_exact_at(&mut name, number(&part, 8))?;
+            return Ok(name.split(|byte| *byte == 0).next().and_then(|name| String::from_utf8(name.to_vec()).ok()));
+        }
+    }
+    Ok(None)
+}
+
+/// Eight bytes as a number.
+fn number(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..].first_chunk().map(|bytes| u64::from_ne_bytes(*bytes)).unwrap_or_default()
 }
 
 fn no_program(name: &str) -> Refusal {

@@ -168,15 +168,22 @@ fn edits_keep_what_only_the_shell_can_tell() {
             program: None,
             args: Some(vec![Edited::Literal("--no-pager".to_owned()), Edited::Keep(0), Edited::Keep(1)]),
             assignments: vec![("GIT_PAGER".to_owned(), "cat".to_owned())],
+            executes: None,
         },
-        Edit { node: at("ls", &script), program: Some("echo".to_owned()), args: None, assignments: Vec::new() },
+        Edit { node: at("ls", &script), program: Some("echo".to_owned()), args: None, assignments: Vec::new(), executes: None },
     ];
     script.rewrite(&edits, &scene.site, &scene.root).unwrap();
     assert_eq!(
         script.canonical(),
         "GIT_PAGER=cat /usr/bin/git --no-pager log \"$( /usr/bin/git rev-parse \"${B}\" )\"; /usr/bin/echo ${y}"
     );
-    let dropped = [Edit { node: at("git", &script), program: None, args: Some(vec![Edited::Keep(1)]), assignments: Vec::new() }];
+    let dropped = [Edit {
+        node: at("git", &script),
+        program: None,
+        args: Some(vec![Edited::Keep(1)]),
+        assignments: Vec::new(),
+        executes: None,
+    }];
     script.rewrite(&dropped, &scene.site, &scene.root).unwrap();
     assert_eq!(script.nodes().len(), 3, "the substitution in the dropped word is gone with it");
 }
@@ -191,6 +198,7 @@ fn edits_that_would_change_the_meaning_are_refused() {
         program: program.map(str::to_owned),
         args,
         assignments: variable.map(|name| (name.to_owned(), String::new())).into_iter().collect(),
+        executes: None,
     };
     for (edit, what) in [
         (edit(0, None, None, None), "a sequence"),

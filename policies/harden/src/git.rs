@@ -151,13 +151,60 @@ const OWN_VARIABLES: &[&str] = &[
     "GIT_COMMITTER_NAME",
 ];
 
-/// The edit that gives the node with this index, a call of git, the hardened form; none if it has it.
+/// The edit that gives the node with this index, a call of git, the hardened form; none if it has it. `programs` says what it may execute if
+/// that is to be confined.
 ///
 /// # Errors
 ///
 /// What the form can not make harmless: another repository, other configuration, a sub-command that nobody can read.
-pub fn hardened(git: &Node, index: u32) -> Result<Option<Edit>, Refusal> {
+pub fn hardened(git: &Node, index: u32, programs: Option<&Programs>) -> Result<Option<Edit>, Refusal> {
     own_variables(git)?;
+    let edit = with_form(git, index)?;
+    let Some(programs) = programs else { return Ok(edit) };
+    let formed = edit.as_ref().and_then(|edit| edit.args.as_ref()).map(|args| edited(git, args));
+    let wanted = programs.of(formed.as_ref().unwrap_or(git));
+    match git.is_confined_to(&wanted) {
+        true => Ok(edit),
+        false => Ok(Some(edit.unwrap_or_else(|| Edit::new(index)).confine(wanted))),
+    }
+}
+
+/// What calls of git may execute besides git.
+#[derive(Debug)]
+pub enum Programs {
+    /// What git is made of, and only where it enters other repositories, for which it starts itself anew.
+    Own,
+    /// What lies at these paths.
+    Listed(Vec<String>),
+}
+
+impl Programs {
+    /// The paths for a call that has the hardened form.
+    fn of(&self, git: &Node) -> Vec<String> {
+        match self {
+            Self::Listed(paths) => paths.clone(),
+            Self::Own if reach(git) == Reach::Own => Vec::new(),
+            Self::Own => git.resolved.iter().flat_map(|program| beside(&program.path)).collect(),
+        }
+    }
+}
+
+/// Where git's own programs lie, by the place of git itself: wherever it was installed, one of these, and sometimes both.
+fn beside(program: &str) -> impl Iterator<Item = String> {
+    let above = program.rsplit('/').skip(2).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("/");
+    ["lib", "libexec"].into_iter().map(move |folder| format!("{above}/{folder}/git-core"))
+}
+
+/// The node with these arguments.
+fn edited(git: &Node, args: &[Edited]) -> Node {
+    let argument = |arg: &Edited| match arg {
+        Edited::Keep(at) => git.args[*at as usize].clone(),
+        Edited::Literal(text) => Argument { word: Word::Literal(text.clone()), places: Vec::new() },
+    };
+    Node { args: args.iter().map(argument).collect(), ..git.clone() }
+}
+
+fn with_form(git: &Node, index: u32) -> Result<Option<Edit>, Refusal> {
     let words: Vec<Option<&str>> = git.args.iter().map(Argument::text).collect();
     let is_prefixed = begins(&words, PREFIX);
     // The client's own `--no-pager` says nothing that the prefix does not.

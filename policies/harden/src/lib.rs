@@ -25,7 +25,8 @@ use std::collections::BTreeMap;
 
 use command::{runs, with_variables};
 use files::Files;
-use portcullis_sdk::{CommandPolicy, Edit, Node, Policy, Request, SettingsErrors, Verdict, export};
+use git::Programs;
+use portcullis_sdk::{CommandPolicy, Edit, Node, Policy, Request, SettingsError, SettingsErrors, Verdict, export};
 use repository::{Refusal, Visit};
 use schemars::JsonSchema;
 use scripts::Manager;
@@ -35,6 +36,9 @@ use serde::Deserialize;
 #[cfg(target_family = "wasm")]
 #[global_allocator]
 static ARENA: portcullis_arena::Arena = portcullis_arena::Arena::new();
+
+/// Most mistakes that settings may be told.
+const MOST_ERRORS: usize = 64;
 
 /// Most directories of one script in which repositories are judged.
 const MOST_DIRECTORIES: usize = 32;
@@ -62,6 +66,13 @@ struct Settings {
     /// Whether git gets its form and repositories are judged.
     #[serde(default = "yes")]
     git: bool,
+    /// Whether the kernel keeps git from executing anything but git. It has to offer that: seccomp, and Landlock (Linux 5.19) for calls that
+    /// change files. Filters, such as those of git-lfs, do not run then.
+    #[serde(default = "yes")]
+    confine: bool,
+    /// What calls of git may execute besides git, as absolute paths of files and directories. If left out: for calls that enter other
+    /// repositories the programs of git's own (`lib/git-core` and `libexec/git-core` beside its `bin`), for others nothing.
+    exec_paths: Option<Vec<String>>,
     /// Package managers that are told to leave scripts of packages alone.
     #[serde(default)]
     ignore_scripts: Vec<Manager>,
@@ -76,14 +87,33 @@ fn yes() -> bool {
 }
 
 /// The policy.
-struct Harden(Settings);
+struct Harden {
+    settings: Settings,
+    /// What calls of git may execute; none: anything.
+    programs: Option<Programs>,
+}
 
 impl Policy for Harden {
     type Settings = Settings;
 
     fn configure(settings: Settings) -> Result<Self, SettingsErrors> {
-        Ok(Self(settings))
+        check_paths(settings.exec_paths.iter().flatten())?;
+        let programs = settings.confine.then(|| settings.exec_paths.clone().map_or(Programs::Own, Programs::Listed));
+        Ok(Self { settings, programs })
     }
+}
+
+fn check_paths<'a>(paths: impl Iterator<Item = &'a String>) -> Result<(), SettingsErrors> {
+    let is_plain =
+        |path: &str| path.strip_prefix('/').is_some_and(|names| names.split('/').all(|name| !["", ".", ".."].contains(&name)));
+    let wrong = paths.enumerate().filter(|(_, path)| !is_plain(path)).map(|(at, path)| {
+        SettingsError::new(
+            format!("exec_paths.{at}"),
+            format!("{path:?} is not absolute and plain; write it without `.`, `..` and empty names"),
+        )
+    });
+    let wrong: SettingsErrors = wrong.take(MOST_ERRORS).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
 impl CommandPolicy for Harden {
@@ -115,20 +145,20 @@ impl Harden {
             let files = files();
             repositories(request, visit::visits(request, &calls), &files)?;
         }
-        if self.0.git {
+        if self.settings.git {
             nothing_of_gits(visit::written(request), files)?;
         }
         Ok(Verdict::Abstain)
     }
 
     fn is_git(&self, node: &Node) -> bool {
-        self.0.git && runs(node, "git")
+        self.settings.git && runs(node, "git")
     }
 
     /// The edit that gives a node its hardened form; none if it has it or there is none for it.
     fn hardened(&self, request: &Request, node: &Node, index: u32) -> Result<Option<Edit>, Refusal> {
         let mut edit = self.hardened_program(node, index)?;
-        if self.0.quiet && node.resolved.is_some() {
+        if self.settings.quiet && node.resolved.is_some() {
             let set = edit.get_or_insert_with(|| Edit::new(index));
             for (name, value) in missing(request, node) {
                 if !set.assignments.iter().any(|(known, _)| *known == name) {
@@ -136,14 +166,14 @@ impl Harden {
                 }
             }
         }
-        Ok(edit.filter(|edit| edit.args.is_some() || !edit.assignments.is_empty()))
+        Ok(edit.filter(|edit| edit.args.is_some() || edit.executes.is_some() || !edit.assignments.is_empty()))
     }
 
     fn hardened_program(&self, node: &Node, index: u32) -> Result<Option<Edit>, Refusal> {
         if self.is_git(node) {
-            return git::hardened(node, index);
+            return git::hardened(node, index, self.programs.as_ref());
         }
-        if let Some(manager) = self.0.ignore_scripts.iter().find(|manager| runs(node, manager.name())) {
+        if let Some(manager) = self.settings.ignore_scripts.iter().find(|manager| runs(node, manager.name())) {
             return manager.hardened(node, index);
         }
         let asks_version = || matches!(node.args.as_slice(), [arg] if arg.text().is_some_and(|word| VERSION.contains(&word)));

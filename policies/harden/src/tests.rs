@@ -94,6 +94,54 @@ fn what_is_hardened_is_left_alone() {
     }
 }
 
+fn executes(request: &Request) -> Option<Vec<&str>> {
+    request.nodes[0].executes.as_ref().map(|paths| paths.iter().map(String::as_str).collect())
+}
+
+#[test]
+fn git_executes_git_alone_and_only_where_it_must() {
+    let own = Some(vec!["/usr/lib/git-core", "/usr/libexec/git-core"]);
+    for (command, expected) in [
+        (&["git", "status"][..], Some(vec![])),
+        (&["git", "--no-pager", "log", "-3"], Some(vec![])),
+        (&["git", "branch", "-a"], Some(vec![])),
+        (&["git", "--version"], Some(vec![])),
+        (&["git"], Some(vec![])),
+        (&["git", "diff", "--submodule"], own.clone()),
+        (&["git", "commit", "-m", "x"], own.clone()),
+        (&["git", "stash", "pop"], own.clone()),
+        (&["git", "no-such-command"], own.clone()),
+        (&["ls", "git"], None),
+    ] {
+        assert_eq!(executes(&hardened(command)), expected, "{command:?}");
+    }
+}
+
+#[test]
+fn what_is_confined_is_confined_no_less() {
+    let hardened = |own: &[&str], settings: &str| {
+        let mut request = World::new().request(&["git", "stash"]);
+        request.nodes[0].executes = Some(own.iter().map(|path| (*path).to_owned()).collect());
+        rewritten(&policy(settings), request).nodes[0].executes.clone().unwrap()
+    };
+    assert_eq!(hardened(&[], "{}"), [""; 0]);
+    assert_eq!(hardened(&["/usr/lib"], "{}"), ["/usr/lib/git-core"]);
+    assert_eq!(hardened(&["/usr/lib/git-core/git"], "{}"), ["/usr/lib/git-core/git"]);
+    assert_eq!(hardened(&["/opt"], r#"{"exec_paths":["/usr/bin"]}"#), [""; 0]);
+}
+
+#[test]
+fn what_git_executes_is_as_the_settings_say() {
+    let confined =
+        |settings: &str| rewritten(&policy(settings), World::new().request(&["git", "status"])).nodes[0].executes.clone();
+    assert_eq!(confined(r#"{"confine":false}"#), None);
+    assert_eq!(confined(r#"{"exec_paths":["/usr/bin/git-lfs"]}"#), Some(vec!["/usr/bin/git-lfs".to_owned()]));
+    for path in ["bin", "/usr/../bin", "/usr//bin", "/usr/bin/", "/", ""] {
+        let errors = configure::<Harden>(&format!(r#"{{"exec_paths":["/bin",{path:?}]}}"#)).err().unwrap();
+        assert_eq!(errors[0].path, "exec_paths.1", "{path}");
+    }
+}
+
 #[test]
 fn half_a_prefix_or_half_the_switches_are_not_the_form() {
     assert_eq!(behind_prefix(&["git", "--no-pager", "log"])[..2], ["log", "--no-ext-diff"]);

@@ -4,7 +4,7 @@
 mod item;
 mod schema;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use item::{Item, dynamic, dynamic_words};
 pub use schema::{check_schema, schema};
@@ -12,6 +12,7 @@ pub use schema::{check_schema, schema};
 use crate::{
     Action, Argument, Boundary, Client, Constructs, Edited, Emission, Filter, Job, Launch, Node, OutputPolicy, Place, Policy,
     Program, Redirect, RedirectMode, Request, Rewrite, Role, SettingsErrors, StreamKind, Trigger, Word, literal, read_settings,
+    verdict::lies_below,
 };
 
 /// Most new bytes in one piece of output.
@@ -129,6 +130,7 @@ impl World {
             args: item.args.iter().map(|word| self.argument(word, directory)).collect(),
             assignments: item.assignments.clone(),
             redirects: item.redirects.iter().map(|(fd, mode, target)| self.redirect(*fd, *mode, target, directory)).collect(),
+            executes: None,
         }
     }
 
@@ -154,6 +156,9 @@ impl World {
             for (name, value) in &edit.assignments {
                 node.assignments.retain(|(known, _)| known != name);
                 node.assignments.push((name.clone(), Word::Literal(value.clone())));
+            }
+            if let Some(paths) = &edit.executes {
+                node.executes = Some(confined(node.executes.as_deref(), paths));
             }
         }
         next
@@ -199,6 +204,15 @@ impl World {
             .find_map(|(from, to)| behind(path, from).map(|rest| format!("{to}{rest}")))
             .unwrap_or_else(|| path.to_owned())
     }
+}
+
+/// What may be executed when a command that may execute `own` is confined to `paths`.
+fn confined(own: Option<&[String]>, paths: &[String]) -> Vec<String> {
+    let Some(own) = own else { return paths.to_vec() };
+    let below = |some: &[String], others: &[String]| {
+        some.iter().filter(|path| others.iter().any(|other| lies_below(path, other))).cloned().collect::<Vec<_>>()
+    };
+    [below(own, paths), below(paths, own)].concat().into_iter().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn is_assignment(word: &str) -> bool {

@@ -27,6 +27,12 @@ pub fn literal(word: &Word) -> Option<&str> {
     }
 }
 
+/// Whether a path is this one or lies below it. Both are absolute and have neither `.` nor `..`.
+pub(crate) fn lies_below(path: &str, above: &str) -> bool {
+    let above = above.trim_end_matches('/');
+    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 impl Request {
     /// The command, if the request is one simple command of literal words that the host starts itself.
     pub fn command(&self) -> Option<Simple<'_>> {
@@ -48,6 +54,12 @@ impl Job {
 }
 
 impl Node {
+    /// Whether it is confined already to what is or lies below one of these paths, or to less.
+    pub fn is_confined_to(&self, paths: &[impl AsRef<str>]) -> bool {
+        let is_below = |path: &String| paths.iter().any(|above| lies_below(path, above.as_ref()));
+        self.executes.as_ref().is_some_and(|own| own.iter().all(is_below))
+    }
+
     /// This node, whose index is given, as a simple command: of kind `command`, with a program, all words literal, nothing
     /// redirected.
     pub fn simple(&self, index: u32) -> Option<Simple<'_>> {
@@ -119,7 +131,7 @@ impl Action {
 impl Edit {
     /// A change of the node with this index that changes nothing yet.
     pub fn new(node: u32) -> Self {
-        Self { node, program: None, args: None, assignments: Vec::new() }
+        Self { node, program: None, args: None, assignments: Vec::new(), executes: None }
     }
 
     /// With these arguments instead.
@@ -131,6 +143,13 @@ impl Edit {
     /// With this variable set in front of the command, instead of another value it may have there.
     pub fn set(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.assignments.push((name.into(), value.into()));
+        self
+    }
+
+    /// Confined by the kernel: it and all that descends from it may execute nothing but its own program and what is or lies below one of
+    /// these absolute paths; with none of them, nothing once it has started. It can not be taken back, only be made stricter.
+    pub fn confine(mut self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.executes = Some(paths.into_iter().map(Into::into).collect());
         self
     }
 }

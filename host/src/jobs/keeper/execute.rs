@@ -16,7 +16,8 @@ use rustix::{
 };
 
 use super::{
-    message::{Execution, Fault, Order, Step, StreamKind, Target},
+    confine::{Confinement, Filter},
+    message::{Executes, Execution, Fault, Order, Step, StreamKind, Target},
     system::{Closing, connect, last_error, seal},
 };
 use crate::{config::JobLimits, script::Identity};
@@ -32,7 +33,7 @@ const CORE_BYTES: u64 = 1;
 const LAST_CPU_S: u64 = 1;
 
 /// Starts a program. The process leads a session and a group of its own, stands in the directory it was given, holds its three
-/// streams and no other descriptor, blocks no signal, is limited in what it can use up, and is killed when the calling process
+/// streams and no other descriptor, blocks no signal, is limited in what it can use up and execute, and is killed when the calling process
 /// ends. What signals do in it is as it is here, unless they are handled: then it is the default.
 ///
 /// A binary is executed by its handle. What is executed by its path, an interpreted program, is looked at immediately before; between
@@ -60,16 +61,16 @@ pub fn execute(order: &Order, handles: &[OwnedFd]) -> Result<Pid, Fault> {
     start.begin()
 }
 
-/// Executes a program in the place of the calling one, in the directory and with the streams that this has. `rest` is the handle if it
-/// is executed by one.
+/// Executes a program in the place of the calling one, in the directory and with the streams that this has. `rest` are the handles of the
+/// program and of its rules, as far as it has them.
 ///
 /// # Errors
 ///
 /// Always: it was not executed.
 pub fn become_it(execution: &Execution, rest: &[OwnedFd]) -> Result<Infallible, Fault> {
     let program = Program::of(execution, rest)?;
-    let errno = program.execute(&pointers(&execution.args), &pointers(&execution.env));
-    Err(Fault::System { step: Step::Execute, errno: errno.raw_os_error() })
+    let (step, errno) = program.execute(&pointers(&execution.args), &pointers(&execution.env));
+    Err(Fault::System { step, errno: errno.raw_os_error() })
 }
 
 /// Never more than this process may itself: raising a limit takes a right that it need not have.
@@ -89,7 +90,12 @@ fn limits(limits: &JobLimits) -> Vec<(Resource, Rlimit)> {
     written.into_iter().filter_map(bounded).collect()
 }
 
-enum Program<'a> {
+struct Program<'a> {
+    file: File<'a>,
+    confinement: Confinement<'a>,
+}
+
+enum File<'a> {
     Handle(BorrowedFd<'a>),
     Path(&'a CStr),
 }
@@ -102,29 +108,38 @@ impl<'a> Program<'a> {
         {
             return Err(Fault::Changed(path.clone()));
         }
-        match (&execution.target, rest) {
-            (Target::Handle, [program]) => Ok(Self::Handle(program.as_fd())),
-            (Target::Path(path), []) => Ok(Self::Path(path)),
-            _ => Err(Fault::Order),
-        }
+        let (confinement, rest) = match (execution.executes, rest) {
+            (Executes::Anything, rest) => (Confinement::No, rest),
+            (Executes::Nothing { key }, rest) => (Confinement::Program { filter: Filter::new(key), key }, rest),
+            (Executes::Allowed, [rest @ .., rules]) => (Confinement::Rules(rules.as_fd()), rest),
+            (Executes::Allowed, []) => return Err(Fault::Order),
+        };
+        let file = match (&execution.target, rest) {
+            (Target::Handle, [program]) => File::Handle(program.as_fd()),
+            (Target::Path(path), []) => File::Path(path),
+            _ => return Err(Fault::Order),
+        };
+        Ok(Self { file, confinement })
     }
 
     /// Gives back why it was not executed. Each list ends with a null pointer, and what they point to lives. Allocates nothing.
-    fn execute(&self, args: &[*const c_char], env: &[*const c_char]) -> Errno {
+    fn execute(&self, args: &[*const c_char], env: &[*const c_char]) -> (Step, Errno) {
+        if let Err(errno) = self.confinement.enter() {
+            return (Step::Confinement, errno);
+        }
+        let (directory, path, flags) = match self.file {
+            File::Handle(program) => (program.as_raw_fd(), c"", libc::AT_EMPTY_PATH),
+            File::Path(path) => (libc::AT_FDCWD, path, 0),
+        };
         #[expect(unsafe_code, reason = "no safe function executes a program")]
         // SAFETY: the lists live through the calls; a set of no signals is all zeroes.
         unsafe {
             let none: libc::sigset_t = std::mem::zeroed();
             libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
-            match self {
-                Self::Handle(program) => {
-                    let (program, flags) = (program.as_raw_fd(), libc::AT_EMPTY_PATH);
-                    libc::syscall(libc::SYS_execveat, program, c"".as_ptr(), args.as_ptr(), env.as_ptr(), flags);
-                }
-                Self::Path(path) => _ = libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()),
-            }
+            let key = self.confinement.key();
+            libc::syscall(libc::SYS_execveat, directory, path.as_ptr(), args.as_ptr(), env.as_ptr(), flags, key);
         }
-        last_error()
+        (Step::Execute, last_error())
     }
 }
 
@@ -151,7 +166,8 @@ struct Failure {
     errno: AtomicI32,
 }
 
-const STEPS: [Step; 6] = [Step::Process, Step::Session, Step::Directory, Step::Streams, Step::Limits, Step::Execute];
+const STEPS: [Step; 7] =
+    [Step::Process, Step::Session, Step::Directory, Step::Streams, Step::Limits, Step::Confinement, Step::Execute];
 
 fn pointers(texts: &[CString]) -> Vec<*const c_char> {
     texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
@@ -202,7 +218,7 @@ impl Start<'_> {
             ioctl_tiocsctty(self.streams[0]).map_err(at(Step::Streams))?;
         }
         self.limits.iter().try_for_each(|(resource, limit)| setrlimit(*resource, *limit)).map_err(at(Step::Limits))?;
-        Err((Step::Execute, self.program.execute(&self.args, &self.env)))
+        Err(self.program.execute(&self.args, &self.env))
     }
 }
 

@@ -35,13 +35,13 @@ use crate::{config::JobLimits, script::Identity};
 /// Longest order, in bytes: Linux starts no program with more than 6 MiB of arguments and variables. The configuration of jobs
 /// decides how much of it there is.
 pub const MOST_ORDER_BYTES: usize = 8 << 20;
-/// Most handles that come with an order: directory, three streams, program.
-const MOST_HANDLES: usize = 5;
+/// Most handles that come with an order: directory, three streams, program, rules.
+const MOST_HANDLES: usize = 6;
 /// Bytes of a frame's length.
 const LENGTH_BYTES: usize = size_of::<u32>();
 
-/// What a job starts with. With it go these handles, in this order: directory, standard input, output and error, and the program if
-/// it is executed by handle.
+/// What a job starts with. With it go these handles, in this order: directory, standard input, output and error, the program if
+/// it is executed by handle, and the rules if it is confined by such.
 #[derive(Serialize, Deserialize)]
 pub struct Order {
     /// The program.
@@ -72,6 +72,22 @@ pub struct Execution {
     pub env: Vec<CString>,
     /// Of a program that is executed by its path: what that must still lead to.
     pub unchanged: Option<(PathBuf, Identity)>,
+    /// What it and all that descends from it may execute.
+    pub executes: Executes,
+}
+
+/// What a program may execute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Executes {
+    /// Whatever there is.
+    Anything,
+    /// Nothing.
+    Nothing {
+        /// The number that lets itself be executed, hard to guess.
+        key: u64,
+    },
+    /// What the rules of Landlock allow whose handle comes with it.
+    Allowed,
 }
 
 /// How the program is executed.
@@ -139,6 +155,8 @@ pub enum Step {
     Streams,
     /// Limits of what it can use up.
     Limits,
+    /// Limits of what it can execute.
+    Confinement,
     /// Executing the program.
     Execute,
 }
@@ -151,6 +169,7 @@ impl std::fmt::Display for Step {
             Self::Directory => "entering its directory",
             Self::Streams => "connecting its streams",
             Self::Limits => "limiting what it can use up",
+            Self::Confinement => "confining what it can execute",
             Self::Execute => "executing it",
         })
     }
@@ -288,8 +307,13 @@ mod tests {
 
     fn order(bytes: usize) -> Order {
         let args = vec![c"tool".to_owned(), CString::new(vec![b'x'; bytes]).unwrap()];
-        let execution =
-            Execution { target: Target::Path(c"/bin/tool".to_owned()), args, env: vec![c"A=\xff".to_owned()], unchanged: None };
+        let execution = Execution {
+            target: Target::Path(c"/bin/tool".to_owned()),
+            args,
+            env: vec![c"A=\xff".to_owned()],
+            unchanged: None,
+            executes: Executes::Anything,
+        };
         Order { execution, limits: JobLimits::default(), streams: StreamKind::Pipes }
     }
 

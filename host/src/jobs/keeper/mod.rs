@@ -22,6 +22,7 @@
 
 mod cgroup;
 mod child;
+mod confine;
 mod execute;
 mod family;
 mod message;
@@ -50,7 +51,7 @@ pub use child::Child;
 pub use execute::become_it;
 #[cfg(test)]
 pub use execute::execute;
-pub use message::{Execution, Fault, Order, Reach, StreamKind, Target, frame, receive, receive_message, send, unframe};
+pub use message::{Executes, Execution, Fault, Order, Reach, StreamKind, Target, frame, receive, receive_message, send, unframe};
 pub use process::keep;
 pub use system::default_of_pipes;
 
@@ -107,6 +108,9 @@ pub enum StartError {
     /// There are no pipes or terminals for it.
     #[error("opening its streams: {0}")]
     Streams(#[source] io::Error),
+    /// What it may execute can not be put down for the kernel.
+    #[error("confining what it can execute: {0}")]
+    Confinement(#[source] io::Error),
     /// The way to the keeper failed.
     #[error("could not tell the process that starts jobs: {0}")]
     Io(#[from] io::Error),

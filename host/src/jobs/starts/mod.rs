@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! starter ─▶ server   a Call, with the directory's handle
-//! server ─▶ starter   an Answer, with the program's handle if it is executed by that
+//! server ─▶ starter   an Answer, with the program's handle if it is executed by that, and that of its rules if it is confined by such
 //! ```
 
 mod starter;
@@ -47,7 +47,10 @@ use super::{
     keeper::{Execution, frame, receive, send, unframe},
     process::execution,
 };
-use crate::policy::{Approved, types};
+use crate::{
+    policy::{Approved, types},
+    script::Executes,
+};
 
 /// Starters of one job that are heard at the same time; others wait.
 const MOST_AT_ONCE: usize = 8;
@@ -77,6 +80,8 @@ pub struct Wanted {
     pub assignments: Vec<(String, String)>,
     /// All other variables.
     pub env: Vec<(String, String)>,
+    /// What it was confined to with the script.
+    pub executes: Executes,
     /// The directory it would start in.
     pub directory: File,
     /// Regular files and directories that it would find open, as they lie now.
@@ -168,15 +173,15 @@ async fn answer<J: Judge>(mut socket: UnixStream, job: &types::Job, judge: &J) -
     let (call, handles) = timeout(CALL_DEADLINE, receive_call(&socket)).await??;
     let open = open_files(peer.pid().ok_or(io::ErrorKind::NotFound)?)?;
     let name = name_of(&call, job).unwrap_or_else(|| "it".to_owned());
-    let (answer, handle) = match start(call, handles, open, job, judge).await {
-        Ok((execution, handle)) => (Answer::Start(execution), handle),
+    let (answer, handles) = match start(call, handles, open, job, judge).await {
+        Ok((execution, handles)) => (Answer::Start(execution), handles),
         Err(Unwanted { text, is_missing }) => {
             let code = if is_missing { NOT_FOUND } else { NOT_ALLOWED };
-            (Answer::Refuse { text: format!("{name} was not started: {text}"), code }, None)
+            (Answer::Refuse { text: format!("{name} was not started: {text}"), code }, Vec::new())
         }
     };
     let framed = frame(&answer)?;
-    let handles: Vec<_> = handle.iter().map(AsFd::as_fd).collect();
+    let handles: Vec<_> = handles.iter().map(AsFd::as_fd).collect();
     let sent = socket.async_io(Interest::WRITABLE, || send(&socket, &framed, &handles)).await?;
     socket.write_all(&framed[sent..]).await
 }
@@ -201,7 +206,7 @@ async fn start<J: Judge>(
     open: Vec<PathBuf>,
     job: &types::Job,
     judge: &J,
-) -> Result<(Execution, Option<OwnedFd>), Unwanted> {
+) -> Result<(Execution, Vec<OwnedFd>), Unwanted> {
     let refused = |text: &str| Unwanted { text: text.to_owned(), is_missing: false };
     let [directory] = <[OwnedFd; 1]>::try_from(handles).map_err(|_| refused("its starter does not make sense"))?;
     let wanted = wanted(call, directory.into(), open, job).map_err(refused)?;
@@ -224,7 +229,8 @@ fn name_of(call: &Call, job: &types::Job) -> Option<String> {
 fn wanted(call: Call, directory: File, open: Vec<PathBuf>, job: &types::Job) -> Result<Wanted, &'static str> {
     const NOT_TEXT: &str = "a word of it is not UTF-8; policies judge text, so rename the file or pass it on differently";
     let program = name_of(&call, job).ok_or("there is no such program in its script")?;
-    let assigned = &job.nodes[call.node as usize].assignments;
+    let node = &job.nodes[call.node as usize];
+    let (assigned, executes) = (&node.assignments, node.executes.clone());
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| NOT_TEXT);
     let args = call.args.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
     let (mut assignments, mut env) = (Vec::new(), Vec::new());
@@ -237,7 +243,7 @@ fn wanted(call: Call, directory: File, open: Vec<PathBuf>, job: &types::Job) -> 
         }
     }
     let words = [vec![program], args].concat();
-    Ok(Wanted { words, assignments, env, directory, open })
+    Ok(Wanted { words, assignments, env, executes, directory, open })
 }
 
 /// The regular files and directories that a process has open, where they have names.

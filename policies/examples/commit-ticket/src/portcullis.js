@@ -21,12 +21,16 @@ export const ask = (code, message) => ({ tag: "ask", val: { code, message } });
 export const rewrite = (edits, code, message, { cwd, timeoutMs } = {}) =>
   ({ tag: "rewrite", val: { edits, cwd, timeoutMs, reason: { code, message } } });
 
-/** A change of the command at `index`; each of `args` is a number (the argument that has this index now) or a text. */
-export const edit = (index, { program, args, assignments = [] }) => ({
+/**
+ * A change of the command at `index`; each of `args` is a number (the argument that has this index now) or a text. `executes`: absolute paths
+ * beside its own program to which the kernel confines what it and its children may execute.
+ */
+export const edit = (index, { program, args, assignments = [], executes }) => ({
   node: index,
   program,
   args: args?.map((arg) => (typeof arg === "number" ? { tag: "keep", val: arg } : { tag: "literal", val: arg })),
   assignments,
+  executes,
 });
 
 /** These bytes instead of what would be written to the job. */

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use portcullis_sdk::{
-    Action, Boundary, CommandPolicy, Edit, Edited, Emission, Filter, Finding, InputPolicy, InputVerdict, Job, OutputPolicy,
-    Policy, Reason, Request, SettingsError, SettingsErrors, StreamKind, Trigger, Verdict, export, log,
+    Action, Boundary, CommandPolicy, Edit, Edited, Emission, Filter, Finding, InputPolicy, InputVerdict, Job, Launch, Node,
+    OutputPolicy, Policy, Reason, Request, SettingsError, SettingsErrors, StreamKind, Trigger, Verdict, export, literal, log,
 };
 use serde::Deserialize;
 
@@ -85,6 +85,10 @@ enum CommandDeed {
     RewriteAppend(String),
     /// Sets the variable `PORTCULLIS_TEST` to this.
     RewriteVariable(String),
+    /// Allows all, and confines commands with programs to these paths, wherever they stand in a script; those of `only` alone, if told.
+    Confine(Vec<String>),
+    /// The same, but leaves alone what the host starts itself, as it does each program of a script.
+    ConfineInScripts(Vec<String>),
     Allow,
     Deny,
     Ask,
@@ -223,6 +227,12 @@ impl CommandPolicy for Misbehaving {
     fn evaluate(&self, request: &Request) -> Verdict {
         let before = DECISIONS.fetch_add(1, Ordering::Relaxed);
         let Some(deed) = &self.0.command else { return Verdict::Abstain };
+        match deed {
+            CommandDeed::Confine(paths) => return self.confine(paths, request),
+            CommandDeed::ConfineInScripts(paths) if request.launch == Launch::Shell => return self.confine(paths, request),
+            CommandDeed::ConfineInScripts(_) => return Verdict::Allow,
+            _ => {}
+        }
         let is_for = |only: &String| request.command().is_some_and(|command| command.program == only);
         if !self.0.only.as_ref().is_none_or(is_for) {
             return Verdict::Allow;
@@ -261,6 +271,16 @@ impl CommandPolicy for Misbehaving {
 }
 
 impl Misbehaving {
+    fn confine(&self, paths: &[String], request: &Request) -> Verdict {
+        let is_meant = |node: &Node| {
+            let name = node.program.as_ref().and_then(literal);
+            node.resolved.is_some() && self.0.only.as_ref().is_none_or(|only| name == Some(only))
+        };
+        let edits = request.nodes.iter().zip(0..).filter(|(node, _)| is_meant(node) && !node.is_confined_to(paths));
+        let edits: Vec<Edit> = edits.map(|(_, index)| Edit::new(index).confine(paths)).collect();
+        if edits.is_empty() { Verdict::Allow } else { Verdict::rewrite(edits, "confined", "this guest confines") }
+    }
+
     fn rewrite(&self, deed: &CommandDeed, request: &Request) -> Verdict {
         let Some(command) = request.command() else { return Verdict::Abstain };
         let edit = Edit::new(command.index);
