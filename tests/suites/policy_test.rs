@@ -141,6 +141,22 @@ fn commands_find_the_files_and_programs_that_the_world_has() {
     assert_eq!(done.stdout(), "4 passed, 0 failed\n");
 }
 
+/// Cases may come from anywhere, and those who run them expect nothing to be made outside of the world.
+#[test]
+fn nothing_is_made_through_a_link_of_the_world() {
+    let scene = Scene::new();
+    let victim = scene.outside("victim", "");
+    fs::remove_file(&victim).unwrap();
+    fs::create_dir(&victim).unwrap();
+    let links = format!("[world]\nlinks = {{ a = {victim:?}, \"a/b/.profile\" = \"/etc/passwd\" }}\n");
+    let files = format!("[world]\nfiles = {{ \"x/y\" = \"text\", \"x/y/z\" = \"text\" }}\nlinks = {{ a = {victim:?} }}\n");
+    for world in [links, files] {
+        let told = test(&scene, &format!("{world}{CASES}"), &[]);
+        assert!(format!("{}{}", told.stdout(), told.stderr).contains("is no directory"), "{}", told.stderr);
+        assert_eq!(fs::read_dir(&victim).unwrap().count(), 0);
+    }
+}
+
 #[test]
 fn a_filter_that_depends_on_cuts_is_found_out() {
     let scene = Scene::new();

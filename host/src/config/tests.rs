@@ -333,13 +333,13 @@ fn patterns_pass_no_variable_that_is_passed_by_name_only() {
     for name in
         ["LC_TIME", "LESSOPEN", "LD_PRELOAD", "LANGUAGE", "LOCPATH", "PYTHONPATH", "BASH_FUNC_ls%%", "PATH_INFO", "XDG_DATA_DIRS"]
     {
-        scene.set(name, "passed");
+        scene.set(name, "C.UTF-8");
     }
     let every_letter: Vec<String> = ('A'..='Z').map(|letter| format!("{letter}*")).collect();
     let config =
         scene.read(&format!("jobs.env.pass = ['LESSOPEN']\njobs.env.pass_matching = {every_letter:?}\n{POLICY}")).unwrap();
     let passed: Vec<&str> =
-        config.jobs.env.iter().filter(|(_, value)| value == "passed").map(|(name, _)| name.as_str()).collect();
+        config.jobs.env.iter().filter(|(_, value)| value == "C.UTF-8").map(|(name, _)| name.as_str()).collect();
     assert_eq!(passed, ["LANGUAGE", "LC_TIME", "LESSOPEN", "PATH_INFO", "XDG_DATA_DIRS"]);
 }
 
@@ -1113,6 +1113,27 @@ fn jobs_get_only_what_is_passed_or_set() {
     let config = scene.read(&format!("jobs.env.set = {{ LANG = 'C' }}\n{POLICY}")).unwrap();
     assert_eq!(names(&config), ["LANG", "PATH"]);
     assert_eq!(variable(&config, "LANG"), Some("C"));
+}
+
+/// A shell that reads other characters in the same bytes reads another script.
+#[rstest]
+#[case("de_DE.UTF-8", "de_DE.UTF-8")]
+#[case("en_US.utf8@euro", "en_US.utf8@euro")]
+#[case("C", "C")]
+#[case("", "")]
+#[case("zh_CN.GBK", "C.UTF-8")]
+#[case("zh_CN", "C.UTF-8")]
+#[case("ja_JP.SJIS@x.UTF-8", "C.UTF-8")]
+fn locales_have_the_character_set_of_the_judges(#[case] given: &str, #[case] got: &str) {
+    let mut scene = Scene::new();
+    for name in ["LANG", "LC_ALL", "LC_TIME"] {
+        scene.set(name, given);
+    }
+    let config = scene.read(&format!("jobs.env.pass_matching = ['LC_*']\n{POLICY}")).unwrap();
+    for name in ["LANG", "LC_ALL", "LC_TIME"] {
+        assert_eq!(variable(&config, name), Some(got), "{name}");
+    }
+    assert_eq!(scene.read(&format!("jobs.env.set.LC_CTYPE = {given:?}\n{POLICY}")).is_ok(), given == got);
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn set(report: &mut Report, leaf: &Checked<BTreeMap<String, Checked<String>>>) -
     let mut set = BTreeMap::new();
     for (name, value) in table {
         let at = join(key, name);
-        let value = report.leaf(&at, value, "must be a string").and_then(|value| report.keep(&at, checked_value(value)));
+        let value = report.leaf(&at, value, "must be a string").and_then(|value| report.keep(&at, checked_value(name, value)));
         let name = report.keep(&at, job_variable(name));
         set.extend(name.zip(value).map(|(n, v)| (n.to_owned(), v.to_owned())));
     }
@@ -122,7 +122,7 @@ fn passed(
         None => DEFAULT_PASS.to_vec(),
         Some(strings) => strings.into_iter().filter_map(|(at, name)| report.keep(at, passed_variable(name, set))).collect(),
     };
-    let value = |name: &str| Some(surroundings.variable(name)?.to_str()?.to_owned());
+    let value = |name: &str| Some(as_judged(name, surroundings.variable(name)?.to_str()?));
     names.into_iter().filter_map(|name| Some((name.to_owned(), value(name)?))).collect()
 }
 
@@ -134,7 +134,26 @@ fn matching(report: &mut Report, leaf: &Checked<Vec<Checked<String>>>, surroundi
         job_variable(name).is_ok() && hazard(name).is_none() && prefixes.iter().any(|prefix| name.starts_with(prefix))
     };
     let known = surroundings.variables.iter().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
-    known.filter(|(name, _)| is_passed(name)).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    known.filter(|(name, _)| is_passed(name)).map(|(name, value)| (name.to_owned(), as_judged(name, value))).collect()
+}
+
+/// The value, or of a locale with another character set one with that of the judges: a shell that reads GBK sees other quotes in the same
+/// bytes, and so another script.
+fn as_judged(name: &str, value: &str) -> String {
+    if is_locale(name) && !reads_as_judged(value) { "C.UTF-8".to_owned() } else { value.to_owned() }
+}
+
+fn is_locale(name: &str) -> bool {
+    name == "LANG" || name.starts_with("LC_")
+}
+
+/// Whether texts are UTF-8 in this locale, or bytes.
+fn reads_as_judged(locale: &str) -> bool {
+    let character_set = locale.split('@').next().and_then(|locale| Some(locale.split_once('.')?.1));
+    match character_set {
+        None => matches!(locale, "" | "C" | "POSIX"),
+        Some(set) => ["UTF-8", "UTF8"].iter().any(|known| set.eq_ignore_ascii_case(known)),
+    }
 }
 
 /// What names begin with that a pattern such as `LC_*` matches.
@@ -177,10 +196,14 @@ fn passed_variable<'n>(name: &'n str, set: Option<&BTreeMap<String, String>>) ->
     Ok(name)
 }
 
-fn checked_value(value: &str) -> Result<&str, Fault> {
+fn checked_value<'v>(name: &str, value: &'v str) -> Result<&'v str, Fault> {
     if value.contains('\0') {
         let wrong = "contains a NUL character";
         return Err(Fault::new(wrong, "must be without"));
+    }
+    if is_locale(name) && !reads_as_judged(value) {
+        let wrong = format!("`{value}` may have another character set than commands are judged in");
+        return Err(Fault::new(wrong, "must be a locale in UTF-8, such as `C.UTF-8`"));
     }
     Ok(value)
 }

@@ -99,20 +99,31 @@ impl World {
     fn file(&self, name: &Path, content: &str) -> io::Result<()> {
         let path = self.place(name)?;
         if name.to_string_lossy().ends_with('/') {
-            return fs::create_dir_all(path);
+            return fs::DirBuilder::new().create(path).or_else(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => Ok(()),
+                _ => Err(error),
+            });
         }
         let mode = if content.starts_with("#!") { 0o755 } else { 0o644 };
         fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?.write_all(content.as_bytes())
     }
 
-    /// Where a file of this name lies: below the root, whose directories on the way are made.
+    /// Where a file of this name lies: below the root, whose directories on the way are made. None of them is a link, which would lead
+    /// to places that are nobody's to fill.
     fn place(&self, name: &Path) -> io::Result<PathBuf> {
         if !name.components().all(|part| matches!(part, Component::Normal(_))) {
             return Err(io::Error::other("must be a path below the root, without `..`"));
         }
-        let path = self.root().join(name);
-        path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        Ok(path)
+        let mut path = self.root();
+        for folder in name.parent().into_iter().flat_map(Path::components) {
+            path.push(folder);
+            match path.symlink_metadata() {
+                Ok(found) if found.is_dir() => {}
+                Ok(_) => return Err(io::Error::other(format!("{} is no directory", folder.as_os_str().display()))),
+                Err(_) => fs::create_dir(&path)?,
+            }
+        }
+        Ok(self.root().join(name))
     }
 
     fn plant(&self, name: &str) -> io::Result<()> {

@@ -190,15 +190,22 @@ impl<'a> Lookups<'a> {
     }
 
     /// Follows a path as the kernel would, link by link, and where nothing exists any more by its names. `cwd` is free of links. What
-    /// leads through a link of `/proc` leads nowhere, and so does what is too much.
+    /// leads through a link of `/proc` leads nowhere, and so does what is too much, and `..` behind a link or what does not exist: many
+    /// programs strike out both names, and are elsewhere than the kernel.
     fn resolve(&self, path: &Path, cwd: &Path) -> io::Result<Resolved> {
         let mut resolved = Resolved { path: cwd.to_owned(), exists: true, via_link: false };
         let mut pending = names(path);
-        let mut links = 0;
+        // How many of the names are those of links' targets.
+        let (mut links, mut of_links) = (0, 0_usize);
         while let Some(name) = pending.pop_front() {
+            let is_written = of_links == 0;
+            of_links = of_links.saturating_sub(1);
             match name.to_str() {
                 Some("/") => resolved.path = PathBuf::from("/"),
                 Some(".") => {}
+                Some("..") if is_written && (resolved.via_link || !resolved.exists) => {
+                    return Err(io::ErrorKind::InvalidInput.into());
+                }
                 Some("..") => _ = resolved.path.pop(),
                 _ => {
                     let next = resolved.path.join(&name);
@@ -211,6 +218,7 @@ impl<'a> Lookups<'a> {
                             }
                             resolved.via_link = true;
                             let mut target = names(&fs::read_link(&next)?);
+                            of_links += target.len();
                             target.append(&mut pending);
                             pending = target;
                         }

@@ -346,6 +346,11 @@ impl<'a> Reader<'a> {
                     return self.separate(&flag, kind);
                 }
                 self.note(&flag)?;
+                // Some programs drop that sign, and others take it for a part of the path.
+                if word[behind..].starts_with('=') && matches!(kind, Value::Path | Value::File) {
+                    let message = format!("`{}` is read in two ways; write `{flag}` and its path as two words", shown(word));
+                    return Err(Reason::new("value-not-allowed", message));
+                }
                 return self.value(&flag, kind, Part::of(arg, behind));
             }
             if !self.program().flags.contains(&flag) {

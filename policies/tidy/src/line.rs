@@ -80,12 +80,12 @@ impl Line {
 
     /// If lines are shown whole, however long they are: what must go now, since no line is kept without bounds.
     pub fn overflow(&mut self) -> Vec<u8> {
-        if self.settings.max_line_bytes > 0 || self.written.len() < MAX_SHOWN || self.state != State::Text {
+        if self.settings.max_line_bytes > 0 || self.written.len() < MAX_SHOWN {
             return Vec::new();
         }
         self.lay_out();
         let shown = self.shown();
-        *self = Self { is_laid_out: true, ..Self::new(self.settings) };
+        *self = Self { is_laid_out: true, state: self.state, ..Self::new(self.settings) };
         shown
     }
 
@@ -266,7 +266,8 @@ impl Line {
         let tail = self.cells.partition_point(|cell| cell.start < self.written.len() - MAX_SHOWN);
         self.forgotten += self.cells[head..tail].iter().map(Range::len).sum::<usize>();
         self.cells.drain(head..tail);
-        self.cursor = self.cursor.saturating_sub(tail - head).min(self.cells.len());
+        // One that stood in what is forgotten stands behind the beginning that is left.
+        self.cursor = if self.cursor < tail { self.cursor.min(head) } else { self.cursor - (tail - head) };
     }
 }
 

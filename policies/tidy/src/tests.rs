@@ -100,6 +100,10 @@ fn a_line_without_end_is_no_burden() {
     assert_eq!(whole.len(), long.len());
     let progress = "working 12345\r".repeat(1 << 18) + "done         \n";
     assert_eq!(tidied("{}", progress.as_bytes()), "done\n");
+    let title = ["\x1b]0;".to_owned(), "t".repeat(1 << 20)].concat();
+    assert_eq!(tidied(r#"{"controls":false,"max_line_bytes":0}"#, title.as_bytes()), title);
+    let rewritten = ["a".repeat(400_000), "\rdone ".to_owned(), "b".repeat(1000)].concat();
+    assert!(tidied("{}", rewritten.as_bytes()).starts_with("done bbb"));
     let erased = |end: &str| tidied("{}", ["a".repeat(400_000).as_str(), end].concat().as_bytes());
     assert_eq!(erased("\x1b[2K\rdone\n"), "done\n");
     assert_eq!(erased("\r\x1b[Kdone\n"), "done\n");

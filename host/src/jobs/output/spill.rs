@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use rustix::fs::OFlags;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
@@ -16,10 +17,11 @@ use super::{
     renewal::{self, Standing},
     stretch::{Block, Mark},
 };
-use crate::{digest::Digest, jobs::StreamName, policy::OutputFilter};
+use crate::{digest::Digest, files, jobs::StreamName, policy::OutputFilter};
 
 /// Bytes that are read of a file at a time where all of it is looked through.
 const BLOCK_BYTES: u64 = 256 * 1024;
+
 /// The files of a job's two streams, from each stream's first byte on.
 #[derive(Debug)]
 pub struct Spill {
@@ -213,7 +215,7 @@ impl Spilled {
         if bytes.is_empty() {
             return bytes;
         }
-        let read = File::open(&self.path).and_then(|file| {
+        let read = files::open(OpenOptions::new().read(true), OFlags::NOFOLLOW, &self.path).and_then(|file| {
             self.check(&file)?;
             file.read_exact_at(&mut bytes, from)
         });
