@@ -6,8 +6,8 @@
 //! - `two at once`: two decisions on `ls -la` side by side.
 //! - `parse`: shell text to judged tree, without deciding.
 //! - `script`: `cd web && npm test 2>&1 | tail -20` with the npm pack: parsed, decided, rendered.
-//! - `scripts/KIND/BYTES`: scripts up to the limit of 64 KiB: parsed, decided, rendered. Of three kinds: `dense`, six nodes every 55
-//!   bytes; `lines`, three nodes to an ordinary line; `document`, one here-document with a few commands around it.
+//! - `scripts/KIND/BYTES`: scripts up to the limit of 64 KiB: parsed, decided, rendered. Of three kinds: `dense`, six nodes every
+//!   55 bytes; `lines`, three nodes to an ordinary line; `document`, one here-document with a few commands around it.
 
 mod common;
 

@@ -1,8 +1,8 @@
 //! What the kernel holds a command to: it and all that descends from it execute nothing but what its policies name.
 //!
-//! Nothing at all is a matter of seccomp: one execution passes, that of the program itself, told by a number that nobody else knows. What
-//! lies at some paths is a matter of Landlock, which looks at the files: so it has to let pass what the kernel opens to execute the program
-//! itself, its interpreter and its loader.
+//! Nothing at all is a matter of seccomp: one execution passes, that of the program itself, told by a number that nobody else
+//! knows. What lies at some paths is a matter of Landlock, which looks at the files: so it has to let pass what the kernel opens to
+//! execute the program itself, its interpreter and its loader.
 
 use std::{
     collections::BTreeSet,
@@ -29,7 +29,8 @@ pub const UNAVAILABLE: &str = "confinement-unavailable";
 /// The code of a denial where a path of a confinement is none to be relied on.
 pub const REFUSED: &str = "confinement-refused";
 
-/// Version of Landlock from which on files can be moved to other directories by what it confines. Confinement is no word against that.
+/// Version of Landlock from which on files can be moved to other directories by what it confines. Confinement is no word against
+/// that.
 const LANDLOCK: libc::c_long = 2;
 /// What the kernel calls the machine whose system calls can be filtered (`AUDIT_ARCH_…`).
 pub const MACHINE: Option<u32> =
@@ -185,8 +186,8 @@ fn seccomp_is_offered() -> Result<(), Refusal> {
 fn new_rules() -> io::Result<OwnedFd> {
     let handled = EXECUTE | MOVE;
     #[expect(unsafe_code, reason = "no safe function makes rules of Landlock")]
-    // SAFETY: the kernel reads as many bytes as are told, which live through the call. What it gives, and -1 is none, is a descriptor that
-    // is nobody else's.
+    // SAFETY: the kernel reads as many bytes as are told, which live through the call. What it gives, and -1 is none, is a
+    // descriptor that is nobody else's.
     unsafe {
         let made =
             libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::from_ref(&handled), size_of::<u64>(), 0 as libc::c_uint);

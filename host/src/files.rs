@@ -9,7 +9,8 @@ use std::{
 
 use rustix::{fs::OFlags, io::Errno};
 
-/// Opens a regular file, and nothing else: the opening of a pipe could wait for ever, and a device have no end. `also` are further flags.
+/// Opens a regular file, and nothing else: the opening of a pipe could wait for ever, and a device have no end. `also` are further
+/// flags.
 ///
 /// # Errors
 ///

@@ -69,8 +69,8 @@ fn log_to_stderr(default: &str) -> Log {
     log
 }
 
-/// The way to standard error: a thread writes, and lines that it has no room for are dropped, since a pipe that nobody reads must not
-/// stop the gate.
+/// The way to standard error: a thread writes, and lines that it has no room for are dropped, since a pipe that nobody reads must
+/// not stop the gate.
 #[derive(Clone)]
 struct Log(SyncSender<Message>);
 

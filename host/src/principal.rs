@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-/// Who acts through a server: over HTTP whoever holds a token of this name, else [`Principal::local`]. Jobs, questions and limits are a
-/// principal's own.
+/// Who acts through a server: over HTTP whoever holds a token of this name, else [`Principal::local`]. Jobs, questions and limits
+/// are a principal's own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Principal(Arc<str>);
 

@@ -298,8 +298,8 @@ impl Service {
         Ok(())
     }
 
-    /// Makes other policies ready beside those in force, records the change, and puts them in force in one step. Jobs that were approved
-    /// keep the filters they have. Waits for the first policies.
+    /// Makes other policies ready beside those in force, records the change, and puts them in force in one step. Jobs that were
+    /// approved keep the filters they have. Waits for the first policies.
     ///
     /// # Errors
     ///
@@ -471,8 +471,8 @@ impl Service {
         self.registry.find(of, JobId(id))
     }
 
-    /// Makes a job's output readable: what an earlier server kept in files passes the filters of now, as a whole, or whoever reads could
-    /// choose where the filters begin. That goes on when nobody waits for it any more.
+    /// Makes a job's output readable: what an earlier server kept in files passes the filters of now, as a whole, or whoever reads
+    /// could choose where the filters begin. That goes on when nobody waits for it any more.
     ///
     /// # Errors
     ///
@@ -790,8 +790,8 @@ struct Later {
     service: Arc<Service>,
     asked: Asked,
     yes: Option<Yes>,
-    /// Of the programs that this script starts at a time, one waits to be judged with those of others; the rest wait here, so that no
-    /// script stands before another more than once.
+    /// Of the programs that this script starts at a time, one waits to be judged with those of others; the rest wait here, so that
+    /// no script stands before another more than once.
     turn: Semaphore,
 }
 
@@ -866,8 +866,8 @@ async fn seen_command(chain: &Chain, sent: Option<String>, approved: &Approved, 
     Some(Seen { sent, runs, place: format!("{manner}, in {cwd}") })
 }
 
-/// What a person reads of input, if they can be shown all of it. `sent` is what the policies rewrote; `filtered`, what the output policies
-/// make of it and of what came before on the same line, which could have been rewritten too.
+/// What a person reads of input, if they can be shown all of it. `sent` is what the policies rewrote; `filtered`, what the output
+/// policies make of it and of what came before on the same line, which could have been rewritten too.
 fn seen_input(job: &Job, sent: Option<Vec<u8>>, pending: &[u8], bytes: &[u8], filtered: &str, then: Then) -> Option<Seen> {
     let whole = [pending, bytes].concat();
     let is_as_sent = sent.is_none() && pending.is_empty();

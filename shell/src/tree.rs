@@ -289,7 +289,8 @@ impl Tree {
             })
     }
 
-    /// Drops nodes that nothing leads to any more, such as a substitution in a word that was replaced. Says of each whether it is kept.
+    /// Drops nodes that nothing leads to any more, such as a substitution in a word that was replaced. Says of each whether it is
+    /// kept.
     pub fn compact(&mut self) -> Vec<bool> {
         let mut is_kept = vec![false; self.nodes.len()];
         let mut pending = vec![0];

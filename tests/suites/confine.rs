@@ -1,5 +1,5 @@
-//! Commands that the kernel keeps from executing what their policies did not name. The policy here does nothing but confine, so that what a
-//! repository plants is as if it had been planted after every look at it.
+//! Commands that the kernel keeps from executing what their policies did not name. The policy here does nothing but confine, so
+//! that what a repository plants is as if it had been planted after every look at it.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 

@@ -1,5 +1,5 @@
-//! The door of HTTP: strangers, clients that read nothing, requests that two would read differently, bodies that are no messages, files of
-//! tokens that others could reach.
+//! The door of HTTP: strangers, clients that read nothing, requests that two would read differently, bodies that are no messages,
+//! files of tokens that others could reach.
 
 use std::{
     fs::{self, Permissions},

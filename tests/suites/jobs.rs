@@ -1,6 +1,6 @@
-//! What mcp-background-job gets wrong and what is right here: a test per row of the list of its behaviours, named after the row, with
-//! real processes. Elsewhere: 4 (scripts) in `corpora`, more of 12 (terminals, keys) and 15 (the queue), 22 (paging) and 23 (order) in
-//! `output`, SIGKILL of 9 in `history` and `start`; 29 is a benchmark.
+//! What mcp-background-job gets wrong and what is right here: a test per row of the list of its behaviours, named after the row,
+//! with real processes. Elsewhere: 4 (scripts) in `corpora`, more of 12 (terminals, keys) and 15 (the queue), 22 (paging) and 23
+//! (order) in `output`, SIGKILL of 9 in `history` and `start`; 29 is a benchmark.
 
 use std::{
     fs,

@@ -1,4 +1,5 @@
-//! What clients have besides tools: jobs as resources, word of what changes, progress, waits that are given up, prompts and completion.
+//! What clients have besides tools: jobs as resources, word of what changes, progress, waits that are given up, prompts and
+//! completion.
 
 use std::time::Duration;
 

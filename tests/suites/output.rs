@@ -222,7 +222,8 @@ fn a_wait_can_be_cancelled_and_the_job_goes_on() {
     assert_eq!(wire.status(&job)["status"], "running");
 }
 
-/// Cancelled at any moment of the way: what is recorded as approved is started, and its end recorded, or it is recorded that it was not.
+/// Cancelled at any moment of the way: what is recorded as approved is started, and its end recorded, or it is recorded that it was
+/// not.
 #[test]
 fn a_cancelled_call_leaves_nothing_half_done() {
     let scene = Scene::open("max_running = 100");

@@ -1,5 +1,5 @@
-//! Hostile repositories: each trick is shown to work with git alone, and to work no more through portcullis. And ordinary ones, which
-//! look through portcullis as they do without.
+//! Hostile repositories: each trick is shown to work with git alone, and to work no more through portcullis. And ordinary ones,
+//! which look through portcullis as they do without.
 
 use std::{
     fs,
@@ -240,8 +240,8 @@ fn shared_among_files(r: &Repository, own: &str, pointer: &str) {
     tracked_settings(r, "a", &format!("{own}/config"));
 }
 
-/// The only repository, in `directory`, knows a file of settings that git reads: its commit has some that run a program, its index and
-/// its working tree have harmless ones.
+/// The only repository, in `directory`, knows a file of settings that git reads: its commit has some that run a program, its index
+/// and its working tree have harmless ones.
 fn tracked_settings(r: &Repository, directory: &str, settings: &str) {
     fs::remove_dir_all(r.path(".git")).unwrap();
     r.write(&format!("{directory}/f"), "one\n");
@@ -333,8 +333,8 @@ fn absorbed_into_another(r: &Repository) {
     r.write("n/f", "two\n");
 }
 
-// A trick: how it is planted, where git is called, what with, and how portcullis meets it: with this code of a denial, or "" where it
-// runs without the effect.
+// A trick: how it is planted, where git is called, what with, and how portcullis meets it: with this code of a denial, or "" where
+// it runs without the effect.
 #[rstest]
 #[case::fsmonitor(|r: &Repository| r.config("[core]\nfsmonitor = PWN; false"), "", &["status"], "")]
 #[case::hook(|r: &Repository| r.executable(".git/hooks/pre-commit", &r.filled("#!/bin/sh\nPWN\n")), "", &["commit", "--allow-empty", "-m", "x"], "")]
@@ -894,8 +894,8 @@ fn a_restored_link_shows_nothing_from_outside() {
     assert!(!done.stdout().contains(HIDDEN), "{}", done.stdout());
 }
 
-/// Whatever waits in front of git or beside it gives an agent time to make another repository of the one that was judged: each call is
-/// judged by what it finds when it starts.
+/// Whatever waits in front of git or beside it gives an agent time to make another repository of the one that was judged: each call
+/// is judged by what it finds when it starts.
 #[rstest]
 #[case("until [ -e go ]; do sleep 0.05; done; git diff --stat")]
 #[case("cat pipe; git diff --stat")]
@@ -966,7 +966,8 @@ fn git_has_company(#[case] script: &str) {
     assert_eq!(done.status.code(), Some(0), "{}{}", done.stdout(), done.stderr);
 }
 
-/// A branch `evil` with a link where others have a file or nothing, one `other` with a file below that link, and what lies behind it.
+/// A branch `evil` with a link where others have a file or nothing, one `other` with a file below that link, and what lies behind
+/// it.
 fn links_of_a_branch(repository: &Repository) {
     let outside = repository.0.base().join("outside");
     fs::write(outside.join("hidden"), format!("{HIDDEN}\n")).unwrap();
@@ -983,8 +984,8 @@ fn links_of_a_branch(repository: &Repository) {
     repository.done(&["switch", "--quiet", "main"]);
 }
 
-/// What a call of git puts somewhere may be a link. Whatever names it is judged by where it leads when that starts; what the shell would
-/// open by itself is refused with the script.
+/// What a call of git puts somewhere may be a link. Whatever names it is judged by where it leads when that starts; what the shell
+/// would open by itself is refused with the script.
 #[rstest]
 #[case("git switch -q evil && cat notes.txt", "allowlist")]
 #[case("git switch -q evil; head -1 notes.txt", "allowlist")]

@@ -14,7 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a condition may take to come true before a test gives up. Generous: machines are slow, and what is true is seen at once.
+/// How long a condition may take to come true before a test gives up. Generous: machines are slow, and what is true is seen at
+/// once.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Between two looks at a condition.

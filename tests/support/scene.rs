@@ -203,8 +203,8 @@ impl Scene {
         command
     }
 
-    /// The program with these arguments, where the audit log has no room for another byte: its last record ends where the system allows
-    /// no file of this user to grow further. The configuration must not have it rotated.
+    /// The program with these arguments, where the audit log has no room for another byte: its last record ends where the system
+    /// allows no file of this user to grow further. The configuration must not have it rotated.
     pub fn command_with_a_full_log(&self, args: &[&str]) -> Command {
         const BLOCKS: u64 = 32 << 11;
         let record = format!("\n{{\"number\":1,\"previous\":\"{}\"}}\n", "0".repeat(64));

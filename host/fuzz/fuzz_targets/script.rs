@@ -2,8 +2,8 @@
 //! words leave a sound tree.
 //!
 //! The parser runs outside of its sandbox here, so that coverage guides the inputs. What is known to keep it busy without end
-//! or to eat memory without measure (odd here-documents, deep brackets), and what makes the parser it is built on panic (long numbers), is left
-//! out: there the sandbox is the answer, and the tests of the host show it.
+//! or to eat memory without measure (odd here-documents, deep brackets), and what makes the parser it is built on panic (long
+//! numbers), is left out: there the sandbox is the answer, and the tests of the host show it.
 
 #![no_main]
 

@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::digest::Digest;
 
-/// The last line of a log: its number and its hash. All lines up to it follow from these two, so whoever keeps them can tell later whether
-/// the log still holds what it held.
+/// The last line of a log: its number and its hash. All lines up to it follow from these two, so whoever keeps them can tell later
+/// whether the log still holds what it held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Its running number, from 1.
@@ -35,8 +35,8 @@ impl Head {
     /// Of a log without lines.
     pub const START: Self = Self { number: 0, hash: Digest::ZERO };
 
-    /// After one more line, of which only the hash counts: one that was torn has its place in the chain too. None: the number is nothing
-    /// that was counted.
+    /// After one more line, of which only the hash counts: one that was torn has its place in the chain too. None: the number is
+    /// nothing that was counted.
     pub fn and(self, line: &[u8]) -> Option<Self> {
         Some(Self { number: self.number.checked_add(1)?, hash: Digest::of(line) })
     }

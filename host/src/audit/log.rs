@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{config, files};
 
-/// Longest wait for others who append. They take microseconds; but whoever may read the log can hold its lock, and a decision must not
-/// wait for that.
+/// Longest wait for others who append. They take microseconds; but whoever may read the log can hold its lock, and a decision must
+/// not wait for that.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// Between two looks at a lock, at most.
 const LONGEST_LOOK: Duration = Duration::from_millis(10);
@@ -68,8 +68,8 @@ impl Log {
         Ok(Self { config: config.clone(), tail: Mutex::new(tail) })
     }
 
-    /// Appends an object of at least one field as a line: in one write, or not at all. Where the log is no longer what it was, moved away
-    /// or cut, the line still links to the last one that was there, so that `audit verify` shows what is gone.
+    /// Appends an object of at least one field as a line: in one write, or not at all. Where the log is no longer what it was,
+    /// moved away or cut, the line still links to the last one that was there, so that `audit verify` shows what is gone.
     pub(super) fn append(&self, fields: &str) -> io::Result<()> {
         // Counted from before the wait for other threads, or they would wait one after the other.
         let deadline = Instant::now() + LONGEST_WAIT;
@@ -202,8 +202,8 @@ impl End {
         }
     }
 
-    /// What these last bytes of a file end with; none if more of it has to be seen. Lines behind the last record that are none were torn:
-    /// each counts as one.
+    /// What these last bytes of a file end with; none if more of it has to be seen. Lines behind the last record that are none were
+    /// torn: each counts as one.
     fn of(bytes: &[u8], is_all: bool) -> Option<Self> {
         if bytes.is_empty() {
             return Some(Self::Nothing);

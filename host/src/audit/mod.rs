@@ -1,5 +1,5 @@
-//! The record: a JSON line for every decision and every change of the policies, written before its effect, and for every job's end; each
-//! line holds the hash of the one before.
+//! The record: a JSON line for every decision and every change of the policies, written before its effect, and for every job's end;
+//! each line holds the hash of the one before.
 //!
 //! ```text
 //! Audit ─▶ record: the fields ─▶ log: lock, link, rotate, write      cli ◀─ verify ◀─ files: lines, the oldest first
@@ -34,8 +34,8 @@ use crate::{
     jobs::{Job, Status, StreamName},
 };
 
-/// Longest line, in bytes without its newline: several times what the longest command makes of one. Nothing longer is written, and nothing longer
-/// is read into memory.
+/// Longest line, in bytes without its newline: several times what the longest command makes of one. Nothing longer is written, and
+/// nothing longer is read into memory.
 pub const MOST_LINE_BYTES: usize = 4 << 20;
 
 /// The open log.

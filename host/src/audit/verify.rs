@@ -8,7 +8,8 @@ use super::{
 };
 use crate::digest::Digest;
 
-/// Most faults, and most torn lines, that are named one by one. Whoever garbles a log could else make the report as long as the log.
+/// Most faults, and most torn lines, that are named one by one. Whoever garbles a log could else make the report as long as the
+/// log.
 const MOST_NAMED: usize = 100;
 
 /// Goes through the lines of a log in their order.
@@ -32,8 +33,8 @@ pub struct Findings {
     pub head: Head,
     /// What is wrong, in the order of the lines.
     pub faults: Named<Fault>,
-    /// Lines that whoever wrote the next one found to be torn, and said so by linking to them: portcullis or the machine stopped while
-    /// they were written, so that what they would have recorded did not happen.
+    /// Lines that whoever wrote the next one found to be torn, and said so by linking to them: portcullis or the machine stopped
+    /// while they were written, so that what they would have recorded did not happen.
     pub torn: Named<()>,
 }
 

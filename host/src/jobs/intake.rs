@@ -65,7 +65,8 @@ enum End {
     Failed(std::io::Error),
 }
 
-/// Reads until the stream ends. Once nothing of the job is left it reads what the pipe can hold, and no longer than until it pauses.
+/// Reads until the stream ends. Once nothing of the job is left it reads what the pipe can hold, and no longer than until it
+/// pauses.
 async fn read(mut pipe: Reader, pieces: mpsc::Sender<Piece>, all_gone: CancellationToken) -> End {
     loop {
         match next(&mut pipe, all_gone.cancelled()).await {

@@ -475,8 +475,8 @@ impl Job {
         pending.drain(..surplus);
     }
 
-    /// Adds to its output. Where all jobs, or those of its owner, hold too much, finished ones are forgotten, and then this one gives up
-    /// what is old.
+    /// Adds to its output. Where all jobs, or those of its owner, hold too much, finished ones are forgotten, and then this one
+    /// gives up what is old.
     pub(super) fn keep(&self, name: StreamName, chunk: &Chunk) {
         if let Some(spill) = &self.spill {
             tokio::task::block_in_place(|| spill.push(name, chunk.bytes()));

@@ -1,6 +1,6 @@
-//! How many jobs run at a time: of all, of each principal, and of each group. Where more are wanted, turns go round the principals: the next
-//! is that of who has the fewest jobs that run, so that others need not wait until all of somebody's many have run. The jobs of one get
-//! theirs in the order in which they came, but for those whose group is busy, which let others go first.
+//! How many jobs run at a time: of all, of each principal, and of each group. Where more are wanted, turns go round the principals:
+//! the next is that of who has the fewest jobs that run, so that others need not wait until all of somebody's many have run. The
+//! jobs of one get theirs in the order in which they came, but for those whose group is busy, which let others go first.
 
 use std::{
     cmp::Reverse,
@@ -119,8 +119,8 @@ impl Lanes {
         Ok(Entry::Later(later))
     }
 
-    /// How many jobs, whoever's they are, have their turn before each of this principal's that wait: as things stand, and if neither groups
-    /// nor principals are too busy for theirs.
+    /// How many jobs, whoever's they are, have their turn before each of this principal's that wait: as things stand, and if
+    /// neither groups nor principals are too busy for theirs.
     pub(super) fn before(&self, owner: &Principal) -> HashMap<JobId, usize> {
         let state = self.0.state();
         let mut lines = state.lines();
@@ -240,8 +240,8 @@ impl State {
 }
 
 impl Line {
-    /// How many of these have their turn before the one at this place of another line: as many as it takes to have as many running as that
-    /// one has by then, and one more where this line goes first of two with equally many.
+    /// How many of these have their turn before the one at this place of another line: as many as it takes to have as many running
+    /// as that one has by then, and one more where this line goes first of two with equally many.
     fn before(&self, other: &Self, place: usize) -> usize {
         // Who had fewer running to begin with has just had a turn when they are level.
         let rank = |line: &Self| (Reverse(line.share.running), line.share.last, line.first);

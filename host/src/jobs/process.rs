@@ -34,8 +34,8 @@ use crate::{
     script::{Directory, MOST_SHELL_BYTES, Plan, ProgramFile, ProgramKind},
 };
 
-/// What the shell is told before the text: to read no file and take no function or option from its variables when it starts, to keep no
-/// history, and to leave braces alone, which are expanded in the judged tree already.
+/// What the shell is told before the text: to read no file and take no function or option from its variables when it starts, to
+/// keep no history, and to leave braces alone, which are expanded in the judged tree already.
 const SHELL_OPTIONS: [&str; 9] = ["--noprofile", "--norc", "-p", "+B", "+H", "+o", "history", "-c", "--"];
 
 /// What a job reads from.

@@ -70,8 +70,8 @@ struct Jobs {
 }
 
 impl Registry {
-    /// A registry whose jobs `keeper` starts, and which remembers what the history knows of earlier ones. `each` principal has a share of
-    /// what all may use. Needs a runtime.
+    /// A registry whose jobs `keeper` starts, and which remembers what the history knows of earlier ones. `each` principal has a
+    /// share of what all may use. Needs a runtime.
     pub fn new(
         limits: config::Jobs,
         each: config::Principals,
@@ -92,8 +92,8 @@ impl Registry {
         Arc::new(Self { lanes, limits, each, keeper, budget, budgets: Mutex::default(), shelf })
     }
 
-    /// Starts what was approved, or queues it where as many run as may. What waited is judged again when its turn comes: an agent could
-    /// change what was judged for as long as it keeps others running.
+    /// Starts what was approved, or queues it where as many run as may. What waited is judged again when its turn comes: an agent
+    /// could change what was judged for as long as it keeps others running.
     ///
     /// # Cancel safety
     ///
@@ -231,8 +231,8 @@ impl Registry {
         self.shelf.jobs().list.iter().rev().filter(|job| job.owner() == owner).cloned().collect()
     }
 
-    /// The jobs of an owner that wait, and how many have their turn before each, whoever's they are: as things stand, and if groups and
-    /// principals have room for theirs. The number is all that is told of others.
+    /// The jobs of an owner that wait, and how many have their turn before each, whoever's they are: as things stand, and if groups
+    /// and principals have room for theirs. The number is all that is told of others.
     pub fn waiting(&self, owner: &Principal) -> HashMap<JobId, usize> {
         self.lanes.before(owner)
     }
@@ -305,8 +305,8 @@ impl Shelf {
         });
     }
 
-    /// Drops finished jobs, the oldest first, until the others keep no more output than they may together: those of the owner of this
-    /// one, and others only if that was not enough for what all may keep.
+    /// Drops finished jobs, the oldest first, until the others keep no more output than they may together: those of the owner of
+    /// this one, and others only if that was not enough for what all may keep.
     pub(super) fn make_room(&self, job: &Job) {
         let mut jobs = self.jobs();
         while job.output().is_over_budget()

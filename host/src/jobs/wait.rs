@@ -12,7 +12,8 @@ use super::{
 
 /// A line that is not complete is kept for a pattern up to this many bytes.
 const MOST_LINE_BYTES: usize = 64 * 1024;
-/// Bytes that a pattern is given at a time: a slow one takes a second for them, which is how long the end of the server may wait for it.
+/// Bytes that a pattern is given at a time: a slow one takes a second for them, which is how long the end of the server may wait
+/// for it.
 const PAGE_BYTES: usize = 96 * 1024;
 /// So few are looked at at once.
 const FEW_BYTES: usize = 1024;
@@ -56,8 +57,8 @@ impl Met {
 }
 
 impl Job {
-    /// Waits for this, or for its end, but no longer than so long. Silence and patterns look at what came behind `from`; to the job it
-    /// makes no difference.
+    /// Waits for this, or for its end, but no longer than so long. Silence and patterns look at what came behind `from`; to the job
+    /// it makes no difference.
     pub async fn wait(&self, until: &Until, from: Cursor, longest: Duration) -> Result<Met, CursorError> {
         let begin = from.in_streams(self.id(), View::Both, &self.output())?;
         let (growth, mut next) = (self.growth(), [begin.0, begin.1]);
@@ -145,8 +146,8 @@ impl Job {
     }
 }
 
-/// Whether a line matches; the first `seen` bytes belong to what was looked at before. Much of it is looked at where it holds up nobody:
-/// a pattern can be slow.
+/// Whether a line matches; the first `seen` bytes belong to what was looked at before. Much of it is looked at where it holds up
+/// nobody: a pattern can be slow.
 async fn has_match(pattern: &Regex, excerpt: Excerpt, seen: usize) -> bool {
     if excerpt.len() <= FEW_BYTES {
         return any_line_matches(pattern, &excerpt, seen);

@@ -1,8 +1,9 @@
-//! Questions to the person behind a client: with a request to the client in the revisions that have one, else with a result that demands
-//! the call once more, with the answer and a seal in it.
+//! Questions to the person behind a client: with a request to the client in the revisions that have one, else with a result that
+//! demands the call once more, with the answer and a seal in it.
 //!
-//! The seal shows that the question is this server's, is about this very call and is not too old; the table of open questions, that it
-//! was not answered before. What is done then is judged anew: a yes is worth something for the form it was given to and for no other.
+//! The seal shows that the question is this server's, is about this very call and is not too old; the table of open questions, that
+//! it was not answered before. What is done then is judged anew: a yes is worth something for the form it was given to and for no
+//! other.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -287,12 +288,14 @@ impl Server {
     }
 }
 
-/// Whether a client's answer to a request of the server would come in: over HTTP it does in a session only, and standard input is one.
+/// Whether a client's answer to a request of the server would come in: over HTTP it does in a session only, and standard input is
+/// one.
 fn can_answer(context: &RequestContext<RoleServer>) -> bool {
     Session::of(context).is_some() || context.extensions.get::<http::request::Parts>().is_none()
 }
 
-/// A question that is before a person. Dropped, since the call that it is for has ended, it is withdrawn, and recorded as not answered.
+/// A question that is before a person. Dropped, since the call that it is for has ended, it is withdrawn, and recorded as not
+/// answered.
 struct Put {
     service: Arc<Service>,
     peer: Peer<RoleServer>,

@@ -3,10 +3,11 @@
 use rmcp::ErrorData;
 use serde::de::IgnoredAny;
 
-/// Bytes of a message: of a line on standard input, of a body over HTTP. A command has at most 64 KiB, input 256 KiB, JSON may double
-/// that and more; an abuser could make the server hold one such message on each connection.
+/// Bytes of a message: of a line on standard input, of a body over HTTP. A command has at most 64 KiB, input 256 KiB, JSON may
+/// double that and more; an abuser could make the server hold one such message on each connection.
 pub(super) const MOST_BYTES: usize = 4 << 20;
-/// Objects, lists and further members of them in a message. Each takes a hundred times its size once it is read; a call has some dozens.
+/// Objects, lists and further members of them in a message. Each takes a hundred times its size once it is read; a call has some
+/// dozens.
 pub(super) const MOST_VALUES: usize = 20_000;
 /// How deep objects and lists lie in each other. What is deeper is not read anyway, and who reads could not tell it from garbage.
 pub(super) const MOST_LEVELS: usize = 127;

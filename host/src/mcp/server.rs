@@ -1,5 +1,5 @@
-//! The protocol handler, for the stateless revision (2026-07-28) and those that begin with `initialize`, its life on standard input and
-//! output, and the end of every server.
+//! The protocol handler, for the stateless revision (2026-07-28) and those that begin with `initialize`, its life on standard input
+//! and output, and the end of every server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -121,9 +121,9 @@ pub enum ServeError {
     Connection(String),
 }
 
-/// Serves one client on standard input and output until it closes its end or SIGTERM or SIGINT comes, then stops all jobs. A second such
-/// signal ends the process at once, and with it, through the keeper, all jobs. `loading` makes the policies ready meanwhile: calls wait
-/// for them. At SIGHUP `reload` is told, which looks whether they have changed.
+/// Serves one client on standard input and output until it closes its end or SIGTERM or SIGINT comes, then stops all jobs. A second
+/// such signal ends the process at once, and with it, through the keeper, all jobs. `loading` makes the policies ready meanwhile:
+/// calls wait for them. At SIGHUP `reload` is told, which looks whether they have changed.
 pub async fn serve_stdio(
     service: Arc<Service>,
     loading: impl Future<Output = Result<(), ChainError>> + Send + 'static,
@@ -174,7 +174,8 @@ pub(super) async fn until_ended(
         }
         std::process::exit(exit_code(signal).into());
     });
-    // A client that reads nothing must not keep the jobs alive: they are stopped first, and the last answers have a moment to leave.
+    // A client that reads nothing must not keep the jobs alive: they are stopped first, and the last answers have a moment to
+    // leave.
     service.shut_down().await;
     if !is_served {
         _ = tokio::time::timeout(LAST_ANSWERS, serving).await;

@@ -1,6 +1,7 @@
 //! Clients that want to be told when a part of a job changes.
 //!
-//! One that is told reads what came; so it is told once for all that came within a moment, and for the last time when the job is final.
+//! One that is told reads what came; so it is told once for all that came within a moment, and for the last time when the job is
+//! final.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,5 +1,5 @@
-//! Calls that a client does not want to wait for itself, as tasks of the extension `io.modelcontextprotocol/tasks`: a task is a job, its id
-//! the job's, and its result what the call would have answered at the job's end.
+//! Calls that a client does not want to wait for itself, as tasks of the extension `io.modelcontextprotocol/tasks`: a task is a
+//! job, its id the job's, and its result what the call would have answered at the job's end.
 
 use std::{
     collections::{HashMap, HashSet},

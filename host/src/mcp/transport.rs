@@ -38,10 +38,10 @@ const MOST_UNREAD: usize = 32;
 /// How often, while nothing is read, it is looked whether the client has closed its end.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// rmcp's transport over pipes, with five differences: it bounds messages before it reads them, and says so, where rmcp would pass them
-/// over; it passes over notifications and responses before the first request, at which rmcp would end the server; it bounds the calls in
-/// progress, which have an id each, and the answers that nobody reads; and it cancels a token when standard input ends, so that calls in
-/// progress end at once, where rmcp would wait for them for five seconds.
+/// rmcp's transport over pipes, with five differences: it bounds messages before it reads them, and says so, where rmcp would pass
+/// them over; it passes over notifications and responses before the first request, at which rmcp would end the server; it bounds
+/// the calls in progress, which have an id each, and the answers that nobody reads; and it cancels a token when standard input
+/// ends, so that calls in progress end at once, where rmcp would wait for them for five seconds.
 pub(super) struct Stdio {
     lines: Lines,
     /// Writes; what there is to read is in `lines`.
@@ -98,7 +98,8 @@ impl Lines {
     }
 }
 
-/// Reads a message. What is no JSON is passed over in silence, as other servers do: two that answer each other's errors would never end.
+/// Reads a message. What is no JSON is passed over in silence, as other servers do: two that answer each other's errors would never
+/// end.
 fn message(mut line: BytesMut) -> Result<Option<RxJsonRpcMessage<RoleServer>>, ErrorData> {
     bounded(&line)?;
     match JsonRpcMessageCodec::default().decode(&mut line) {

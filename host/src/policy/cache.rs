@@ -149,8 +149,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes what was used longest ago, as far as it is too old or too much. What was found or written by this stays, and so does what
-    /// others use: they have loaded it.
+    /// Removes what was used longest ago, as far as it is too old or too much. What was found or written by this stays, and so does
+    /// what others use: they have loaded it.
     pub(super) fn sweep(&self) {
         let used = self.used.lock().expect("no holder of this lock panics");
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();

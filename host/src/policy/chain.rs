@@ -215,9 +215,9 @@ impl Chain {
         self.filters.scrub(text).await
     }
 
-    /// Passes bytes of a job's output that were kept, and so filtered, through the policies that apply to reads, and through the filters
-    /// of the stream once more: what those take out may join what it parted. The result has at most as many bytes as filters may make
-    /// of what they are given; one that fails withholds the rest behind a marker.
+    /// Passes bytes of a job's output that were kept, and so filtered, through the policies that apply to reads, and through the
+    /// filters of the stream once more: what those take out may join what it parted. The result has at most as many bytes as
+    /// filters may make of what they are given; one that fails withholds the rest behind a marker.
     pub async fn tidy(&self, job: Option<&Arc<types::Job>>, kind: StreamKind, bytes: &[u8]) -> Vec<u8> {
         self.readers.pass(job, kind, bytes, &self.filters).await
     }
@@ -788,8 +788,8 @@ pub fn asking(trail: &[Answer]) -> Vec<Denial> {
     reasons
 }
 
-/// The programs and files that a script names, as its policies saw them: a link that leads elsewhere by the time of an answer makes it one
-/// about something else.
+/// The programs and files that a script names, as its policies saw them: a link that leads elsewhere by the time of an answer makes
+/// it one about something else.
 fn files(nodes: &[types::Node]) -> Vec<serde_json::Value> {
     let named = |node: &types::Node| {
         let places = node.args.iter().flat_map(|argument| &argument.places);

@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::decision::{Approved, ApprovedInput, Denial};
 use crate::digest::Digest;
 
-/// Names all that a person is asked about: what would be done in its final form, the files that this names, the policies that judged it,
-/// and which of them ask.
+/// Names all that a person is asked about: what would be done in its final form, the files that this names, the policies that
+/// judged it, and which of them ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Form(pub(super) Digest);
 

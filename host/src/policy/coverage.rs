@@ -1,11 +1,12 @@
 //! Which functions of a policy's own code ran, for tests.
 //!
-//! At its beginning each function gets instructions that tell the host its number when it runs for the first time in an instance. Core
-//! modules call out only by imports, and to add one to a component moves everything that is counted after it; so the number travels as a
-//! request for more memory than 32 bits can address. No program makes such a one, and it is refused, as it would be anyway.
+//! At its beginning each function gets instructions that tell the host its number when it runs for the first time in an instance.
+//! Core modules call out only by imports, and to add one to a component moves everything that is counted after it; so the number
+//! travels as a request for more memory than 32 bits can address. No program makes such a one, and it is refused, as it would be
+//! anyway.
 //!
-//! A component's own code is that of the Rust crate it was made of, by the names that the linker left. Compilers put small functions
-//! into those that call them: what is not there as a function is not counted.
+//! A component's own code is that of the Rust crate it was made of, by the names that the linker left. Compilers put small
+//! functions into those that call them: what is not there as a function is not counted.
 
 use std::{
     collections::BTreeMap,

@@ -171,8 +171,8 @@ impl Approved {
         &self.shown
     }
 
-    /// The canonical text of the command as a person is asked about it: hidden characters are escapes in it, and nothing is left out. None
-    /// where the output policies hide something in it that its client need not know.
+    /// The canonical text of the command as a person is asked about it: hidden characters are escapes in it, and nothing is left
+    /// out. None where the output policies hide something in it that its client need not know.
     pub fn open(&self) -> Option<&Arc<str>> {
         self.open.as_ref()
     }

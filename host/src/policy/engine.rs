@@ -24,8 +24,8 @@ const LOAD_FACTOR: u32 = 10;
 /// Stack of the fiber a guest runs on, beyond what the guest itself may use: room for the host functions it calls.
 const HOST_STACK: usize = 256 * 1024;
 
-/// Instances that may live at one time: one for each policy of a decision in progress, and one for each filter of each stream that met
-/// what it looks for. Each reserves 4 GiB of addresses, of which a process has 128 TiB; what is not touched takes no memory.
+/// Instances that may live at one time: one for each policy of a decision in progress, and one for each filter of each stream that
+/// met what it looks for. Each reserves 4 GiB of addresses, of which a process has 128 TiB; what is not touched takes no memory.
 const MOST_INSTANCES: u32 = 4096;
 /// Core instances and tables for each of them, on average: components made by the usual tools have one or two of their own, beside
 /// adapters; those of dynamic languages have some twenty.
@@ -182,8 +182,8 @@ fn configuration(limits: &Limits) -> Config {
     config
 }
 
-/// Places for instances, reserved once and used again and again: a fresh instance then costs no calls to the system and no faults for
-/// pages that the one before it had too. wasmtime puts a place back to what it was before another instance gets it.
+/// Places for instances, reserved once and used again and again: a fresh instance then costs no calls to the system and no faults
+/// for pages that the one before it had too. wasmtime puts a place back to what it was before another instance gets it.
 fn pool(limits: &Limits) -> PoolingAllocationConfig {
     let parts = MOST_INSTANCES * FEW_PARTS;
     let mut pool = PoolingAllocationConfig::new();

@@ -1,10 +1,10 @@
 //! The JSON Schema that a component carries of its settings, and whether settings are as it says.
 //!
-//! It stands in a custom section of the component, so it is read and settings are judged before anything of the policy runs. Whoever
-//! made the component wrote the schema, so it is bounded like all that a policy does: its size, and the steps it may take.
+//! It stands in a custom section of the component, so it is read and settings are judged before anything of the policy runs.
+//! Whoever made the component wrote the schema, so it is bounded like all that a policy does: its size, and the steps it may take.
 //!
-//! Not by a library: those there are set no bound to their work (`jsonschema` takes twice the time for each definition that names the next
-//! one twice, so that 3 KB of schema hold it for days) and bring forty packages.
+//! Not by a library: those there are set no bound to their work (`jsonschema` takes twice the time for each definition that names
+//! the next one twice, so that 3 KB of schema hold it for days) and bring forty packages.
 
 use std::{cell::Cell, collections::BTreeSet};
 
@@ -61,8 +61,8 @@ impl Schema {
         &self.0
     }
 
-    /// All that is wrong with settings by this schema, each with its place as it would be written in the file. Values are not shown:
-    /// they may be secrets.
+    /// All that is wrong with settings by this schema, each with its place as it would be written in the file. Values are not
+    /// shown: they may be secrets.
     pub(super) fn mistakes(&self, settings: &Value) -> Found {
         let steps = Cell::new(MOST_STEPS);
         let mut mistakes = Checker { root: &self.0, steps: &steps }.check(&self.0, settings, "", 0)?;
@@ -70,8 +70,8 @@ impl Schema {
         Ok(mistakes)
     }
 
-    /// The places in settings that the schema marks as rules: what stands in a table or a list whose schema says `"x-rules": true`. In
-    /// one that says `false` nothing is looked for.
+    /// The places in settings that the schema marks as rules: what stands in a table or a list whose schema says `"x-rules": true`.
+    /// In one that says `false` nothing is looked for.
     pub(super) fn rules(&self, settings: &Value) -> Result<Vec<String>> {
         let (steps, mut rules) = (Cell::new(MOST_STEPS), BTreeSet::new());
         Checker { root: &self.0, steps: &steps }.rules(&self.0, settings, "", 0, &mut rules)?;

@@ -70,8 +70,8 @@ impl Filters {
         Stages(self.0.iter().map(stage).collect())
     }
 
-    /// Passes bytes of a job's output that were kept through these filters and then through `last`. Others get their turn after each
-    /// piece: a call may read much.
+    /// Passes bytes of a job's output that were kept through these filters and then through `last`. Others get their turn after
+    /// each piece: a call may read much.
     pub(super) async fn pass(&self, job: Option<&Arc<types::Job>>, kind: StreamKind, bytes: &[u8], last: &Self) -> Vec<u8> {
         let (mut notes, mut out) = (Vec::new(), Vec::new());
         let Stages(mut stages) = self.stages(job, kind);
@@ -128,8 +128,9 @@ pub fn printable_bytes(bytes: &[u8]) -> String {
     shown
 }
 
-/// Whether a character is one of those: a control character; one that changes the direction of text; one that programs show as nothing
-/// (Unicode's `Default_Ignorable_Code_Point`, the fillers and the empty pattern of braille); or a blank other than the plain one (`Zs`).
+/// Whether a character is one of those: a control character; one that changes the direction of text; one that programs show as
+/// nothing (Unicode's `Default_Ignorable_Code_Point`, the fillers and the empty pattern of braille); or a blank other than the
+/// plain one (`Zs`).
 pub fn is_hidden(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();

@@ -5,8 +5,8 @@
 //! cases (TOML) ─▶ Trial ─▶ Rig: a World and a chain ─▶ service::check, decide_input, OutputFilter ─▶ Outcome ─▶ report
 //! ```
 //!
-//! Nothing is executed, and nothing recorded: commands are judged in a directory of their own, where each program that they name has a
-//! stand-in.
+//! Nothing is executed, and nothing recorded: commands are judged in a directory of their own, where each program that they name
+//! has a stand-in.
 
 mod bench;
 mod cases;

@@ -108,8 +108,8 @@ impl World {
         fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?.write_all(content.as_bytes())
     }
 
-    /// Where a file of this name lies: below the root, whose directories on the way are made. None of them is a link, which would lead
-    /// to places that are nobody's to fill.
+    /// Where a file of this name lies: below the root, whose directories on the way are made. None of them is a link, which would
+    /// lead to places that are nobody's to fill.
     fn place(&self, name: &Path) -> io::Result<PathBuf> {
         if !name.components().all(|part| matches!(part, Component::Normal(_))) {
             return Err(io::Error::other("must be a path below the root, without `..`"));

@@ -17,7 +17,8 @@ use super::{
     program::{Found, resolve},
 };
 
-/// Most programs that one script can name: each is held open from judging to the start, and systems usually let a process open 1024 files.
+/// Most programs that one script can name: each is held open from judging to the start, and systems usually let a process open 1024
+/// files.
 const MOST_PROGRAMS: usize = 256;
 
 /// What a node of the script leads to.

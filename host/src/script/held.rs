@@ -12,8 +12,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// What tells one file from another, and its content now from its content before. The time of the last change is the kernel's: unlike
-/// that of the last modification nobody can set it back.
+/// What tells one file from another, and its content now from its content before. The time of the last change is the kernel's:
+/// unlike that of the last modification nobody can set it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     device: u64,

@@ -34,7 +34,8 @@ struct Table<'a, R> {
     renderer: Renderer<'a, R>,
     site: &'a Lookups<'a>,
     constructs: Constructs,
-    /// Where words lead, by the directory they are read in. The same words come again and again, and each costs calls to the system.
+    /// Where words lead, by the directory they are read in. The same words come again and again, and each costs calls to the
+    /// system.
     known: HashMap<(&'a Path, &'a str), Vec<Place>>,
 }
 

@@ -1,8 +1,8 @@
 //! From the tree of a script to what is judged, and from what was judged to what is executed.
 //!
-//! The sandboxed parser makes the tree. Here its words are resolved to the files they lead to, patterns become the files that they match,
-//! and it is shown to policies as the contract's table of nodes; edits change the tree; what is executed is rendered from it. The text that a client sent is kept
-//! for messages and for nothing else.
+//! The sandboxed parser makes the tree. Here its words are resolved to the files they lead to, patterns become the files that they
+//! match, and it is shown to policies as the contract's table of nodes; edits change the tree; what is executed is rendered from
+//! it. The text that a client sent is kept for messages and for nothing else.
 
 mod builtins;
 mod course;
@@ -94,7 +94,8 @@ pub enum Edited {
 }
 
 impl Script {
-    /// Resolves what the words of a tree lead to, and puts names of files in the place of patterns. `cwd` is where it will start: absolute, links followed.
+    /// Resolves what the words of a tree lead to, and puts names of files in the place of patterns. `cwd` is where it will start:
+    /// absolute, links followed.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Names of files in the place of patterns: `ls *.rs` is judged, and runs, with the very files.
 //!
-//! The host does what the shell would do, when the script is judged, so that policies see every name. It does so where nothing of the
-//! script can have changed files before; behind other commands a pattern stays for the shell, and policies see that it is one.
+//! The host does what the shell would do, when the script is judged, so that policies see every name. It does so where nothing of
+//! the script can have changed files before; behind other commands a pattern stays for the shell, and policies see that it is one.
 
 use std::{
     ffi::OsString,
@@ -186,8 +186,8 @@ fn part(chars: &[(char, bool)]) -> Option<Part> {
     }
 }
 
-/// A bracket expression of letters, digits, `_`, `.` and ranges of letters or digits. What else there is depends on the language, or on the
-/// shell.
+/// A bracket expression of letters, digits, `_`, `.` and ranges of letters or digits. What else there is depends on the language,
+/// or on the shell.
 fn set(chars: &[(char, bool)]) -> Option<(Element, &[(char, bool)])> {
     let is_negated = matches!(chars.first(), Some(('!' | '^', _)));
     let chars = &chars[usize::from(is_negated)..];

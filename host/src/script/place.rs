@@ -20,8 +20,8 @@ use crate::policy::types::Place;
 
 /// Links followed before a path counts as leading nowhere: what Linux follows.
 const MOST_LINKS: usize = 40;
-/// How much may be looked up for one script: a unit for each name of a path, and one more for each of these bytes that its path has by
-/// then. Links that lead to long paths, each through the next, would have the host look for minutes.
+/// How much may be looked up for one script: a unit for each name of a path, and one more for each of these bytes that its path has
+/// by then. Links that lead to long paths, each through the next, would have the host look for minutes.
 const MOST_LOOKUPS: usize = 200_000;
 const BYTES_PER_LOOKUP: usize = 64;
 
@@ -189,9 +189,9 @@ impl<'a> Lookups<'a> {
         })
     }
 
-    /// Follows a path as the kernel would, link by link, and where nothing exists any more by its names. `cwd` is free of links. What
-    /// leads through a link of `/proc` leads nowhere, and so does what is too much, and `..` behind a link or what does not exist: many
-    /// programs strike out both names, and are elsewhere than the kernel.
+    /// Follows a path as the kernel would, link by link, and where nothing exists any more by its names. `cwd` is free of links.
+    /// What leads through a link of `/proc` leads nowhere, and so does what is too much, and `..` behind a link or what does not
+    /// exist: many programs strike out both names, and are elsewhere than the kernel.
     fn resolve(&self, path: &Path, cwd: &Path) -> io::Result<Resolved> {
         let mut resolved = Resolved { path: cwd.to_owned(), exists: true, via_link: false };
         let mut pending = names(path);
@@ -254,7 +254,8 @@ struct Resolved {
     via_link: bool,
 }
 
-/// Whether links in this directory lead each process elsewhere, such as `/proc/self/cwd`: where a job will find itself nobody can say now.
+/// Whether links in this directory lead each process elsewhere, such as `/proc/self/cwd`: where a job will find itself nobody can
+/// say now.
 fn is_of_processes(directory: &Path) -> io::Result<bool> {
     Ok(rustix::fs::statfs(directory)?.f_type == libc::PROC_SUPER_MAGIC)
 }

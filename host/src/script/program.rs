@@ -79,8 +79,8 @@ impl ProgramFile {
         self.identity
     }
 
-    /// All that the kernel opens to execute it: itself, the interpreter that it names (`#!`), its loader. What nobody can find is left out,
-    /// and then not to be executed by what is confined.
+    /// All that the kernel opens to execute it: itself, the interpreter that it names (`#!`), its loader. What nobody can find is
+    /// left out, and then not to be executed by what is confined.
     ///
     /// # Errors
     ///

@@ -15,8 +15,8 @@ use crate::{
     principal::Principal,
 };
 
-/// Most things that are remembered of each principal to which a person said yes for as long as the server runs; more are asked about
-/// each time. An agent that makes up commands could else fill the memory, if a person says so to all of them.
+/// Most things that are remembered of each principal to which a person said yes for as long as the server runs; more are asked
+/// about each time. An agent that makes up commands could else fill the memory, if a person says so to all of them.
 const MOST_STANDING: usize = 1000;
 /// Most bytes of what was sent that are shown beside what would be done.
 const MOST_SENT_BYTES: usize = 1024;
@@ -53,13 +53,13 @@ pub(super) struct What {
     pub(super) job_id: Option<String>,
     /// For the record, filtered.
     pub(super) runs: String,
-    /// For the person. None where the output policies hide something of it that the client did not send: that is shown to nobody, and
-    /// nobody approves what they are not shown.
+    /// For the person. None where the output policies hide something of it that the client did not send: that is shown to nobody,
+    /// and nobody approves what they are not shown.
     pub(super) seen: Option<Seen>,
 }
 
-/// What a person reads of what would be done; hidden characters and line ends are escapes in it. What the client sent is not redacted: it
-/// knows these bytes, and what is left out could be the very thing that a person would refuse.
+/// What a person reads of what would be done; hidden characters and line ends are escapes in it. What the client sent is not
+/// redacted: it knows these bytes, and what is left out could be the very thing that a person would refuse.
 pub(super) struct Seen {
     /// What was sent, where the policies made something else of it.
     pub(super) sent: Option<String>,

@@ -1,6 +1,7 @@
 //! Shell text to the tree, by `brush-parser`'s grammar.
 //!
-//! What the grammar takes with a lenient reading and what this tree has no node for is refused. Runs in a sandbox, which bounds its time, memory and stack.
+//! What the grammar takes with a lenient reading and what this tree has no node for is refused. Runs in a sandbox, which bounds its
+//! time, memory and stack.
 
 mod arithmetic;
 mod braces;

@@ -219,8 +219,8 @@ impl Builder {
         Ok(Operation::Default(sign, self.operand(&source.unwrap_or_default(), quoted, id)?))
     }
 
-    /// The word behind `:-`. In double quotes it is text of the same kind; outside of them a word that could be split. What may stand in
-    /// it is checked with the whole tree.
+    /// The word behind `:-`. In double quotes it is text of the same kind; outside of them a word that could be split. What may
+    /// stand in it is checked with the whole tree.
     fn operand(&mut self, source: &str, quoted: bool, id: Id) -> Result<Word, Refusal> {
         if source.is_empty() {
             // No word at all, where empty quotes would be an empty one.

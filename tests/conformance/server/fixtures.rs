@@ -1,6 +1,6 @@
-//! What the suite wants to find in a server, in front of the real one. Wherever portcullis has a thing of the kind, the real server does it:
-//! tools are commands that it judges, asks about, runs and makes tasks of, resources are what such commands printed. Only what it never
-//! says, such as pictures, is made up here.
+//! What the suite wants to find in a server, in front of the real one. Wherever portcullis has a thing of the kind, the real server
+//! does it: tools are commands that it judges, asks about, runs and makes tasks of, resources are what such commands printed. Only
+//! what it never says, such as pictures, is made up here.
 
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
@@ -67,7 +67,8 @@ fn deed(call: &CallToolRequestParams) -> Option<Deed> {
         // A wait is told of once a second; the suite wants to be told three times.
         "test_tool_with_progress" => Deed::Runs("sleep 4".to_owned()),
         "slow_compute" => Deed::Runs(format!("sleep {}", argument("seconds").and_then(Value::as_u64).unwrap_or(0))),
-        // The suite would have the stream broken off, and reads what came of the call on another; here it lasts as long as the call.
+        // The suite would have the stream broken off, and reads what came of the call on another; here it lasts as long as the
+        // call.
         "test_reconnection" => Deed::Runs("sleep 1".to_owned()),
         "failing_job" | "protocol_error_job" => Deed::Runs("sleep 1; sleep forever".to_owned()),
         "test_elicitation"

@@ -1,12 +1,12 @@
-//! The server that the official conformance suite looks at: the real one over HTTP, with [`fixtures`] in front of it, since the suite
-//! calls tools, resources and prompts by names of its own.
+//! The server that the official conformance suite looks at: the real one over HTTP, with [`fixtures`] in front of it, since the
+//! suite calls tools, resources and prompts by names of its own.
 //!
 //! ```text
 //! conformance DIRECTORY
 //! ```
 //!
-//! DIRECTORY is empty and outside of the working directory, which is the root of all jobs. It gets the configuration and what belongs to
-//! it, and a file `address` that says where the server is, once it is there.
+//! DIRECTORY is empty and outside of the working directory, which is the root of all jobs. It gets the configuration and what
+//! belongs to it, and a file `address` that says where the server is, once it is there.
 
 mod fixtures;
 

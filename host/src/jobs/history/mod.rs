@@ -1,8 +1,8 @@
 //! What outlives the server: the record of each job, in a database, and its output, in files where that is wanted.
 //!
-//! SQLite, since several servers of one user share the database at a time, which embedded databases for one process do not allow, and
-//! since anybody can look into it. A thread of its own writes; whoever starts a job never waits for the disk. Losing the history
-//! stops nobody: it is a convenience, and the audit log the record.
+//! SQLite, since several servers of one user share the database at a time, which embedded databases for one process do not allow,
+//! and since anybody can look into it. A thread of its own writes; whoever starts a job never waits for the disk. Losing the
+//! history stops nobody: it is a convenience, and the audit log the record.
 
 mod database;
 mod server;
@@ -85,8 +85,8 @@ enum Note {
 }
 
 impl History {
-    /// Opens the history in a folder, which is made if there is none, and gives what is known of jobs of servers that are gone. What
-    /// such left in any roots is removed if it is older than `keep_for`.
+    /// Opens the history in a folder, which is made if there is none, and gives what is known of jobs of servers that are gone.
+    /// What such left in any roots is removed if it is older than `keep_for`.
     ///
     /// # Errors
     ///

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Nobody depends on them: a job of the same user can move itself out. Only a limit on processes needs them; it holds for who forks
-//! without end, not for who means to get around it. Wardens are born into theirs, since moving a process takes the kernel milliseconds.
+//! without end, not for who means to get around it. Wardens are born into theirs, since moving a process takes the kernel
+//! milliseconds.
 
 use std::{
     fs, io,
@@ -50,9 +51,9 @@ pub fn prepare() -> io::Result<PathBuf> {
     make_folder(&own_group()?)
 }
 
-/// The same where the kernel counts the processes of each group: not below the server's own cgroup, since what holds processes itself
-/// can not have those of its children counted, unless it is the top of all; but beside it, where the group above both was handed over to
-/// the user. Else jobs would not be in what bounds the server.
+/// The same where the kernel counts the processes of each group: not below the server's own cgroup, since what holds processes
+/// itself can not have those of its children counted, unless it is the top of all; but beside it, where the group above both was
+/// handed over to the user. Else jobs would not be in what bounds the server.
 ///
 /// # Errors
 ///

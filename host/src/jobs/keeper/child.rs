@@ -20,8 +20,8 @@ use super::{
     message::{Reach, Report, send, signal_to_byte, unframe},
 };
 
-/// A warden, and its job: the leader and all that descends from it. All of it is killed when this is dropped, whatever the job did to its
-/// warden.
+/// A warden, and its job: the leader and all that descends from it. All of it is killed when this is dropped, whatever the job did
+/// to its warden.
 #[derive(Debug)]
 pub struct Child {
     socket: UnixStream,

@@ -31,7 +31,8 @@ pub enum Confinement<'a> {
 }
 
 impl Confinement<'_> {
-    /// Confines the calling process, which can not be taken back. It gains no rights by what it executes from then on. Allocates nothing.
+    /// Confines the calling process, which can not be taken back. It gains no rights by what it executes from then on. Allocates
+    /// nothing.
     pub fn enter(&self) -> Result<(), Errno> {
         match self {
             Self::No => Ok(()),

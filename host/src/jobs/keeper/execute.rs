@@ -33,11 +33,11 @@ const CORE_BYTES: u64 = 1;
 const LAST_CPU_S: u64 = 1;
 
 /// Starts a program. The process leads a session and a group of its own, stands in the directory it was given, holds its three
-/// streams and no other descriptor, blocks no signal, is limited in what it can use up and execute, and is killed when the calling process
-/// ends. What signals do in it is as it is here, unless they are handled: then it is the default.
+/// streams and no other descriptor, blocks no signal, is limited in what it can use up and execute, and is killed when the calling
+/// process ends. What signals do in it is as it is here, unless they are handled: then it is the default.
 ///
-/// A binary is executed by its handle. What is executed by its path, an interpreted program, is looked at immediately before; between
-/// that and the kernel's own look at the path lies the race that remains.
+/// A binary is executed by its handle. What is executed by its path, an interpreted program, is looked at immediately before;
+/// between that and the kernel's own look at the path lies the race that remains.
 ///
 /// # Errors
 ///
@@ -61,8 +61,8 @@ pub fn execute(order: &Order, handles: &[OwnedFd]) -> Result<Pid, Fault> {
     start.begin()
 }
 
-/// Executes a program in the place of the calling one, in the directory and with the streams that this has. `rest` are the handles of the
-/// program and of its rules, as far as it has them.
+/// Executes a program in the place of the calling one, in the directory and with the streams that this has. `rest` are the handles
+/// of the program and of its rules, as far as it has them.
 ///
 /// # Errors
 ///

@@ -20,8 +20,8 @@ struct Member {
 /// Sends a signal to all that descend from this process, whatever sessions and groups they made, but for `spared` children and what
 /// descends from them. Says to how many groups.
 ///
-/// By groups, since that is one step for the kernel: nobody can fork out of it, and no process that came by an id in between is hit.
-/// Whoever is in the caller's own group is left out; what jobs run never is.
+/// By groups, since that is one step for the kernel: nobody can fork out of it, and no process that came by an id in between is
+/// hit. Whoever is in the caller's own group is left out; what jobs run never is.
 ///
 /// # Errors
 ///
@@ -59,9 +59,9 @@ fn table() -> io::Result<Vec<Member>> {
     Ok(processes.filter_map(|process| member(&fs::read(process.path().join("stat")).ok()?)).collect())
 }
 
-/// The children of this process, also those that the table hides from it: where `/proc` is mounted with `hidepid`, processes of the same
-/// user that nobody may trace. Whatever descends from a hidden one becomes a child when that is killed. None where the kernel does not list
-/// children.
+/// The children of this process, also those that the table hides from it: where `/proc` is mounted with `hidepid`, processes of the
+/// same user that nobody may trace. Whatever descends from a hidden one becomes a child when that is killed. None where the kernel
+/// does not list children.
 fn children() -> Vec<Member> {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());

@@ -7,8 +7,8 @@
 //! warden ─▶ server   other reports; the end of the stream: nobody of the job is left
 //! ```
 //!
-//! The order is sent only to a warden that said who it is, so that no job ever runs whose warden the server could not kill, and no order
-//! lies in a queue when the server has given up on it.
+//! The order is sent only to a warden that said who it is, so that no job ever runs whose warden the server could not kill, and no
+//! order lies in a queue when the server has given up on it.
 //!
 //! Orders and reports are framed by their length, four bytes, little end first.
 

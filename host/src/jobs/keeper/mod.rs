@@ -7,9 +7,9 @@
 //!                  └─ warden                waits for the next job
 //! ```
 //!
-//! Server, keeper and wardens are subreapers: a process whose parent ends becomes the child of the nearest of them, not of the system's
-//! first process. So all that descends from a job descends from its warden, be it in sessions of its own or forked twice, and
-//! the kernel keeps the books: a job is gone when its warden has no child left.
+//! Server, keeper and wardens are subreapers: a process whose parent ends becomes the child of the nearest of them, not of the
+//! system's first process. So all that descends from a job descends from its warden, be it in sessions of its own or forked twice,
+//! and the kernel keeps the books: a job is gone when its warden has no child left.
 //!
 //! | who dies | who sees to it that nothing is left |
 //! |---|---|
@@ -117,8 +117,9 @@ pub enum StartError {
 }
 
 impl Keeper {
-    /// Starts a keeper from `program`, which is [`THIS_PROGRAM`] wherever `main` calls [`keep`] first. Returns before it is ready: jobs
-    /// can be started at once and wait for it. The calling process becomes a subreaper. Each job may have so many `processes` at a time.
+    /// Starts a keeper from `program`, which is [`THIS_PROGRAM`] wherever `main` calls [`keep`] first. Returns before it is ready:
+    /// jobs can be started at once and wait for it. The calling process becomes a subreaper. Each job may have so many `processes`
+    /// at a time.
     ///
     /// # Errors
     ///
@@ -161,8 +162,8 @@ impl Keeper {
         &self.program
     }
 
-    /// Starts a job. `handles` are those that an [`Order`] names. If no warden is ready in time the keeper is given up, and all jobs with
-    /// it: it or the warden is stopped, and would be for every later job.
+    /// Starts a job. `handles` are those that an [`Order`] names. If no warden is ready in time the keeper is given up, and all
+    /// jobs with it: it or the warden is stopped, and would be for every later job.
     ///
     /// # Cancel safety
     ///
@@ -212,8 +213,8 @@ fn cgroups() -> Option<PathBuf> {
     }
 }
 
-/// Waits for the end of the keeper, which comes before the server's only if somebody killed it, or for it to be given up, and then sees to
-/// what it left.
+/// Waits for the end of the keeper, which comes before the server's only if somebody killed it, or for it to be given up, and then
+/// sees to what it left.
 async fn watch(socket: Arc<UnixStream>, mut process: Process, lost: CancellationToken, groups: Option<PathBuf>) {
     // It never says anything, so whatever can be read is the end.
     let ended = async {

@@ -176,8 +176,8 @@ impl Keeper {
             made => made.ok().flatten(),
         };
         let mut forked = fork(group.as_ref().map(AsFd::as_fd));
-        // But for the limit nothing rests on groups: who can not be born into one, in a container that forbids the call perhaps, does
-        // without.
+        // But for the limit nothing rests on groups: who can not be born into one, in a container that forbids the call perhaps,
+        // does without.
         if group.is_some() && !are_needed && forked.is_err_and(|errno| !matches!(errno, Errno::AGAIN | Errno::NOMEM)) {
             forked = fork(None);
         }

@@ -70,7 +70,8 @@ impl Signals {
     }
 }
 
-/// Has SIGPIPE end this process again, as it does in every other: the runtime of Rust has it ignored, and what is executed inherits that.
+/// Has SIGPIPE end this process again, as it does in every other: the runtime of Rust has it ignored, and what is executed inherits
+/// that.
 pub fn default_of_pipes() {
     #[expect(unsafe_code, reason = "no safe function sets what a signal does")]
     // SAFETY: the signal is one that exists and can be set, and the default needs no handler.

@@ -46,8 +46,8 @@ enum Left {
     Nobody,
 }
 
-/// Is a warden until its job has ended and left nobody. `keeper` is the process that forked this one, `jobs` the socket that jobs come
-/// by, `taken` is counted up when one has come.
+/// Is a warden until its job has ended and left nobody. `keeper` is the process that forked this one, `jobs` the socket that jobs
+/// come by, `taken` is counted up when one has come.
 ///
 /// # Errors
 ///

@@ -26,8 +26,8 @@ impl View {
     }
 }
 
-/// A position in the output of one job. As text: the beginning of the job's id and bytes since the beginning of standard output (`o`),
-/// standard error (`e`) or both in their order (`m`), such as `6ba7b810-o120-e7`.
+/// A position in the output of one job. As text: the beginning of the job's id and bytes since the beginning of standard output
+/// (`o`), standard error (`e`) or both in their order (`m`), such as `6ba7b810-o120-e7`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// The first 32 bits of the job's id.

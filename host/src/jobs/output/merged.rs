@@ -28,8 +28,8 @@ struct Span<'a> {
 }
 
 impl Output {
-    /// Up to `most` bytes from a position in the order of both streams on, and the position behind them. An entry counts as some bytes
-    /// besides those it holds.
+    /// Up to `most` bytes from a position in the order of both streams on, and the position behind them. An entry counts as some
+    /// bytes besides those it holds.
     pub fn read_merged(&self, from: u64, most: usize) -> (Vec<Entry>, u64) {
         let mut next = from.min(self.total);
         let (mut entries, mut left) = (Vec::<Entry>::new(), most);
@@ -69,8 +69,8 @@ impl Output {
         })
     }
 
-    /// Where that begins, in the order of both streams, which came at this time or later: behind the last that is known to have come
-    /// before.
+    /// Where that begins, in the order of both streams, which came at this time or later: behind the last that is known to have
+    /// come before.
     pub fn merged_since(&self, stamp: Stamp) -> u64 {
         let tracks = StreamName::ALL.map(|name| self.track(name));
         let before = tracks.iter().flat_map(|track| track.stretches()).filter_map(|stretch| stretch.arrived_before(stamp));

@@ -5,8 +5,8 @@
 //!                  └▶ Track stderr  └▶ tail: Stretch   rolls; between the two is the gap
 //! ```
 //!
-//! Positions are bytes since the beginning of a stream (or of both, in their order), whatever fell out since; a line is found by the
-//! number of lines before each block. Nothing but filtered bytes gets here.
+//! Positions are bytes since the beginning of a stream (or of both, in their order), whatever fell out since; a line is found by
+//! the number of lines before each block. Nothing but filtered bytes gets here.
 
 mod budget;
 mod cursor;
@@ -119,8 +119,8 @@ impl Excerpt {
         }
     }
 
-    /// Leaves a character of which only the beginning is there to the next excerpt. Where there is nothing else, that would stay so if
-    /// the rest `is_there`, but has no room.
+    /// Leaves a character of which only the beginning is there to the next excerpt. Where there is nothing else, that would stay so
+    /// if the rest `is_there`, but has no room.
     pub fn trim_to_character(&mut self, is_there: bool) {
         let is_all = self.parts.len() == 1;
         let Some(Part::Bytes(bytes)) = self.parts.last_mut() else { return };

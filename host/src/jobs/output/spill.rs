@@ -56,8 +56,8 @@ impl Spill {
         Self { stdout, stderr, limit, renewed: Arc::default() }
     }
 
-    /// The files of an earlier server's job, as far as there are any. Nothing more is written, and until they are [renewed](Self::renew)
-    /// nothing is read.
+    /// The files of an earlier server's job, as far as there are any. Nothing more is written, and until they are
+    /// [renewed](Self::renew) nothing is read.
     pub fn existing(paths: [PathBuf; 2]) -> Self {
         let spill = Self::new(paths, 0);
         spill.close();
@@ -78,8 +78,8 @@ impl Spill {
         **renewal == Some(set) && StreamName::ALL.into_iter().all(|name| self.of(name).stands())
     }
 
-    /// Makes what an earlier server left readable: passes each file, whole, through the filter of now, and puts what comes out in its
-    /// place where that differs. Tells `then` how many bytes of a file were counted before, and how many it has now.
+    /// Makes what an earlier server left readable: passes each file, whole, through the filter of now, and puts what comes out in
+    /// its place where that differs. Tells `then` how many bytes of a file were counted before, and how many it has now.
     ///
     /// # Errors
     ///
@@ -127,7 +127,8 @@ impl Spill {
         self.of(name).written
     }
 
-    /// Adds to the end of a stream's file, as far as its limit allows. Where the disk refuses, the file ends there, and the job goes on.
+    /// Adds to the end of a stream's file, as far as its limit allows. Where the disk refuses, the file ends there, and the job
+    /// goes on.
     pub fn push(&self, name: StreamName, bytes: &[u8]) {
         let mut spilled = self.of(name);
         if spilled.is_closed {
@@ -149,8 +150,8 @@ impl Spill {
         }
     }
 
-    /// What is kept of a stream of so many bytes, in its order: these blocks, which memory holds, and where they lack something what the
-    /// file has of it.
+    /// What is kept of a stream of so many bytes, in its order: these blocks, which memory holds, and where they lack something
+    /// what the file has of it.
     pub(in crate::jobs) fn whole(&self, name: StreamName, blocks: Vec<Block>, total: u64) -> impl Iterator<Item = Block> {
         let mut before = Block::default();
         let end = Block::new(Mark { at: total, line: 0 }, Bytes::new());
@@ -172,9 +173,9 @@ impl Spill {
         })
     }
 
-    /// Puts bytes from the file in the place of the first gap, as far as it has them and `most` allows; what stands behind and has no
-    /// room is left to the next excerpt. `from` is where the excerpt begins. For the `end` of a stream, a gap of which the file has
-    /// not all is left as it is: what stands behind is what was asked for.
+    /// Puts bytes from the file in the place of the first gap, as far as it has them and `most` allows; what stands behind and has
+    /// no room is left to the next excerpt. `from` is where the excerpt begins. For the `end` of a stream, a gap of which the file
+    /// has not all is left as it is: what stands behind is what was asked for.
     pub fn fill(&self, name: StreamName, from: u64, excerpt: &mut Excerpt, most: usize, end: bool) {
         let Some(at) = excerpt.parts.iter().position(|part| matches!(part, Part::Gap(_))) else { return };
         let Part::Gap(Gap { bytes: missing, .. }) = excerpt.parts[at] else { return };

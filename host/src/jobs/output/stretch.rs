@@ -221,8 +221,8 @@ impl Stretch {
         blocks.chain(std::iter::once((self.recent_from.at, &self.recent[..])))
     }
 
-    /// Where the line begins that has so many newlines before it, of which there are enough in the stream. What does not lie in this
-    /// stretch is sought at its beginning. Looks at one block.
+    /// Where the line begins that has so many newlines before it, of which there are enough in the stream. What does not lie in
+    /// this stretch is sought at its beginning. Looks at one block.
     pub(super) fn line(&self, line: u64) -> u64 {
         if line <= self.start.line {
             return self.start.at;

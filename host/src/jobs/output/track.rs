@@ -9,8 +9,8 @@ use super::{
 
 /// The beginning gets this share of the limit, the end the rest: what a program says first explains what it says last.
 const HEAD_SHARE: usize = 4;
-/// Bytes per arrival at least, on average: knowing when each byte came must not cost more than the bytes. What comes in smaller parts
-/// is kept for a shorter time.
+/// Bytes per arrival at least, on average: knowing when each byte came must not cost more than the bytes. What comes in smaller
+/// parts is kept for a shorter time.
 const BYTES_PER_ARRIVAL: usize = 64;
 /// So many arrivals are kept in any case.
 const FEW_ARRIVALS: usize = 4096;

@@ -1,9 +1,9 @@
 //! The start of each program of a script.
 //!
-//! The shell of a job is given no program, but in the place of each this very program as a *starter*, with the number of the command
-//! behind it. It tells the server what the words have become, and in which directory and with which variables; the policies judge
-//! that, and the starter becomes what they approved. So nothing that happens between the judgement of a script and its programs'
-//! starts is left unseen: other files, links, repositories, what a variable holds.
+//! The shell of a job is given no program, but in the place of each this very program as a *starter*, with the number of the
+//! command behind it. It tells the server what the words have become, and in which directory and with which variables; the policies
+//! judge that, and the starter becomes what they approved. So nothing that happens between the judgement of a script and its
+//! programs' starts is left unseen: other files, links, repositories, what a variable holds.
 //!
 //! ```text
 //! starter ─▶ server   a Call, with the directory's handle

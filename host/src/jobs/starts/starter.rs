@@ -22,8 +22,8 @@ const FOUND: &[u8] = b"_";
 
 type Variables = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Becomes a program of a script, if this program was started as its starter; gives the exit code where it can not. To be called before
-/// anything else, like [`keep`](crate::jobs::keep).
+/// Becomes a program of a script, if this program was started as its starter; gives the exit code where it can not. To be called
+/// before anything else, like [`keep`](crate::jobs::keep).
 pub fn start_program() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
     let first = args.next()?;

@@ -1,5 +1,5 @@
-//! MCP over HTTP: `/mcp` for the stateless revision and for those with sessions, and two addresses that tell whether the server lives
-//! and is ready.
+//! MCP over HTTP: `/mcp` for the stateless revision and for those with sessions, and two addresses that tell whether the server
+//! lives and is ready.
 //!
 //! ```text
 //! Door: who can connect ─▶ connection: headers, times ─▶ Gate: which address, who, how much ─▶ rmcp ─▶ Server
@@ -39,8 +39,8 @@ use stream::Impatient;
 
 /// How long a client may take for the headers of a request, and a connection may be open without one.
 const HEADERS: Duration = Duration::from_secs(10);
-/// Bytes of a request's first line and headers that are held before more is asked for, which may be as many again; and how many headers
-/// it may have.
+/// Bytes of a request's first line and headers that are held before more is asked for, which may be as many again; and how many
+/// headers it may have.
 const MOST_HEADER_BYTES: usize = 32 << 10;
 const MOST_HEADERS: usize = 64;
 /// How long nobody is let in after the system could not.
@@ -53,8 +53,9 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Where a network address is concerned, the tokens that are configured, or one of portcullis's own if only programs of this machine
-    /// can connect: a port has no owner, so any user of the machine could. A unix socket has one, and needs tokens only if they are configured.
+    /// Where a network address is concerned, the tokens that are configured, or one of portcullis's own if only programs of this
+    /// machine can connect: a port has no owner, so any user of the machine could. A unix socket has one, and needs tokens only if
+    /// they are configured.
     ///
     /// # Errors
     ///
@@ -93,7 +94,8 @@ fn tokens(address: &Address, http: &config::Http) -> Result<Option<Arc<Tokens>>,
 }
 
 /// Serves whoever comes in by this door until SIGTERM or SIGINT comes, then stops all jobs: [`serve_stdio`](super::serve_stdio) for
-/// many clients. `front` makes of a server what answers a connection: the server itself, unless a test has something in front of it.
+/// many clients. `front` makes of a server what answers a connection: the server itself, unless a test has something in front of
+/// it.
 pub async fn serve_http<H: ServerHandler>(
     service: Arc<Service>,
     door: Door,

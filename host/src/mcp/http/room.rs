@@ -1,5 +1,5 @@
-//! Room for connections: most of it for who has shown a token, the rest for strangers. Of these the one that came first goes when one more
-//! comes, so that they can not shut out who has a token, which is shown at once.
+//! Room for connections: most of it for who has shown a token, the rest for strangers. Of these the one that came first goes when
+//! one more comes, so that they can not shut out who has a token, which is shown at once.
 
 use std::{
     collections::VecDeque,

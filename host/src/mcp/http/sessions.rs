@@ -22,8 +22,8 @@ use crate::mcp::server::Session;
 
 /// Most sessions of a principal. Where one more begins, that ends of which nothing was heard for the longest time.
 const MOST: usize = 256;
-/// How long a session lasts of which nothing is heard; the longest wait for a job is shorter, and a question that is open for longer is
-/// withdrawn.
+/// How long a session lasts of which nothing is heard; the longest wait for a job is shorter, and a question that is open for
+/// longer is withdrawn.
 const IDLE: Duration = Duration::from_secs(30 * 60);
 
 /// rmcp's sessions, with two differences: there are never more than [`MOST`], and the calls of one that ends do not wait on.

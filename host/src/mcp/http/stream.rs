@@ -12,7 +12,8 @@ use tokio::{
     time::Sleep,
 };
 
-/// How long a client may take none of the bytes that wait for it: its connection, and what it has asked for, could else stay for good.
+/// How long a client may take none of the bytes that wait for it: its connection, and what it has asked for, could else stay for
+/// good.
 const STALLED: Duration = Duration::from_secs(20);
 
 /// A connection whose writes fail if nothing was taken for [`STALLED`]. Where nothing is to be written, nothing is late.

@@ -85,7 +85,8 @@ enum CommandDeed {
     RewriteAppend(String),
     /// Sets the variable `PORTCULLIS_TEST` to this.
     RewriteVariable(String),
-    /// Allows all, and confines commands with programs to these paths, wherever they stand in a script; those of `only` alone, if told.
+    /// Allows all, and confines commands with programs to these paths, wherever they stand in a script; those of `only` alone, if
+    /// told.
     Confine(Vec<String>),
     /// The same, but leaves alone what the host starts itself, as it does each program of a script.
     ConfineInScripts(Vec<String>),

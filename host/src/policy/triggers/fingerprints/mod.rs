@@ -1,11 +1,11 @@
 //! The search for four bytes out of each trigger, at many gigabytes a second.
 //!
-//! Teddy's idea (Geoffrey Langdale's, from Hyperscan): small tables, looked up by the halves of a byte, tell for 32 bytes at once which
-//! of eight groups of fingerprints a position may begin; four positions together leave few that do not. The packed searcher of
-//! `aho-corasick` does the same from a trigger's first bytes and for 64 patterns in a pass. Here the four rarest bytes of a trigger
-//! count, either case of a letter costs nothing, and one pass serves 24 groups, made so that few bytes of ordinary output look like
-//! a member; on the default triggers that is several times as fast (`docs/benchmarks.md`). Processors with AVX-512 VBMI look up six
-//! bits of a byte instead of its halves, for 64 bytes at once.
+//! Teddy's idea (Geoffrey Langdale's, from Hyperscan): small tables, looked up by the halves of a byte, tell for 32 bytes at once
+//! which of eight groups of fingerprints a position may begin; four positions together leave few that do not. The packed searcher
+//! of `aho-corasick` does the same from a trigger's first bytes and for 64 patterns in a pass. Here the four rarest bytes of a
+//! trigger count, either case of a letter costs nothing, and one pass serves 24 groups, made so that few bytes of ordinary output
+//! look like a member; on the default triggers that is several times as fast (`docs/benchmarks.md`). Processors with AVX-512 VBMI
+//! look up six bits of a byte instead of its halves, for 64 bytes at once.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -208,8 +208,8 @@ fn rarest(text: &[u8]) -> u8 {
 }
 
 /// How common a byte is in output, roughly, in thousandths: letters as in English text, the rest by the look of build logs.
-/// `_` and `:` count for less than they are: what they stand in is hardly ever a word that is common by itself, as `PASS` is; and `p` for
-/// more than in English: programs speak of paths, packages and what passed.
+/// `_` and `:` count for less than they are: what they stand in is hardly ever a word that is common by itself, as `PASS` is; and
+/// `p` for more than in English: programs speak of paths, packages and what passed.
 fn commonness(byte: u8) -> u64 {
     const LETTERS: [u64; 26] =
         [80, 15, 28, 43, 125, 22, 20, 60, 70, 2, 8, 40, 24, 67, 75, 30, 1, 60, 63, 91, 28, 10, 24, 2, 20, 1];
@@ -286,8 +286,8 @@ impl Group {
 /// Whether tables of some kind take a byte for one that members of a group have in a place.
 type Takes = fn(Place, u8) -> bool;
 
-/// Spreads the fingerprints over groups so that little looks like a member to tables of this kind: the commonest first, each to where it
-/// adds least.
+/// Spreads the fingerprints over groups so that little looks like a member to tables of this kind: the commonest first, each to
+/// where it adds least.
 fn groups(members: &[Group], takes: Takes) -> Vec<Group> {
     let mut members = members.to_vec();
     members.sort_by_key(|member| std::cmp::Reverse(member.cost(takes)));
