@@ -653,6 +653,8 @@ fn an_audit_log_that_was_moved_away_is_begun_anew() {
     let mut wire = crate::support::wire::Wire::open(&scene);
     let job = wire.execute("true");
     wire.ended(&job);
+    let is_end = |line: &serde_json::Value| line["event"] == "job_end";
+    crate::support::eventually("its end is recorded", || scene.audit().iter().any(is_end).then_some(()));
     std::fs::rename(scene.audit_file(), scene.base().join("old.jsonl")).unwrap();
     wire.execute("echo again");
     assert_eq!(scene.audit()[0]["sent"], "echo again");
