@@ -129,8 +129,8 @@ pub fn printable_bytes(bytes: &[u8]) -> String {
 }
 
 /// Whether a character is one of those: a control character; one that changes the direction of text; one that programs show as
-/// nothing (Unicode's `Default_Ignorable_Code_Point`, the fillers and the empty pattern of braille); or a blank other than the
-/// plain one (`Zs`).
+/// nothing (Unicode's `Default_Ignorable_Code_Point`, controls of hieroglyphs, fillers, an empty note and the empty pattern of
+/// braille); or a blank other than the plain one (`Zs`).
 pub fn is_hidden(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();
@@ -140,7 +140,7 @@ pub fn is_hidden(c: char) -> bool {
             '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{1680}' | '\u{17b4}' | '\u{17b5}'
             | '\u{180b}'..='\u{180f}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{2800}'
             | '\u{3000}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+            | '\u{13430}'..='\u{1345f}' | '\u{16fe4}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
         )
 }
 
