@@ -170,6 +170,19 @@ fn what_an_earlier_server_kept_passes_the_filters_of_now_as_a_whole() {
 }
 
 #[test]
+fn what_somebody_cut_from_a_file_is_counted() {
+    let scene = Scene::open(SPILLING);
+    let mut wire = Wire::open(&scene);
+    let job = wire.execute("seq 20000");
+    wire.ended(&job);
+    let file = scene.audit_file().parent().unwrap().join(format!("jobs/{job}.stdout"));
+    fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(1000).unwrap();
+    let found = wire.tell("search_job_output", json!({ "job_id": job, "pattern": "^(20|10000|20000)$" }));
+    // Memory holds the first 256 and the last 768 of 1024 bytes.
+    assert_eq!(found["dropped_bytes"], count(20000).len() - 1000 - 768, "{found}");
+}
+
+#[test]
 fn a_file_that_is_full_leaves_a_gap_that_is_counted() {
     let scene = Scene::open("output_bytes = 1024\n[history]\nspill_bytes = 4096");
     let mut wire = Wire::open(&scene);

@@ -370,7 +370,7 @@ impl Job {
                 (output.track(name).blocks(), output.track(name).total())
             };
             let spill = self.spill.as_ref();
-            found.dropped += missing(&blocks, total, spill.map_or(0, |spill| spill.written(name)));
+            found.dropped += missing(&blocks, total, spill.map_or(0, |spill| spill.readable(name)));
             let more = match spill {
                 Some(spill) => search.run(name, spill.whole(name, blocks, total)),
                 None => search.run(name, blocks.into_iter()),

@@ -127,6 +127,12 @@ impl Spill {
         self.of(name).written
     }
 
+    /// Of these bytes, those that are still there: somebody may have cut the file.
+    pub(in crate::jobs) fn readable(&self, name: StreamName) -> u64 {
+        let spilled = self.of(name);
+        spilled.written.min(Standing::at(&spilled.path).map_or(0, |found| found.length))
+    }
+
     /// Adds to the end of a stream's file, as far as its limit allows. Where the disk refuses, the file ends there, and the job
     /// goes on.
     pub fn push(&self, name: StreamName, bytes: &[u8]) {
