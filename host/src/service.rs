@@ -18,7 +18,7 @@ use crate::{
     jobs::{
         ControlError, History, Job, JobId, Judge, Keeper, KeeperError, Met, Order, Reading, Record, Registry, Signal, SpawnError,
         Status, Stdin, Stop, StreamName, Streams, THIS_PROGRAM, Until, Unwanted, Wanted, WriteError,
-        output::{Cursor, Part},
+        output::{Cursor, Part, Spill},
     },
     policy::{
         Answer, Approved, Chain, ChainError, Consent, Decision, Denial, Engine, InputDecision, InputJudgement, Judgement,
@@ -478,17 +478,15 @@ impl Service {
     ///
     /// It can not be read within `longest` or half a minute, or not at all: the text says why.
     pub async fn open_output(self: &Arc<Self>, job: &Arc<Job>, longest: Duration) -> Result<(), String> {
-        if job.left().is_none() {
-            return Ok(());
-        }
-        let renewed = tokio::time::timeout(longest.min(LONGEST_RENEWAL), self.renewed(job)).await;
+        let Some(left) = job.left() else { return Ok(()) };
+        let renewed = tokio::time::timeout(longest.min(LONGEST_RENEWAL), self.renewed(job, left)).await;
         renewed.unwrap_or_else(|_| {
             Err("what an earlier server kept of its output is still being filtered; ask again in a moment".to_owned())
         })
     }
 
-    async fn renewed(self: &Arc<Self>, job: &Arc<Job>) -> Result<(), String> {
-        let (Some(left), chain) = (job.left(), self.chain().await) else { return Ok(()) };
+    async fn renewed(self: &Arc<Self>, job: &Arc<Job>, left: &Spill) -> Result<(), String> {
+        let chain = self.chain().await;
         let renewal = left.renewal().await;
         if left.is_renewed(&renewal, chain.digest()) {
             return Ok(());

@@ -10,7 +10,12 @@ use std::{
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
 
-use crate::support::{DEADLINE, eventually, gone, scene::Scene, secret, wire::Wire};
+use crate::support::{
+    DEADLINE, eventually, gone,
+    scene::{Scene, keeping},
+    secret,
+    wire::Wire,
+};
 
 const SPILLING: &str = "output_bytes = 1024\n[history]\nspill_bytes = 1048576";
 
@@ -126,8 +131,7 @@ fn spilled_output_is_searched_and_waited_for() {
 /// Whoever reads chooses where a page begins, and so may not choose where the filters do.
 #[test]
 fn what_an_earlier_server_kept_passes_the_filters_of_now_as_a_whole() {
-    let of = |policy: &str| leaky("one", policy);
-    let scene = Scene::configured(&of("component = \"builtin:tidy\"\napply = \"reads\""));
+    let scene = Scene::configured(&keeping("one", "component = \"builtin:tidy\"\napply = \"reads\""));
     let key = (0..40).map(|line| format!("{line:02}{}\n", "QWxhZGRpbjpvcGVuIHNlc2FtZQ".repeat(2))).collect::<String>();
     let marked = |kind: &str| format!("-----{kind} RSA PRIVATE KEY-----\n");
     fs::write(scene.root().join("key"), format!("first\n{}{key}{}last\n", marked("BEGIN"), marked("END"))).unwrap();
@@ -142,7 +146,7 @@ fn what_an_earlier_server_kept_passes_the_filters_of_now_as_a_whole() {
     let folder = scene.audit_file().parent().unwrap().join("jobs");
     let file = |job: &str| folder.join(format!("{job}.stdout"));
     let untouched = fs::metadata(file(&plain)).unwrap().ino();
-    scene.configure(&of("component = \"builtin:redact\""));
+    scene.configure(&keeping("one", "component = \"builtin:redact\""));
     let mut wire = Wire::open(&scene);
     let (mut cursor, mut pages) = (Value::Null, String::new());
     loop {
@@ -280,14 +284,9 @@ fn a_history_that_can_not_be_kept_stops_nobody() {
     assert!(wire.stderr().contains("no history of jobs is kept"), "{}", wire.stderr());
 }
 
-/// A policy that shows what an earlier server kept, and what it was given to keep.
-fn leaky(name: &str, policy: &str) -> String {
-    format!("[decision]\ndefault = \"allow\"\n[history]\nspill_bytes = 1048576\n[[policies]]\nname = {name:?}\n{policy}\n")
-}
-
 /// A scene in which an earlier server kept this output of a job.
 fn kept(output: &str) -> (Scene, String) {
-    let scene = Scene::configured(&leaky("one", "component = \"builtin:tidy\"\napply = \"reads\""));
+    let scene = Scene::configured(&keeping("one", "component = \"builtin:tidy\"\napply = \"reads\""));
     fs::write(scene.root().join("kept"), output).unwrap();
     let mut wire = Wire::open(&scene);
     let job = wire.execute("cat kept");
@@ -305,7 +304,7 @@ fn what_was_taken_out_of_a_file_is_not_counted_by_the_next_server() {
     let (scene, job) = kept(&output);
     let masked = output.replace(&secret(), "[redacted: github-token]");
     assert_ne!(masked.len(), output.len());
-    scene.configure(&leaky("two", REDACT));
+    scene.configure(&keeping("two", REDACT));
     for _ in 0..2 {
         let mut wire = Wire::open(&scene);
         let shown = wire.output(&job);
@@ -322,7 +321,7 @@ fn what_was_taken_out_of_a_file_is_not_counted_by_the_next_server() {
 #[test]
 fn two_servers_that_filter_the_same_file_both_show_it() {
     let (scene, job) = kept(&"password=hunter2hunter2\n".repeat(20));
-    scene.configure(&leaky("two", REDACT));
+    scene.configure(&keeping("two", REDACT));
     let mut wires = [Wire::open(&scene), Wire::open(&scene)];
     // Both know of the job before either has looked at it.
     wires.iter_mut().for_each(|wire| drop(wire.tell("get_job_status", json!({ "job_id": job }))));
@@ -335,7 +334,7 @@ fn two_servers_that_filter_the_same_file_both_show_it() {
 fn a_filter_that_fails_takes_nothing_from_a_file() {
     let (scene, job) = kept("one\ntrap here\nthree\n");
     let guest = scene.outside("misbehaving.wasm", portcullis_guests::MISBEHAVING);
-    scene.configure(&leaky(
+    scene.configure(&keeping(
         "two",
         &format!("component = {guest:?}\nsettings = {{ output = \"trap-here\", triggers = [\"trap\"] }}"),
     ));
@@ -349,7 +348,7 @@ fn a_filter_that_fails_takes_nothing_from_a_file() {
     );
     wire.hang_up();
     assert!(wire.exit_within(DEADLINE).success());
-    scene.configure(&leaky("two", REDACT));
+    scene.configure(&keeping("two", REDACT));
     let mut wire = Wire::open(&scene);
     assert_eq!(wire.output(&job)["stdout"], "one\ntrap here\nthree\n");
 }
@@ -357,7 +356,7 @@ fn a_filter_that_fails_takes_nothing_from_a_file() {
 #[test]
 fn another_file_in_its_place_is_filtered_too() {
     let (scene, job) = kept("harmless\n");
-    scene.configure(&leaky("two", REDACT));
+    scene.configure(&keeping("two", REDACT));
     let mut wire = Wire::open(&scene);
     assert_eq!(wire.output(&job)["stdout"], "harmless\n");
     let folder = scene.audit_file().parent().unwrap().join("jobs");

@@ -3,7 +3,12 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{DEADLINE, eventually, gone, is_alive, scene::Scene, secret, wire::Wire};
+use crate::support::{
+    DEADLINE, eventually, gone, is_alive,
+    scene::{Scene, keeping},
+    secret,
+    wire::Wire,
+};
 
 /// Of a client that knows tasks.
 fn able() -> Value {
@@ -166,16 +171,13 @@ fn lines_around_a_match_have_their_numbers() {
 
 #[test]
 fn a_job_of_an_earlier_server_shows_no_more_in_a_task_than_elsewhere() {
-    let of = |policy: &str| {
-        format!("[decision]\ndefault = \"allow\"\n[history]\nspill_bytes = 1048576\n[[policies]]\nname = \"one\"\n{policy}\n")
-    };
-    let scene = Scene::configured(&of("component = \"builtin:tidy\"\napply = \"reads\""));
+    let scene = Scene::configured(&keeping("one", "component = \"builtin:tidy\"\napply = \"reads\""));
     let mut wire = Wire::open(&scene);
     let job = wire.execute(&format!("echo {}", secret()));
     wire.ended(&job);
     wire.hang_up();
     assert!(wire.exit_within(DEADLINE).success());
-    scene.configure(&of("component = \"builtin:redact\""));
+    scene.configure(&keeping("one", "component = \"builtin:redact\""));
     let mut wire = Wire::start(&scene);
     let shown = task(&mut wire, &job).to_string();
     assert!(shown.contains("redacted") && !shown.contains(&secret()), "{shown}");

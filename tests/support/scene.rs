@@ -26,6 +26,11 @@ name = "redact"
 component = "builtin:redact"
 "#;
 
+/// Allows every command, keeps output in files, and has this one policy.
+pub fn keeping(name: &str, policy: &str) -> String {
+    format!("[decision]\ndefault = \"allow\"\n[history]\nspill_bytes = 1048576\n[[policies]]\nname = {name:?}\n{policy}\n")
+}
+
 /// Allows every command and all input, and redacts: for tests of what runs, not of what may.
 pub const OPEN: &str = r#"
 [decision]

@@ -56,7 +56,12 @@ impl Trust {
     /// Where the way to a path leads, which nobody who is not trusted could change.
     pub(super) fn end(&self, path: &Path) -> Result<PathBuf, Fault> {
         let trail = trail(path)?;
-        self.faults(&trail).into_iter().next().map_or(Ok(trail.end), Err)
+        self.trusts(&trail).map(|()| trail.end)
+    }
+
+    /// The first of [`Self::faults`], if there is one.
+    fn trusts(&self, trail: &Trail) -> Result<(), Fault> {
+        self.faults(trail).into_iter().next().map_or(Ok(()), Err)
     }
 
     /// Everything on the way that someone who is not trusted could change or replace.
@@ -126,6 +131,14 @@ impl Own<'_> {
     }
 }
 
+/// The way to a place in which neither jobs nor other users can put something else.
+fn own_trail(path: &Path, roots: &[PathBuf]) -> Result<Trail, Fault> {
+    let trail = trail(path)?;
+    out_of_reach(&trail, roots)?;
+    let owner = rustix::process::geteuid().as_raw();
+    (Trust { owner }).trusts(&trail).map(|()| trail)
+}
+
 /// Where a socket is to be that only its owner connects to: in a directory that exists, where neither jobs nor other users can put
 /// another in its place.
 ///
@@ -133,19 +146,14 @@ impl Own<'_> {
 ///
 /// What is wrong with the path, and what would be right.
 pub fn place_of_socket(path: &Path, roots: &[PathBuf]) -> Result<PathBuf, String> {
-    let owner = rustix::process::geteuid().as_raw();
     let told = |fault: Fault| format!("{}; {}", fault.wrong, fault.right);
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(format!("{} is no path of a file", path.display()));
     };
-    let trail = trail(folder).map_err(told)?;
-    out_of_reach(&trail, roots).map_err(told)?;
-    match (trail.found(), (Trust { owner }).faults(&trail).into_iter().next()) {
-        (_, Some(fault)) => Err(told(fault)),
-        (Some(meta), None) if meta.is_dir() && meta.mode() & 0o022 == 0 => Ok(trail.end.join(name)),
-        (Some(meta), None) if meta.is_dir() => {
-            Err(format!("others can write {}; make a directory of your own", trail.end.display()))
-        }
+    let trail = own_trail(folder, roots).map_err(told)?;
+    match trail.found() {
+        Some(meta) if meta.is_dir() && meta.mode() & 0o022 == 0 => Ok(trail.end.join(name)),
+        Some(meta) if meta.is_dir() => Err(format!("others can write {}; make a directory of your own", trail.end.display())),
         _ => Err(format!("{} is no directory", trail.end.display())),
     }
 }
@@ -157,12 +165,7 @@ pub fn place_of_socket(path: &Path, roots: &[PathBuf]) -> Result<PathBuf, String
 ///
 /// What is wrong with the path.
 pub fn place_of_programs(path: &Path, roots: &[PathBuf]) -> Result<Option<PathBuf>, String> {
-    let owner = rustix::process::geteuid().as_raw();
-    let trail = trail(path).map_err(|fault| fault.wrong)?;
-    out_of_reach(&trail, roots).map_err(|fault| fault.wrong)?;
-    if let Some(fault) = (Trust { owner }).faults(&trail).into_iter().next() {
-        return Err(fault.wrong);
-    }
+    let trail = own_trail(path, roots).map_err(|fault| fault.wrong)?;
     if let Some(root) = roots.iter().find(|root| root.starts_with(&trail.end)) {
         return Err(format!("the job root {} lies in it, where an agent could write programs", root.display()));
     }

@@ -140,15 +140,14 @@ fn matching(report: &mut Report, leaf: &Checked<Vec<Checked<String>>>, surroundi
 /// The value, or of a locale with another character set one with that of the judges: a shell that reads GBK sees other quotes in the same
 /// bytes, and so another script.
 fn as_judged(name: &str, value: &str) -> String {
-    if is_locale(name) && !reads_as_judged(value) { "C.UTF-8".to_owned() } else { value.to_owned() }
+    if reads_as_judged(name, value) { value } else { "C.UTF-8" }.to_owned()
 }
 
-fn is_locale(name: &str) -> bool {
-    name == "LANG" || name.starts_with("LC_")
-}
-
-/// Whether texts are UTF-8 in this locale, or bytes.
-fn reads_as_judged(locale: &str) -> bool {
+/// Whether texts are UTF-8, or bytes, as far as this variable says what they are.
+fn reads_as_judged(name: &str, locale: &str) -> bool {
+    if name != "LANG" && !name.starts_with("LC_") {
+        return true;
+    }
     let character_set = locale.split('@').next().and_then(|locale| Some(locale.split_once('.')?.1));
     match character_set {
         None => matches!(locale, "" | "C" | "POSIX"),
@@ -201,7 +200,7 @@ fn checked_value<'v>(name: &str, value: &'v str) -> Result<&'v str, Fault> {
         let wrong = "contains a NUL character";
         return Err(Fault::new(wrong, "must be without"));
     }
-    if is_locale(name) && !reads_as_judged(value) {
+    if !reads_as_judged(name, value) {
         let wrong = format!("`{value}` may have another character set than commands are judged in");
         return Err(Fault::new(wrong, "must be a locale in UTF-8, such as `C.UTF-8`"));
     }

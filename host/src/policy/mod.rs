@@ -37,7 +37,7 @@ pub use inspect::{Import, InspectError, Inspected, Loaded, inspect, interface, l
 pub use limits::Fault;
 pub use load::{LoadError, builtin_schemas, builtins, rules};
 pub use parser::Parser;
-pub use piece::Piece;
+pub use piece::{PIECE_BYTES, Piece};
 pub use schema::SchemaError;
 pub use stream::{Chunk, OutputFilter, is_hidden, printable, printable_bytes};
 pub use triggers::{Trigger, TriggerError, Triggers};

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes};
 
 /// Most new bytes of one piece, as it is read and as a filter is given it.
-pub(super) const PIECE_BYTES: usize = 64 * 1024;
+pub const PIECE_BYTES: usize = 64 * 1024;
 /// Room in front for what a filter kept back of the piece before: less than the longest trigger.
 const HEADROOM: usize = 64;
 

@@ -97,33 +97,34 @@ impl World {
     }
 
     fn file(&self, name: &Path, content: &str) -> io::Result<()> {
-        let path = self.place(name)?;
         if name.to_string_lossy().ends_with('/') {
-            return fs::DirBuilder::new().create(path).or_else(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => Ok(()),
-                _ => Err(error),
-            });
+            return self.folder(name).map(drop);
         }
+        let path = self.place(name)?;
         let mode = if content.starts_with("#!") { 0o755 } else { 0o644 };
         fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?.write_all(content.as_bytes())
     }
 
-    /// Where a file of this name lies: below the root, whose directories on the way are made. None of them is a link, which would
-    /// lead to places that are nobody's to fill.
+    /// Where a file of this name lies: below the root, whose directories on the way are made.
     fn place(&self, name: &Path) -> io::Result<PathBuf> {
-        if !name.components().all(|part| matches!(part, Component::Normal(_))) {
-            return Err(io::Error::other("must be a path below the root, without `..`"));
-        }
+        let (Some(folder), Some(file)) = (name.parent(), name.file_name()) else { return Err(not_below()) };
+        Ok(self.folder(folder)?.join(file))
+    }
+
+    /// A directory below the root, which is made with those on the way. None of them is a link, which would lead to places that are
+    /// nobody's to fill.
+    fn folder(&self, name: &Path) -> io::Result<PathBuf> {
         let mut path = self.root();
-        for folder in name.parent().into_iter().flat_map(Path::components) {
-            path.push(folder);
+        for part in name.components() {
+            let Component::Normal(part) = part else { return Err(not_below()) };
+            path.push(part);
             match path.symlink_metadata() {
                 Ok(found) if found.is_dir() => {}
-                Ok(_) => return Err(io::Error::other(format!("{} is no directory", folder.as_os_str().display()))),
+                Ok(_) => return Err(io::Error::other(format!("{} is no directory", part.display()))),
                 Err(_) => fs::create_dir(&path)?,
             }
         }
-        Ok(self.root().join(name))
+        Ok(path)
     }
 
     fn plant(&self, name: &str) -> io::Result<()> {
@@ -140,6 +141,10 @@ impl Drop for World {
         // A directory of nobody's is left behind at worst.
         _ = fs::remove_dir_all(&self.base);
     }
+}
+
+fn not_below() -> io::Error {
+    io::Error::other("must be a path below the root, without `..`")
 }
 
 fn is_name(name: &str) -> bool {

@@ -11,11 +11,8 @@ use rustix::fs::OFlags;
 
 use crate::{
     files,
-    policy::{OutputFilter, Piece},
+    policy::{OutputFilter, PIECE_BYTES, Piece},
 };
-
-/// Bytes that a filter is given at a time.
-const PIECE_BYTES: usize = 64 * 1024;
 
 /// What the names of files end with that are not whole yet, behind the number of the process that writes them.
 const UNFINISHED: &str = "new";
@@ -45,16 +42,16 @@ impl Standing {
 ///
 /// It can not be read, what comes out can not be written, or the filter failed. Then it is left as it is.
 pub(super) async fn renew(path: &Path, mut filter: OutputFilter) -> io::Result<Standing> {
-    let mut renewal = Renewal::of(path)?;
+    let mut replacement = Replacement::of(path)?;
     let mut at = 0;
     loop {
-        let bytes = tokio::task::block_in_place(|| renewal.old_bytes(at))?;
+        let bytes = tokio::task::block_in_place(|| replacement.old_bytes(at))?;
         if bytes.is_empty() {
             break;
         }
         at += bytes.len() as u64;
         let chunk = filter.push(Piece::from(bytes)).await;
-        tokio::task::block_in_place(|| renewal.push(chunk.bytes()))?;
+        tokio::task::block_in_place(|| replacement.push(chunk.bytes()))?;
         tokio::task::yield_now().await;
     }
     let chunk = filter.end().await;
@@ -63,8 +60,8 @@ pub(super) async fn renew(path: &Path, mut filter: OutputFilter) -> io::Result<S
         return Err(io::Error::other(failure.to_owned()));
     }
     tokio::task::block_in_place(|| {
-        renewal.push(chunk.bytes())?;
-        renewal.finish()
+        replacement.push(chunk.bytes())?;
+        replacement.finish()
     })
 }
 
@@ -76,14 +73,14 @@ pub(in crate::jobs) fn is_abandoned(name: &str) -> bool {
 }
 
 /// What becomes of a file. There is a new one only if something differs.
-struct Renewal {
+struct Replacement {
     old: File,
     path: PathBuf,
     written: u64,
     new: Option<New>,
 }
 
-impl Renewal {
+impl Replacement {
     fn of(path: &Path) -> io::Result<Self> {
         let old = files::open(OpenOptions::new().read(true), OFlags::NOFOLLOW, path)?;
         Ok(Self { old, path: path.to_owned(), written: 0, new: None })

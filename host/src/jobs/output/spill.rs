@@ -93,8 +93,11 @@ impl Spill {
     ) -> io::Result<()> {
         *renewal = None;
         for name in StreamName::ALL {
-            self.of(name).written = 0;
-            let path = self.of(name).path.clone();
+            let path = {
+                let mut spilled = self.of(name);
+                spilled.written = 0;
+                spilled.path.clone()
+            };
             let passed = match Standing::at(&path) {
                 Some(_) => Some(renewal::renew(&path, filter(name)).await?),
                 None => None,
@@ -122,12 +125,7 @@ impl Spill {
         self.of(name).counted
     }
 
-    /// Bytes of a stream's file that can be read.
-    pub fn written(&self, name: StreamName) -> u64 {
-        self.of(name).written
-    }
-
-    /// Of these bytes, those that are still there: somebody may have cut the file.
+    /// Bytes of a stream's file that can be read: somebody may have cut it.
     pub(in crate::jobs) fn readable(&self, name: StreamName) -> u64 {
         let spilled = self.of(name);
         spilled.written.min(Standing::at(&spilled.path).map_or(0, |found| found.length))

@@ -314,7 +314,7 @@ fn a_file_that_can_not_be_written_stops_nobody() {
     let spill = spill(&folder.path().join("missing"), 100);
     spill.push(StreamName::Stdout, b"abc");
     spill.push(StreamName::Stdout, b"def");
-    assert_eq!(spill.written(StreamName::Stdout), 0);
+    assert_eq!(spill.readable(StreamName::Stdout), 0);
 }
 
 /// What a program printed: of which stream, how much, of which letter.
@@ -404,7 +404,7 @@ proptest! {
         let kept = track.kept() as u64;
         let behind = track.total() - (kept - kept.min(limit as u64 / 4));
         prop_assert_eq!(gone, behind.saturating_sub(room.max(limit as u64 / 4)));
-        prop_assert_eq!(gone, missing(&track.blocks(), track.total(), spill.written(StreamName::Stdout)));
+        prop_assert_eq!(gone, missing(&track.blocks(), track.total(), spill.readable(StreamName::Stdout)));
     }
 
     #[test]
