@@ -351,13 +351,13 @@ impl Stage {
     }
 
     /// How many of the bytes do not interest the filter. If a trigger stands behind them, collecting begins; else the rest may
-    /// become one, and is kept back.
+    /// become one, and is kept back. So is the beginning of one that an escape parts, as what sets colours does.
     fn pass(&mut self, bytes: &[u8]) -> usize {
         let Some(triggers) = &self.policy.triggers else { return 0 };
         let unfinished = triggers.unfinished_from(bytes);
         // A trigger that is there counts only if none that may yet be completed begins before it.
         let found = triggers.find(bytes).filter(|found| *found <= unfinished);
-        let passed = found.unwrap_or(unfinished);
+        let passed = triggers.parted_from(bytes, found.unwrap_or(unfinished));
         match found {
             Some(_) => self.state = State::Collecting,
             None => self.tail.extend_from_slice(&bytes[passed..]),
