@@ -1,8 +1,9 @@
 //! Output on its way through the filters: the only maker of [`Chunk`]s.
 //!
 //! A filter with triggers sees a line from the first trigger in it to its end, in pieces of at most 64 KiB. What stands before a
-//! trigger is passed on natively, at once, but for a suffix that may become a trigger. So what a filter is called with depends
-//! on the bytes alone, and filtered output is the same however a stream was cut and paced on its way.
+//! trigger is passed on natively, at once, but for a suffix that may become a trigger, or the beginning of one that an escape parts.
+//! So what a filter is called with depends on the bytes alone, and filtered output is the same however a stream was cut and paced on
+//! its way.
 
 use std::sync::Arc;
 

@@ -111,7 +111,7 @@ struct Piece<'a> {
     line: &'a Line,
     /// What stands before the piece, and the piece without what sets colours: this is judged.
     text: Text<'a>,
-    /// The titles and links in it that hold a secret.
+    /// The titles and links in it that hold a secret and were not come to, the last first.
     links: Vec<Link>,
     /// What comes next, in the text.
     at: usize,
@@ -461,16 +461,13 @@ impl Piece<'_> {
     /// Passes on what was given there, without the secrets in titles and links.
     fn show(&mut self, given: Range<usize>) {
         let mut from = given.start;
-        for at in 0..self.links.len() {
-            let Range { start, end } = self.links[at].place;
-            if from <= start && end <= given.end {
-                self.out.extend_from_slice(&self.given[from..start]);
+        while let Some(Link { place, shown, findings }) = self.links.pop_if(|link| link.place.start < given.end) {
+            if place.start >= from {
+                self.out.extend_from_slice(&self.given[from..place.start]);
                 let is_too_much = self.out.len() > MAX_OUT;
-                self.out.extend_from_slice(if is_too_much { b"" } else { &self.links[at].shown });
-                for finding in std::mem::take(&mut self.links[at].findings) {
-                    self.count(&finding.kind, finding.count);
-                }
-                from = end;
+                self.out.extend_from_slice(if is_too_much { b"" } else { &shown });
+                findings.iter().for_each(|finding| self.count(&finding.kind, finding.count));
+                from = place.end;
             }
         }
         self.out.extend_from_slice(&self.given[from..given.end]);
@@ -530,13 +527,15 @@ impl Filter for Redaction {
         let kept = self.kept(&mut piece);
         let (out, findings) = (piece.out, piece.findings);
         self.mid_line = goes_on;
-        self.remember(&out);
+        if goes_on {
+            self.remember(&out);
+        }
         Action { emit: emission(out, &bytes[..kept]), hold: count(bytes.len() - kept), engaged: self.is_engaged(), findings }
     }
 }
 
 impl Redaction {
-    /// The titles and links in which there are secrets. Each is judged by itself.
+    /// The titles and links in which there are secrets, the last first. Each is judged by itself.
     fn links(&self, given: &[u8], line: &Line) -> Vec<Link> {
         let judged = |place: &Range<usize>| {
             let Action { emit, findings, .. } = Self::new(self.policy).push(b"", &given[place.clone()], Boundary::End);
@@ -545,7 +544,7 @@ impl Redaction {
                 _ => None,
             }
         };
-        line.named.iter().filter_map(judged).collect()
+        line.named.iter().rev().filter_map(judged).collect()
     }
 
     /// How much of what was given needs not be given again. What sets colours at its end is passed on, unless nothing is shown there.
