@@ -42,7 +42,8 @@ pub struct Line {
 }
 
 impl Line {
-    /// `is_parted`: the context ends with what sets a colour. `goes_on`: the piece may end within a sequence, which is then no part of it.
+    /// `is_parted`: the context ends with what sets a colour. `goes_on`: the piece may end within a sequence, which is then no part of
+    /// it.
     pub fn of(context: &[u8], is_parted: bool, piece: &[u8], goes_on: bool) -> Self {
         let mut bytes = Vec::with_capacity(context.len() + piece.len());
         bytes.extend_from_slice(context);

@@ -235,7 +235,7 @@ fn is_body(line: &[u8], in_body: bool) -> bool {
     let run = line.len() - start;
     let pure = start == 0 && !line.contains(&b'\\');
     let short = run.is_multiple_of(4) || line.starts_with(b"=") || (in_body && run < 16);
-    run >= 16 || (pure && short) || holds_body(line) || is_listed(&line[..start], run)
+    run >= 16 || (pure && short) || holds_body(line) || is_listed(&line[..start], run, in_body)
 }
 
 fn is_base64(byte: u8) -> bool {
@@ -247,12 +247,10 @@ fn holds_body(line: &[u8]) -> bool {
     line.split(|byte| !is_base64(*byte)).any(|run| run.len() >= 40)
 }
 
-/// A short last line in a listing with numbers or file names: `12:Ag==`.
-fn is_listed(before: &[u8], run: usize) -> bool {
-    run.is_multiple_of(4)
-        && run > 0
-        && before.trim_ascii_end().last().is_some_and(|byte| byte.is_ascii_digit() || b":|".contains(byte))
-        && !before.trim_ascii().contains(&b' ')
+/// A short last line in a listing with numbers or file names: `12:Ag==`, and `12-Ag==` as searches show what is around a find.
+fn is_listed(before: &[u8], run: usize, in_body: bool) -> bool {
+    let joins = |byte: &u8| byte.is_ascii_digit() || b":|".contains(byte) || in_body && *byte == b'-';
+    run.is_multiple_of(4) && run > 0 && before.trim_ascii_end().last().is_some_and(joins) && !before.trim_ascii().contains(&b' ')
 }
 
 /// Where the logical line at `at` ends: behind the newline or the escaped one.
