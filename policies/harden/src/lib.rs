@@ -67,7 +67,7 @@ struct Settings {
     #[serde(default = "yes")]
     git: bool,
     /// Whether the kernel keeps git from executing anything but git, and from opening files outside of the roots but its own configuration
-    /// and what programs need of the system. It has to offer that: seccomp and Landlock (Linux 5.19). Filters, such as those of git-lfs, do
+    /// and what programs need of the system. It has to offer that: seccomp and Landlock (Linux 5.13). Filters, such as those of git-lfs, do
     /// not run then.
     #[serde(default = "yes")]
     confine: bool,
