@@ -1,5 +1,7 @@
 //! Judging a script: every node by its kind, every redirection, every variable.
 
+use std::{cell::RefCell, collections::BTreeSet};
+
 use portcullis_sdk::{Argument, Node, NodeKind, Reason, Redirect, RedirectMode, Request, Word, literal};
 
 use crate::{
@@ -9,7 +11,7 @@ use crate::{
     packs,
     reader::{self, Scope},
     rule::{self, Objection, Rule, shown},
-    settings::{Construct, Settings},
+    settings::{Construct, Program, Settings},
     value::Part,
     variable::Variables,
 };
@@ -23,6 +25,8 @@ struct Judge<'a> {
     variables: Variables<'a>,
     /// The script tells the shell first of all that nothing becomes names of files.
     is_noglob: bool,
+    /// Rules that were named to the host.
+    named: RefCell<BTreeSet<*const Program>>,
 }
 
 /// Judges a request.
@@ -31,8 +35,7 @@ struct Judge<'a> {
 ///
 /// The first thing that is denied; else, that something waits for another policy.
 pub fn judge(settings: &Settings, request: &Request) -> Result<(), Objection> {
-    let judge =
-        Judge { settings, variables: Variables::new(&settings.scripts, &request.env), is_noglob: is_noglob(&request.nodes) };
+    let judge = Judge::new(settings, &request.env, &request.nodes);
     let flagged = Construct::FLAGGED.iter().filter(|(_, flag)| request.constructs.contains(*flag));
     for (construct, _) in flagged {
         judge.construct(*construct)?;
@@ -53,7 +56,7 @@ pub fn judge(settings: &Settings, request: &Request) -> Result<(), Objection> {
 ///
 /// Why it may not be.
 pub fn judge_input(settings: &Settings, nodes: &[Node], pending: &[u8], data: &[u8]) -> Result<(), Reason> {
-    let judge = Judge { settings, variables: Variables::new(&settings.scripts, &[]), is_noglob: is_noglob(nodes) };
+    let judge = Judge::new(settings, &[], nodes);
     let readers = || nodes.iter().zip(trace(nodes)).filter(|(node, feed)| *feed == Feed::Job && reads(node));
     // Another one, or the same again, could take a part of a line and leave the rest.
     let shares = |node: &Node| matches!(node.kind, NodeKind::Loop | NodeKind::ForLoop | NodeKind::ProcessSubstitution);
@@ -80,6 +83,11 @@ fn reads(node: &Node) -> bool {
 }
 
 impl<'a> Judge<'a> {
+    fn new(settings: &'a Settings, env: &'a [(String, String)], nodes: &[Node]) -> Self {
+        let variables = Variables::new(&settings.scripts, env);
+        Self { settings, variables, is_noglob: is_noglob(nodes), named: RefCell::default() }
+    }
+
     fn node(&self, node: &'a Node, feed: Feed) -> Result<(), Objection> {
         if let Some(construct) = construct(node.kind) {
             self.construct(construct)?;
@@ -126,7 +134,8 @@ impl<'a> Judge<'a> {
 
     fn rules(&self, node: &'a Node) -> Result<Vec<Rule<'_>>, Objection> {
         let rule = rule::find(self.settings, node)?;
-        reader::read(Scope { variables: &self.variables, constructs: &self.settings.scripts.constructs }, rule, node)
+        let scope = Scope { variables: &self.variables, constructs: &self.settings.scripts.constructs, named: &self.named };
+        reader::read(scope, rule, node)
     }
 
     fn command(&self, node: &'a Node, feed: Feed) -> Result<(), Objection> {
