@@ -39,7 +39,7 @@ use mistakes::Report;
 pub use mistakes::{Mistake, Mistakes};
 pub(crate) use mistakes::{join, suggestion};
 pub use names::{Authority, NoName, WebOrigin};
-pub use places::{place_of_programs, place_of_socket};
+pub use places::{place_of_programs, place_of_socket, place_to_read};
 pub use raw::{Apply, DefaultVerdict, Mode, OnFault};
 pub use schema::schema;
 use serde::{Deserialize, Serialize};

@@ -845,7 +845,7 @@ impl Judge for Later {
 /// The command that a program of a job's script is by itself.
 fn program(wanted: Wanted, job: &types::Job, asked: &Asked, site: &Site) -> Result<Request, Denial> {
     let refused = |refusal: Refusal| Denial::by_host(&refusal.code, refusal.message);
-    let Wanted { words, assignments, env, executes, directory, open } = wanted;
+    let Wanted { words, assignments, env, bounds, directory, open } = wanted;
     if let Some(file) = open.iter().find(|file| !site.contains(file) && !is_judged(file, job)) {
         let message = format!(
             "a redirection leads to {}, outside of the working roots, where it did not lead when the script was judged",
@@ -855,7 +855,7 @@ fn program(wanted: Wanted, job: &types::Job, asked: &Asked, site: &Site) -> Resu
     }
     let cwd = site.directory_of(directory).map_err(refused)?;
     let tree = tree_of_program(&assignments, &words).map_err(refused)?;
-    let judged = || Script::confined(source_of(&tree), tree, &[executes], site, &cwd);
+    let judged = || Script::confined(source_of(&tree), tree, &[bounds], site, &cwd);
     let script = tokio::task::block_in_place(judged).map_err(refused)?;
     Ok(Request { script, cwd, env, timeout: asked.timeout, client: asked.client.clone() })
 }

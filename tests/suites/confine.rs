@@ -134,6 +134,67 @@ fn git_executes_git_where_that_is_named() {
     assert_ne!(scene.portcullis(["run", "-c", stash]).code(), 0);
 }
 
+/// A configuration that allows all, and keeps calls of `sh` in the roots, and to reading these paths.
+fn keeping_in_the_roots(scene: &Scene, reads: &[PathBuf]) {
+    let guest = scene.outside("misbehaving.wasm", portcullis_guests::MISBEHAVING);
+    scene.configure(&format!(
+        "[jobs]\nroots = [{:?}]\n[decision]\ndefault = \"allow\"\n[[policies]]\nname = \"guest\"\ncomponent = {guest:?}\n\
+         may_rewrite = true\nsettings = {{ only = \"sh\", command = {{ keep-in-roots = {reads:?} }} }}\n",
+        scene.root()
+    ));
+}
+
+/// A file in a directory of its own, outside of the roots.
+fn elsewhere(scene: &Scene, name: &str, content: &str) -> PathBuf {
+    let place = scene.root().with_file_name("elsewhere");
+    fs::create_dir(&place).unwrap();
+    fs::write(place.join(name), content).unwrap();
+    place.join(name)
+}
+
+/// Links, names, and what descends from the program lead no further; what the program needs of the system is there.
+#[rstest]
+#[case::reads("cat FILE", false)]
+#[case::reads_through_a_link("cat link/secret", false)]
+#[case::lists("ls link/", false)]
+#[case::writes("echo x >link/new", false)]
+#[case::makes("mkdir link/new", false)]
+#[case::moves("mv link/secret here", false)]
+#[case::removes("rm link/secret", false)]
+#[case::truncates("truncate -s 0 link/secret", false)]
+#[case::links("ln link/secret here", false)]
+#[case::in_a_child("(env sh -c 'cat link/secret')", false)]
+#[case::of_processes("cat /proc/self/environ", false)]
+#[case::in_the_roots("mkdir -p a/b && echo x >a/b/c && mv a/b/c d && cat d && rm -r a && ls . && ln -s d e && cat e", true)]
+#[case::of_the_system("ls /usr/bin >/dev/null && cat /etc/passwd </dev/null >/dev/null && date", true)]
+fn what_is_kept_in_the_roots_opens_nothing_elsewhere(
+    #[case] text: &str,
+    #[case] is_done: bool,
+    #[values("", "true; ")] before: &str,
+) {
+    let scene = Scene::new();
+    keeping_in_the_roots(&scene, &[]);
+    let secret = elsewhere(&scene, "secret", "hunter2");
+    std::os::unix::fs::symlink(secret.parent().unwrap(), scene.root().join("link")).unwrap();
+    let text = text.replace("FILE", &secret.display().to_string());
+    let run = scene.portcullis(["run", "-c", &format!("{before}sh -c {}", portcullis_shell::quote(&text))]);
+    assert_eq!(run.code() == 0, is_done, "{}{}", run.stdout(), run.stderr);
+    assert!(!run.stdout().contains("hunter2") && !run.stdout().contains("PATH="), "{}", run.stdout());
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "hunter2");
+    assert_eq!(fs::read_dir(secret.parent().unwrap()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_else_may_be_read_is_read_and_not_written() {
+    let scene = Scene::new();
+    let file = elsewhere(&scene, "shared", "for all");
+    keeping_in_the_roots(&scene, std::slice::from_ref(&file));
+    let run = |text: &str| scene.portcullis(["run", "-c", &format!("sh -c '{text} {}'", file.display())]);
+    assert_eq!(run("cat").expect(0).stdout(), "for all");
+    assert_ne!(run("echo x >>").code(), 0);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "for all");
+}
+
 /// What a policy says of a command of a script holds when that starts, whatever is said of it then.
 #[rstest]
 #[case::alone("sh -c 'touch trace'", true)]

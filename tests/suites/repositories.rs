@@ -712,6 +712,82 @@ fn a_repository_shows_nothing_from_outside(#[case] plant: fn(&Repository), #[cas
     done.expect(126);
 }
 
+/// What a tree names that is checked out no more, through a link that lies in its place.
+fn tree_behind_a_link(r: &Repository) {
+    r.write(&format!("d/{HIDDEN}"), "hi\n");
+    r.done(&["add", "d"]);
+    r.done(&["commit", "--quiet", "--message", "d"]);
+    r.done(&["rm", "--quiet", "--cached", "-r", "d"]);
+    replaced(r, "d", "OUTSIDE");
+}
+
+/// A tree that names a file by its absolute path, which no git makes.
+fn tree_of_an_absolute_path(r: &Repository) {
+    let blob = from_hex(&made(r, &["hash-object", "-w", "--stdin"], b"hi\n"));
+    let entry = [r.filled(&format!("100644 OUTSIDE/{HIDDEN}\0")).into_bytes(), blob].concat();
+    let tree = made(r, &["hash-object", "-t", "tree", "-w", "--stdin", "--literally"], &entry);
+    let commit = made(r, &["commit-tree", &tree], b"x");
+    r.done(&["update-ref", "refs/heads/main", &commit]);
+}
+
+/// What git says to this.
+fn made(repository: &Repository, args: &[&str], input: &[u8]) -> String {
+    let mut git = Command::new("git");
+    git.args(args).current_dir(repository.path("")).env("HOME", repository.0.base().join("home")).envs(WHO);
+    let mut git = git.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    git.stdin.take().unwrap().write_all(input).unwrap();
+    let output = git.wait_with_output().unwrap();
+    assert!(output.status.success(), "git {args:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// No look at the files finds these: the kernel keeps git in the roots.
+#[rstest]
+#[case::behind_a_link(tree_behind_a_link)]
+#[case::by_an_absolute_path(tree_of_an_absolute_path)]
+fn what_a_tree_names_outside_is_not_committed(#[case] plant: fn(&Repository)) {
+    let is_taken = |repository: &Repository| {
+        let blob = made(repository, &["hash-object", "--stdin"], format!("{HIDDEN}\n").as_bytes());
+        repository.git("", &["cat-file", "-e", &blob]).status.success()
+    };
+    let (alone, gated) = (unconfined_scene(), scene());
+    let (alone, gated) = (Repository(&alone), Repository(&gated));
+    for repository in [&alone, &gated] {
+        hiding(repository);
+        plant(repository);
+        fs::write(repository.0.base().join("home/.gitconfig"), "[user]\nname = Ada\nemail = ada@example.invalid\n").unwrap();
+        repository.gated("", &["commit", "--quiet", "--message", "x", "."]);
+    }
+    assert!(is_taken(&alone), "the trick does not work without the kernel");
+    assert!(!is_taken(&gated));
+}
+
+/// git takes any path in a repository's own directory for the name of a reference.
+#[test]
+fn a_link_among_hooks_tells_nothing_from_outside() {
+    let (alone, gated) = (unconfined_scene(), scene());
+    let (alone, gated) = (Repository(&alone), Repository(&gated));
+    let said = [&alone, &gated].map(|repository| {
+        let id = hiding(repository);
+        fs::create_dir_all(repository.path(".git/hooks")).unwrap();
+        replaced(repository, ".git/hooks/x", "OUTSIDE/.git/refs/heads/main");
+        repository.gated("", &["rev-parse", "hooks/x"]).stdout().contains(id.trim())
+    });
+    assert_eq!(said, [true, false]);
+}
+
+/// It would also write there: into another file of its own, which says where its settings are, and begins anew with those.
+#[test]
+fn a_reference_that_is_none_is_not_written() {
+    let scene = scene();
+    let repository = Repository(&scene);
+    changed(&repository);
+    repository.write(".git/ORIG_HEAD", "ref: commondir\n");
+    let done = repository.gated("", &["stash", "--keep-index"]).expect(126);
+    assert!(done.stderr.contains("\"harden\" [repository-outside]"), "{}", done.stderr);
+    assert!(!repository.path(".git/commondir").exists());
+}
+
 /// The form that git is given keeps it from looking where the index says.
 #[test]
 fn an_index_for_threads_shows_nothing_from_outside() {

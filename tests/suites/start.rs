@@ -421,7 +421,7 @@ impl Judge for Later {
     async fn program(&self, _: &types::Job, wanted: Wanted) -> Result<Approved, Unwanted> {
         let tree = tree_of_program(&wanted.assignments, &wanted.words).unwrap();
         let cwd = self.site.directory_of(wanted.directory).unwrap();
-        let script = Script::confined(source_of(&tree), tree, &[wanted.executes], &self.site, &cwd);
+        let script = Script::confined(source_of(&tree), tree, &[wanted.bounds], &self.site, &cwd);
         let script = script.map_err(|refusal| Unwanted { text: refusal.message, is_missing: false })?;
         Ok(approve(&self.chain, request(script, cwd, wanted.env)).await)
     }

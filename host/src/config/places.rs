@@ -177,6 +177,15 @@ pub fn place_of_programs(path: &Path, roots: &[PathBuf]) -> Result<Option<PathBu
     }
 }
 
+/// What of somebody's own lies at a path, links followed, if neither jobs nor other users could lead it elsewhere.
+pub fn place_to_read(path: &Path, roots: &[PathBuf]) -> Option<PathBuf> {
+    let trail = trail(path).ok()?;
+    out_of_reach(&trail, roots).ok()?;
+    let owner = rustix::process::geteuid().as_raw();
+    let is_own = trail.steps.iter().all(|step| [owner, 0].contains(&step.meta.uid()));
+    (is_own && trail.found().is_some()).then_some(trail.end)
+}
+
 /// The path that is written, `~/` replaced by the home directory. Relative ones are refused: they would lead to whatever lies in the
 /// directory the server was started in, which is where agents write.
 pub(super) fn absolute(path: &Path, home: Option<&Path>) -> Result<PathBuf, Fault> {

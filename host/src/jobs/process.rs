@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     SpawnError,
     intake::PIPE_BYTES,
-    keeper::{Child, Executes, Execution, Keeper, Order, StartError, StreamKind, Target},
+    keeper::{Child, Execution, Keeper, Order, StartError, StreamKind, Target},
     terminal::{Screen, Size, Terminal},
 };
 use crate::{
@@ -214,11 +214,8 @@ impl<'a> Launch<'a> {
             args: self.args.iter().map(|arg| CString::new(arg.as_bytes())).collect::<Result<_, _>>()?,
             env: self.env.iter().map(|(name, value)| CString::new(format!("{name}={value}"))).collect::<Result<_, _>>()?,
             unchanged,
-            executes: match self.bars {
-                None => Executes::Anything,
-                Some(Bars::Key(key)) => Executes::Nothing { key },
-                Some(Bars::Rules(_)) => Executes::Allowed,
-            },
+            key: self.bars.as_ref().and_then(|bars| bars.key),
+            is_ruled: self.rules().is_some(),
         })
     }
 
@@ -231,11 +228,11 @@ impl<'a> Launch<'a> {
     /// The program's, if it is executed by that, and that of its rules, if it is confined by such.
     fn rest(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let program = (self.program.kind() == ProgramKind::Binary).then(|| self.program.as_fd());
-        let rules = match &self.bars {
-            Some(Bars::Rules(rules)) => Some(rules.as_fd()),
-            Some(Bars::Key(_)) | None => None,
-        };
-        program.into_iter().chain(rules)
+        program.into_iter().chain(self.rules())
+    }
+
+    fn rules(&self) -> Option<BorrowedFd<'_>> {
+        self.bars.as_ref()?.rules.as_ref().map(AsFd::as_fd)
     }
 }
 

@@ -36,7 +36,7 @@ use super::{
 use crate::{
     config::{Apply, DefaultVerdict, Limits, Mode, PolicyEntry},
     digest::Digest,
-    fence,
+    fence::{self, Bounds},
     script::{Edit, Edited, MOST_SHELL_BYTES, Site},
 };
 
@@ -446,6 +446,7 @@ fn probe(site: &Site) -> types::Request {
         assignments: Vec::new(),
         redirects: Vec::new(),
         executes: None,
+        opens: None,
     };
     types::Request {
         source: PROBE.to_owned(),
@@ -709,7 +710,8 @@ fn edit(edit: command::Edit) -> Edit {
         command::Edited::Literal(text) => Edited::Literal(text),
     };
     let args = edit.args.map(|args| args.into_iter().map(edited).collect());
-    Edit { node: edit.node, program: edit.program, args, assignments: edit.assignments, executes: edit.executes }
+    let bounds = Bounds { executes: edit.executes, opens: edit.opens };
+    Edit { node: edit.node, program: edit.program, args, assignments: edit.assignments, bounds }
 }
 
 /// The words that an edit wants, to be compared with what another wants.

@@ -23,7 +23,8 @@ pub(super) fn table<'a>(
     let renderer = renderer(tree, leads, Resolved::Program);
     let mut table = Table { renderer, site, constructs: Constructs::empty(), known: HashMap::new() };
     let mut node = |((node, lead), fence): ((&'a Syntax, &'a Lead), &Option<Arc<Fence>>)| Node {
-        executes: fence.as_ref().map(|fence| fence.paths().to_vec()),
+        executes: fence.as_ref().and_then(|fence| fence.bounds().executes.clone()),
+        opens: fence.as_ref().and_then(|fence| fence.bounds().opens.clone()),
         ..table.node(node, lead)
     };
     let nodes = tree.nodes.iter().zip(leads).zip(fences).map(&mut node).collect();
@@ -65,6 +66,7 @@ impl<'a, R: Fn(portcullis_shell::Id) -> Resolved<'a>> Table<'a, R> {
             assignments,
             redirects,
             executes: None,
+            opens: None,
         }
     }
 

@@ -34,7 +34,7 @@ pub use portcullis_shell::Refusal;
 pub use program::{ProgramFile, ProgramKind};
 
 use crate::{
-    fence::{self, Fence},
+    fence::{Bounds, Fence},
     policy::types::{Constructs, Launch, Node},
 };
 
@@ -77,12 +77,9 @@ pub struct Edit {
     pub args: Option<Vec<Edited>>,
     /// Variables to set.
     pub assignments: Vec<(String, String)>,
-    /// Paths to confine it to.
-    pub executes: Option<Vec<String>>,
+    /// What to keep it to.
+    pub bounds: Bounds,
 }
-
-/// What a command is confined to, if it is: the paths beside its program that it may execute, in order.
-pub type Executes = Option<Vec<String>>;
 
 /// What becomes of one argument.
 #[derive(Clone, Debug)]
@@ -104,23 +101,23 @@ impl Script {
         Self::confined(source, tree, &[], site, cwd)
     }
 
-    /// [`Self::new`], with what each node is confined to already; those behind the last of them are not.
+    /// [`Self::new`], with what each node is kept to already; those behind the last of them are not.
     ///
     /// # Errors
     ///
     /// The same, or the kernel can not confine so.
-    pub fn confined(source: String, tree: Tree, executes: &[Executes], site: &Site, cwd: &Path) -> Result<Self, Refusal> {
+    pub fn confined(source: String, tree: Tree, bounds: &[Bounds], site: &Site, cwd: &Path) -> Result<Self, Refusal> {
         refuse_double_reading(&tree)?;
         let lookups = Lookups::new(site);
-        let script = Self::resolved(source, tree, executes, &lookups, cwd);
+        let script = Self::resolved(source, tree, bounds, &lookups, cwd);
         lookups.check()?;
         script
     }
 
-    fn resolved(source: String, mut tree: Tree, executes: &[Executes], site: &Lookups, cwd: &Path) -> Result<Self, Refusal> {
+    fn resolved(source: String, mut tree: Tree, bounds: &[Bounds], site: &Lookups, cwd: &Path) -> Result<Self, Refusal> {
         let leads = Course::new(&tree, site, cwd).follow()?;
         patterns::expand(&mut tree, &leads, site)?;
-        let fences = fences(tree.nodes.len(), executes, site)?;
+        let fences = fences(tree.nodes.len(), bounds, site)?;
         let (nodes, constructs) = judged::table(&tree, &leads, &fences, site);
         Ok(Self { source, tree, leads, fences, nodes, constructs })
     }
@@ -184,16 +181,17 @@ impl Script {
     /// A change that can not be made, or whose result can not be judged.
     pub fn rewrite(&mut self, edits: &[Edit], site: &Site, cwd: &Path) -> Result<(), Refusal> {
         let mut tree = self.tree.clone();
-        let mut executes: Vec<Executes> =
-            self.fences.iter().map(|fence| fence.as_ref().map(|fence| fence.paths().to_vec())).collect();
+        let own = |fence: &Option<Arc<Fence>>| fence.as_ref().map(|fence| fence.bounds().clone()).unwrap_or_default();
+        let mut bounds: Vec<Bounds> = self.fences.iter().map(own).collect();
         for edit in edits {
             self.edit(&mut tree, edit)?;
-            confine(&mut executes[edit.node as usize], edit)?;
+            let narrowed = bounds[edit.node as usize].narrow(&edit.bounds);
+            narrowed.map_err(|what| Refusal::new("bad-edit", format!("it {what}")))?;
         }
         let mut kept = tree.compact().into_iter();
-        executes.retain(|_| kept.next().unwrap_or(false));
+        bounds.retain(|_| kept.next().unwrap_or(false));
         check_size(&tree, MOST_SHELL_BYTES)?;
-        *self = Self::confined(std::mem::take(&mut self.source), tree, &executes, site, cwd)?;
+        *self = Self::confined(std::mem::take(&mut self.source), tree, &bounds, site, cwd)?;
         Ok(())
     }
 
@@ -239,23 +237,26 @@ impl Script {
 fn confined(node: &Node) -> Option<String> {
     let program = node.resolved.as_ref()?;
     let name = program.name.rsplit('/').next().unwrap_or(&program.name);
-    match node.executes.as_deref()? {
-        [] => Some(format!("{name} executes nothing else")),
-        paths => Some(format!("{name} executes nothing else but in {}", paths.join(", "))),
-    }
+    let executes = node.executes.as_deref().map(|paths| match paths {
+        [] => "executes nothing else".to_owned(),
+        paths => format!("executes nothing else but in {}", paths.join(", ")),
+    });
+    let opens = node.opens.as_ref().map(|_| "stays in the roots".to_owned());
+    let kept: Vec<String> = executes.into_iter().chain(opens).collect();
+    (!kept.is_empty()).then(|| format!("{name} {}", kept.join(" and ")))
 }
 
 /// What each of so many nodes is confined to, held open; those that are confined alike share it.
-fn fences(count: usize, executes: &[Executes], site: &Site) -> Result<Vec<Option<Arc<Fence>>>, Refusal> {
-    let mut known: HashMap<&[String], Arc<Fence>> = HashMap::new();
+fn fences(count: usize, bounds: &[Bounds], site: &Site) -> Result<Vec<Option<Arc<Fence>>>, Refusal> {
+    let mut known: HashMap<&Bounds, Arc<Fence>> = HashMap::new();
     let mut fences = Vec::with_capacity(count);
-    for paths in executes.iter().take(count) {
-        fences.push(match paths.as_deref() {
-            None => None,
-            Some(paths) if known.contains_key(paths) => known.get(paths).cloned(),
-            Some(paths) => {
-                let fence = Fence::open(paths, &site.roots)?;
-                known.insert(paths, fence.clone());
+    for bounds in bounds.iter().take(count) {
+        fences.push(match known.get(bounds) {
+            _ if bounds.are_none() => None,
+            Some(fence) => Some(fence.clone()),
+            None => {
+                let fence = Fence::open(bounds, &site.roots)?;
+                known.insert(bounds, fence.clone());
                 Some(fence)
             }
         });
@@ -265,15 +266,6 @@ fn fences(count: usize, executes: &[Executes], site: &Site) -> Result<Vec<Option
     }
     fences.resize(count, None);
     Ok(fences)
-}
-
-/// Confines a node to what both it and an edit allow.
-fn confine(executes: &mut Executes, edit: &Edit) -> Result<(), Refusal> {
-    if let Some(paths) = &edit.executes {
-        let within = fence::within(executes.as_deref(), paths).map_err(|what| Refusal::new("bad-edit", format!("it {what}")))?;
-        *executes = Some(within);
-    }
-    Ok(())
 }
 
 /// The tree of a program that the shell is about to start, with what its words and the variables in front of it have become.

@@ -168,9 +168,15 @@ fn edits_keep_what_only_the_shell_can_tell() {
             program: None,
             args: Some(vec![Edited::Literal("--no-pager".to_owned()), Edited::Keep(0), Edited::Keep(1)]),
             assignments: vec![("GIT_PAGER".to_owned(), "cat".to_owned())],
-            executes: None,
+            bounds: Bounds::default(),
         },
-        Edit { node: at("ls", &script), program: Some("echo".to_owned()), args: None, assignments: Vec::new(), executes: None },
+        Edit {
+            node: at("ls", &script),
+            program: Some("echo".to_owned()),
+            args: None,
+            assignments: Vec::new(),
+            bounds: Bounds::default(),
+        },
     ];
     script.rewrite(&edits, &scene.site, &scene.root).unwrap();
     assert_eq!(
@@ -182,7 +188,7 @@ fn edits_keep_what_only_the_shell_can_tell() {
         program: None,
         args: Some(vec![Edited::Keep(1)]),
         assignments: Vec::new(),
-        executes: None,
+        bounds: Bounds::default(),
     }];
     script.rewrite(&dropped, &scene.site, &scene.root).unwrap();
     assert_eq!(script.nodes().len(), 3, "the substitution in the dropped word is gone with it");
@@ -198,7 +204,7 @@ fn edits_that_would_change_the_meaning_are_refused() {
         program: program.map(str::to_owned),
         args,
         assignments: variable.map(|name| (name.to_owned(), String::new())).into_iter().collect(),
-        executes: None,
+        bounds: Bounds::default(),
     };
     for (edit, what) in [
         (edit(0, None, None, None), "a sequence"),

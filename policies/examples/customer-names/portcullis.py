@@ -54,12 +54,13 @@ def rewrite(edits, code, message, cwd=None, timeout_ms=None):
     return _command.Verdict_Rewrite(_command.Rewrite(edits, cwd, timeout_ms, Reason(code, message)))
 
 
-def edit(index, program=None, args=None, assignments=(), executes=None):
+def edit(index, program=None, args=None, assignments=(), executes=None, opens=None):
     """A change of the command at `index`; each of `args` is a number (the argument that has this index now) or a text. `executes`: absolute
-    paths beside its own program to which the kernel confines what it and its children may execute."""
+    paths beside its own program to which the kernel confines what it and its children may execute. `opens`: those beside the roots and the
+    system's own which they may read; they write in the roots alone."""
     if args is not None:
         args = [_command.Edited_Keep(arg) if isinstance(arg, int) else _command.Edited_Literal(arg) for arg in args]
-    return _command.Edit(index, program, args, list(assignments), executes)
+    return _command.Edit(index, program, args, list(assignments), executes, opens)
 
 
 # ── verdicts on input ─────────────────────────────────────────────────────────────────────────────────────────────────────

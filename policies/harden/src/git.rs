@@ -151,21 +151,38 @@ const OWN_VARIABLES: &[&str] = &[
     "GIT_COMMITTER_NAME",
 ];
 
-/// The edit that gives the node with this index, a call of git, the hardened form; none if it has it. `programs` says what it may execute if
-/// that is to be confined.
+/// The edit that gives the node with this index, a call of git, the hardened form; none if it has it. `kept` says what it is kept to, if it
+/// is.
 ///
 /// # Errors
 ///
 /// What the form can not make harmless: another repository, other configuration, a sub-command that nobody can read.
-pub fn hardened(git: &Node, index: u32, programs: Option<&Programs>) -> Result<Option<Edit>, Refusal> {
+pub fn hardened(git: &Node, index: u32, kept: Option<Kept>) -> Result<Option<Edit>, Refusal> {
     own_variables(git)?;
     let edit = with_form(git, index)?;
-    let Some(programs) = programs else { return Ok(edit) };
+    let Some(kept) = kept else { return Ok(edit) };
     let formed = edit.as_ref().and_then(|edit| edit.args.as_ref()).map(|args| edited(git, args));
-    let wanted = programs.of(formed.as_ref().unwrap_or(git));
-    match git.is_confined_to(&wanted) {
-        true => Ok(edit),
-        false => Ok(Some(edit.unwrap_or_else(|| Edit::new(index)).confine(wanted))),
+    let (executes, opens) = (kept.programs.of(formed.as_ref().unwrap_or(git)), kept.read_by(git));
+    if git.is_confined_to(&executes) && git.stays_in_the_roots(&opens) {
+        return Ok(edit);
+    }
+    Ok(Some(edit.unwrap_or_else(|| Edit::new(index)).confine(executes).keep_in_the_roots(opens)))
+}
+
+/// What a call of git is kept to.
+#[derive(Debug)]
+pub struct Kept<'a> {
+    /// What it may execute.
+    pub programs: &'a Programs,
+    /// What it may read outside of the roots, besides what is git's own.
+    pub reads: Vec<String>,
+}
+
+impl Kept<'_> {
+    fn read_by(&self, git: &Node) -> Vec<String> {
+        let places = git.resolved.iter().flat_map(|program| [&program.path, &program.name]);
+        let own = places.flat_map(|program| around(program, &["etc/gitconfig", "lib", "lib64", "share"]));
+        self.reads.iter().cloned().chain(["/etc/gitconfig".to_owned()]).chain(own).collect()
     }
 }
 
@@ -184,15 +201,18 @@ impl Programs {
         match self {
             Self::Listed(paths) => paths.clone(),
             Self::Own if reach(git) == Reach::Own => Vec::new(),
-            Self::Own => git.resolved.iter().flat_map(|program| beside(&program.path)).collect(),
+            Self::Own => git.resolved.iter().flat_map(|program| around(&program.path, &OWN_PROGRAMS)).collect(),
         }
     }
 }
 
-/// Where git's own programs lie, by the place of git itself: wherever it was installed, one of these, and sometimes both.
-fn beside(program: &str) -> impl Iterator<Item = String> {
-    let above = program.rsplit('/').skip(2).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("/");
-    ["lib", "libexec"].into_iter().map(move |folder| format!("{above}/{folder}/git-core"))
+/// Where git's own programs lie: wherever it was installed, one of these, and sometimes both.
+const OWN_PROGRAMS: [&str; 2] = ["lib/git-core", "libexec/git-core"];
+
+/// What was installed with a program, by the place of its `bin`.
+fn around<'a>(program: &str, parts: &'a [&str]) -> impl Iterator<Item = String> + use<'a> {
+    let above = program.rsplitn(3, '/').nth(2).unwrap_or_default().to_owned();
+    parts.iter().map(move |part| format!("{above}/{part}"))
 }
 
 /// The node with these arguments.

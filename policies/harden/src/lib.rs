@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 
 use command::{runs, with_variables};
 use files::Files;
-use git::Programs;
+use git::{Kept, Programs};
 use portcullis_sdk::{CommandPolicy, Edit, Node, Policy, Request, SettingsError, SettingsErrors, Verdict, export};
 use repository::{Refusal, Visit};
 use schemars::JsonSchema;
@@ -66,13 +66,18 @@ struct Settings {
     /// Whether git gets its form and repositories are judged.
     #[serde(default = "yes")]
     git: bool,
-    /// Whether the kernel keeps git from executing anything but git. It has to offer that: seccomp, and Landlock (Linux 5.19) for calls that
-    /// change files. Filters, such as those of git-lfs, do not run then.
+    /// Whether the kernel keeps git from executing anything but git, and from opening files outside of the roots but its own configuration
+    /// and what programs need of the system. It has to offer that: seccomp and Landlock (Linux 5.13). Filters, such as those of git-lfs, do
+    /// not run then.
     #[serde(default = "yes")]
     confine: bool,
     /// What calls of git may execute besides git, as absolute paths of files and directories. If left out: for calls that enter other
     /// repositories the programs of git's own (`lib/git-core` and `libexec/git-core` beside its `bin`), for others nothing.
     exec_paths: Option<Vec<String>>,
+    /// What calls of git may read outside of the roots besides, as absolute paths of files and directories: what the user's own
+    /// configuration includes, for instance, or where credentials for a remote lie.
+    #[serde(default)]
+    read_paths: Vec<String>,
     /// Package managers that are told to leave scripts of packages alone.
     #[serde(default)]
     ignore_scripts: Vec<Manager>,
@@ -97,23 +102,26 @@ impl Policy for Harden {
     type Settings = Settings;
 
     fn configure(settings: Settings) -> Result<Self, SettingsErrors> {
-        check_paths(settings.exec_paths.iter().flatten())?;
+        check_paths("exec_paths", settings.exec_paths.iter().flatten())?;
+        check_paths("read_paths", settings.read_paths.iter())?;
         let programs = settings.confine.then(|| settings.exec_paths.clone().map_or(Programs::Own, Programs::Listed));
         Ok(Self { settings, programs })
     }
 }
 
-fn check_paths<'a>(paths: impl Iterator<Item = &'a String>) -> Result<(), SettingsErrors> {
-    let is_plain =
-        |path: &str| path.strip_prefix('/').is_some_and(|names| names.split('/').all(|name| !["", ".", ".."].contains(&name)));
+fn check_paths<'a>(setting: &str, paths: impl Iterator<Item = &'a String>) -> Result<(), SettingsErrors> {
     let wrong = paths.enumerate().filter(|(_, path)| !is_plain(path)).map(|(at, path)| {
         SettingsError::new(
-            format!("exec_paths.{at}"),
+            format!("{setting}.{at}"),
             format!("{path:?} is not absolute and plain; write it without `.`, `..` and empty names"),
         )
     });
     let wrong: SettingsErrors = wrong.take(MOST_ERRORS).collect();
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+}
+
+fn is_plain(path: &str) -> bool {
+    path.strip_prefix('/').is_some_and(|names| names.split('/').all(|name| !["", ".", ".."].contains(&name)))
 }
 
 impl CommandPolicy for Harden {
@@ -157,7 +165,7 @@ impl Harden {
 
     /// The edit that gives a node its hardened form; none if it has it or there is none for it.
     fn hardened(&self, request: &Request, node: &Node, index: u32) -> Result<Option<Edit>, Refusal> {
-        let mut edit = self.hardened_program(node, index)?;
+        let mut edit = self.hardened_program(request, node, index)?;
         if self.settings.quiet && node.resolved.is_some() {
             let set = edit.get_or_insert_with(|| Edit::new(index));
             for (name, value) in missing(request, node) {
@@ -166,12 +174,20 @@ impl Harden {
                 }
             }
         }
-        Ok(edit.filter(|edit| edit.args.is_some() || edit.executes.is_some() || !edit.assignments.is_empty()))
+        let changes = |edit: &Edit| edit.args.is_some() || edit.executes.is_some() || !edit.assignments.is_empty();
+        Ok(edit.filter(changes))
     }
 
-    fn hardened_program(&self, node: &Node, index: u32) -> Result<Option<Edit>, Refusal> {
+    fn read_by_git(&self, request: &Request) -> Vec<String> {
+        let Own { configs, lists } = Own::of(request);
+        let own = configs.into_iter().chain(lists).filter(|path| is_plain(path));
+        self.settings.read_paths.iter().cloned().chain(own).collect()
+    }
+
+    fn hardened_program(&self, request: &Request, node: &Node, index: u32) -> Result<Option<Edit>, Refusal> {
         if self.is_git(node) {
-            return git::hardened(node, index, self.programs.as_ref());
+            let kept = self.programs.as_ref().map(|programs| Kept { programs, reads: self.read_by_git(request) });
+            return git::hardened(node, index, kept);
         }
         if let Some(manager) = self.settings.ignore_scripts.iter().find(|manager| runs(node, manager.name())) {
             return manager.hardened(node, index);
@@ -221,15 +237,32 @@ fn repositories(request: &Request, directories: BTreeMap<&str, Visit>, files: &i
     for (directory, visit) in &directories {
         repository::judge(files, directory, visit)?;
     }
-    let variable = |name: &str| request.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-    let home = variable("HOME").filter(|home| home.starts_with('/'));
-    let config = variable("XDG_CONFIG_HOME").filter(|path| path.starts_with('/')).map(str::to_owned);
-    let config = config.or_else(|| home.map(|home| format!("{home}/.config")));
-    let lists = config.iter().flat_map(|config| ["ignore", "attributes"].map(|name| format!("{config}/git/{name}")));
-    lists.into_iter().try_for_each(|path| repository::judge_own_list(files, &path))?;
-    let own = [home.map(|home| format!("{home}/.gitconfig")), config.map(|config| format!("{config}/git/config"))];
+    let own = Own::of(request);
+    own.lists.iter().try_for_each(|path| repository::judge_own_list(files, path))?;
     let changes_files = directories.values().any(|visit| visit.changes_files);
-    own.iter().flatten().try_for_each(|path| repository::judge_own(files, path, changes_files))
+    own.configs.iter().try_for_each(|path| repository::judge_own(files, path, changes_files))
+}
+
+/// What git reads of the user's own.
+struct Own {
+    configs: Vec<String>,
+    /// Of patterns and attributes.
+    lists: Vec<String>,
+}
+
+impl Own {
+    fn of(request: &Request) -> Self {
+        let variable = |name: &str| request.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let directory = |name: &str| variable(name).filter(|path| path.starts_with('/')).map(|path| path.trim_end_matches('/'));
+        let home = directory("HOME");
+        let config = directory("XDG_CONFIG_HOME").map(str::to_owned);
+        let config = config.or_else(|| home.map(|home| format!("{home}/.config")));
+        let below = |name: &str| config.iter().map(move |config| format!("{config}/git/{name}")).collect::<Vec<_>>();
+        Self {
+            configs: home.iter().map(|home| format!("{home}/.gitconfig")).chain(below("config")).collect(),
+            lists: ["ignore", "attributes"].into_iter().flat_map(below).collect(),
+        }
+    }
 }
 
 export!(Harden: command);

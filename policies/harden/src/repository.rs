@@ -493,6 +493,10 @@ impl<F: Files> Judge<'_, F> {
             self.is_apart(&common)?;
         }
         self.worktrees(&common)?;
+        self.references(own)?;
+        if common != own {
+            self.references(&common)?;
+        }
         let settings = self.all_settings(&[join(&common, "config"), join(own, "config.worktree")], place)?;
         self.listed(own, "reftable", "tables.list")?;
         self.listed(&common, "reftable", "tables.list")?;
@@ -537,6 +541,40 @@ impl<F: Files> Judge<'_, F> {
         }
         let message = format!("`commit` would put back over the files what {} names; a person ends this merge", shown(&aside));
         Err(Refusal::new("repository-merge", message))
+    }
+
+    /// A reference that stands for another names one below `refs/`: git takes any path in its directory for the name of a reference,
+    /// and would write into that file, such as `commondir`, whatever it has been told to write.
+    fn references(&self, repository: &str) -> Judged {
+        let is_one = |(name, kind): &(String, Kind)| matches!(kind, Kind::File(_)) && is_top_reference(name);
+        let top = self.parts(repository)?.into_iter().filter(is_one).map(|(name, _)| name);
+        let mut count = 0;
+        let (mut files, mut waiting) = (top.collect::<Vec<_>>(), vec!["refs".to_owned()]);
+        while let Some(directory) = waiting.pop() {
+            for (name, kind) in self.parts(&join(repository, &directory))? {
+                let path = format!("{directory}/{name}");
+                if let Kind::Directory(_) = kind {
+                    waiting.push(path)
+                } else {
+                    files.push(path)
+                }
+                count += 1;
+            }
+            if count > MOST_PARTS || directory.split('/').count() > MOST_DEPTH {
+                return Err(Refusal::unreadable(&join(repository, "refs"), "has too many files or directories"));
+            }
+        }
+        files.iter().try_for_each(|file| self.reference(&join(repository, file)))
+    }
+
+    fn reference(&self, path: &str) -> Judged {
+        let bytes = self.files.read(path, MOST_CONFIG_BYTES).map_err(|trouble| Refusal::of(path, trouble))?;
+        let Some(named) = bytes.strip_prefix(b"ref:") else { return Ok(()) };
+        let named = named.trim_ascii();
+        match named.starts_with(b"refs/") && !named.split(|byte| *byte == b'/').any(|part| part == b"..") {
+            true => Ok(()),
+            false => Err(Refusal::outside(path, "stands for what is no reference")),
+        }
     }
 
     /// Names in a list of files lead nowhere but into the directory of the list.
@@ -726,6 +764,13 @@ impl<F: Files> Judge<'_, F> {
         let is_plain = !value.is_empty() && !value.starts_with(['~', '%']) && !value.contains(char::REPLACEMENT_CHARACTER);
         is_plain && self.resolved(&join(place.repository, value), value).is_ok_and(|path| path == tree)
     }
+}
+
+/// Whether git uses a file of the repository's own directory as a reference, by itself (`is_root_ref` of git's refs.c). Others it does
+/// if it is told their name, such as a message that begins with `ref:`.
+fn is_top_reference(name: &str) -> bool {
+    const ODD: &[&str] = &["AUTO_MERGE", "BISECT_EXPECTED_REV", "MERGE_AUTOSTASH", "NOTES_MERGE_PARTIAL", "NOTES_MERGE_REF"];
+    name == "HEAD" || name.ends_with("_HEAD") || ODD.contains(&name)
 }
 
 /// The directories of a repository that are not looked at: repositories of submodules are judged where git enters them, and for single

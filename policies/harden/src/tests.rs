@@ -131,6 +131,23 @@ fn what_is_confined_is_confined_no_less() {
 }
 
 #[test]
+fn git_stays_in_the_roots_but_for_what_is_its_own() {
+    let opens = |settings: &str, home: &str| {
+        let mut request = World::new().request(&["git", "status"]);
+        request.env = vec![("HOME".to_owned(), home.to_owned())];
+        rewritten(&policy(settings), request).nodes[0].opens.clone()
+    };
+    let own = opens(r#"{"read_paths":["/srv/ca.pem"]}"#, "/home/ada/").unwrap();
+    for path in ["/etc/gitconfig", "/home/ada/.gitconfig", "/home/ada/.config/git/ignore", "/srv/ca.pem", "/usr/share"] {
+        assert!(own.iter().any(|known| known == path), "{path}: {own:?}");
+    }
+    assert!(!own.iter().any(|path| ["/", "/home/ada", "/home/ada/.config"].contains(&path.as_str())), "{own:?}");
+    assert!(opens("{}", "/home/../x").unwrap().iter().all(|path| !path.contains("..")));
+    assert_eq!(opens(r#"{"confine":false}"#, "/home/ada"), None);
+    assert_eq!(configure::<Harden>(r#"{"read_paths":["x"]}"#).err().unwrap()[0].path, "read_paths.0");
+}
+
+#[test]
 fn what_git_executes_is_as_the_settings_say() {
     let confined =
         |settings: &str| rewritten(&policy(settings), World::new().request(&["git", "status"])).nodes[0].executes.clone();
@@ -1131,6 +1148,29 @@ fn settings_with_files_are_not_for_starts_inside_a_repository() {
     assert_eq!(scene.code(), "fine");
     for directory in ["root/.git", "root/.git/refs"] {
         assert_eq!(scene.judge(directory).unwrap_err().code, "repository-config", "{directory}");
+    }
+}
+
+#[test]
+fn a_reference_stands_for_references_alone() {
+    for (file, text, is_fine) in [
+        ("HEAD", "ref: refs/heads/other\n", true),
+        ("HEAD", "ref: hooks/x\n", false),
+        ("HEAD", "ref: refs/../commondir\n", false),
+        ("ORIG_HEAD", "ref: commondir\n", false),
+        ("ORIG_HEAD", "ref:commondir                            \n", false),
+        ("ORIG_HEAD", "0123456789012345678901234567890123456789\n", true),
+        ("AUTO_MERGE", "ref:\tcommondir", false),
+        ("COMMIT_EDITMSG", "ref: [#12] a message may say so\n", true),
+        ("description", "ref: anything\n", true),
+        ("refs/remotes/origin/HEAD", "ref: refs/remotes/origin/main\n", true),
+        ("refs/stash", "ref: hooks/d/x\n", false),
+        ("refs/heads/deep/er", "ref: worktrees/x/commondir\n", false),
+    ] {
+        let scene = Scene::new();
+        scene.write(&format!("root/.git/{file}"), text);
+        let code = scene.judge("root").map_err(|refusal| refusal.code);
+        assert_eq!(code, if is_fine { Ok(()) } else { Err("repository-outside") }, "{file}: {text}");
     }
 }
 

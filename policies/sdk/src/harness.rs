@@ -131,6 +131,7 @@ impl World {
             assignments: item.assignments.clone(),
             redirects: item.redirects.iter().map(|(fd, mode, target)| self.redirect(*fd, *mode, target, directory)).collect(),
             executes: None,
+            opens: None,
         }
     }
 
@@ -157,8 +158,10 @@ impl World {
                 node.assignments.retain(|(known, _)| known != name);
                 node.assignments.push((name.clone(), Word::Literal(value.clone())));
             }
-            if let Some(paths) = &edit.executes {
-                node.executes = Some(confined(node.executes.as_deref(), paths));
+            for (own, to) in [(&mut node.executes, &edit.executes), (&mut node.opens, &edit.opens)] {
+                if let Some(paths) = to {
+                    *own = Some(confined(own.as_deref(), paths));
+                }
             }
         }
         next

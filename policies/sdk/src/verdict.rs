@@ -33,6 +33,12 @@ pub(crate) fn lies_below(path: &str, above: &str) -> bool {
     path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// Whether something is kept to what lies below these paths, or to less.
+fn is_within(own: Option<&[String]>, paths: &[impl AsRef<str>]) -> bool {
+    let is_below = |path: &String| paths.iter().any(|above| lies_below(path, above.as_ref()));
+    own.is_some_and(|own| own.iter().all(is_below))
+}
+
 impl Request {
     /// The command, if the request is one simple command of literal words that the host starts itself.
     pub fn command(&self) -> Option<Simple<'_>> {
@@ -56,8 +62,12 @@ impl Job {
 impl Node {
     /// Whether it is confined already to what is or lies below one of these paths, or to less.
     pub fn is_confined_to(&self, paths: &[impl AsRef<str>]) -> bool {
-        let is_below = |path: &String| paths.iter().any(|above| lies_below(path, above.as_ref()));
-        self.executes.as_ref().is_some_and(|own| own.iter().all(is_below))
+        is_within(self.executes.as_deref(), paths)
+    }
+
+    /// Whether it stays in the roots already, and reads besides at most what is or lies below one of these paths.
+    pub fn stays_in_the_roots(&self, besides: &[impl AsRef<str>]) -> bool {
+        is_within(self.opens.as_deref(), besides)
     }
 
     /// This node, whose index is given, as a simple command: of kind `command`, with a program, all words literal, nothing
@@ -131,7 +141,7 @@ impl Action {
 impl Edit {
     /// A change of the node with this index that changes nothing yet.
     pub fn new(node: u32) -> Self {
-        Self { node, program: None, args: None, assignments: Vec::new(), executes: None }
+        Self { node, program: None, args: None, assignments: Vec::new(), executes: None, opens: None }
     }
 
     /// With these arguments instead.
@@ -150,6 +160,14 @@ impl Edit {
     /// these absolute paths; with none of them, nothing once it has started. It can not be taken back, only be made stricter.
     pub fn confine(mut self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.executes = Some(paths.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Kept in the roots by the kernel: it and all that descends from it open no file elsewhere, wherever links lead, but what programs
+    /// need of the system and what is or lies below one of these absolute paths, and that only to read. It can not be taken back, only
+    /// be made stricter.
+    pub fn keep_in_the_roots(mut self, besides: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.opens = Some(besides.into_iter().map(Into::into).collect());
         self
     }
 }

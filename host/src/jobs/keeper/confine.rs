@@ -16,37 +16,27 @@ const OTHER_INTERFACE: u32 = 0x4000_0000;
 const REFUSED: u32 = libc::SECCOMP_RET_ERRNO | libc::EACCES.unsigned_abs();
 
 /// How a process is confined.
-pub enum Confinement<'a> {
-    /// It may execute whatever its user may.
-    No,
-    /// It executes nothing but its program.
-    Program {
-        /// What it is kept by.
-        filter: Filter,
-        /// What its program is executed with.
-        key: u64,
-    },
-    /// It executes nothing but what these rules of Landlock allow.
-    Rules(BorrowedFd<'a>),
+pub struct Confinement<'a> {
+    /// What keeps it from executing anything but its program, and what that is executed with.
+    pub program: Option<(Filter, u64)>,
+    /// Rules of Landlock.
+    pub rules: Option<BorrowedFd<'a>>,
 }
 
 impl Confinement<'_> {
     /// Confines the calling process, which can not be taken back. It gains no rights by what it executes from then on. Allocates
     /// nothing.
     pub fn enter(&self) -> Result<(), Errno> {
-        match self {
-            Self::No => Ok(()),
-            Self::Program { filter, .. } => gain_nothing().and_then(|()| filter.enter()),
-            Self::Rules(rules) => gain_nothing().and_then(|()| enter(*rules)),
+        if self.program.is_some() || self.rules.is_some() {
+            gain_nothing()?;
         }
+        self.rules.map_or(Ok(()), enter)?;
+        self.program.as_ref().map_or(Ok(()), |(filter, _)| filter.enter())
     }
 
     /// The sixth argument of the execution, which the kernel does not look at.
     pub fn key(&self) -> u64 {
-        match self {
-            Self::Program { key, .. } => *key,
-            Self::No | Self::Rules(_) => 0,
-        }
+        self.program.as_ref().map_or(0, |(_, key)| *key)
     }
 }
 

@@ -17,7 +17,7 @@ use rustix::{
 
 use super::{
     confine::{Confinement, Filter},
-    message::{Executes, Execution, Fault, Order, Step, StreamKind, Target},
+    message::{Execution, Fault, Order, Step, StreamKind, Target},
     system::{Closing, connect, last_error, seal},
 };
 use crate::{config::JobLimits, script::Identity};
@@ -108,12 +108,12 @@ impl<'a> Program<'a> {
         {
             return Err(Fault::Changed(path.clone()));
         }
-        let (confinement, rest) = match (execution.executes, rest) {
-            (Executes::Anything, rest) => (Confinement::No, rest),
-            (Executes::Nothing { key }, rest) => (Confinement::Program { filter: Filter::new(key), key }, rest),
-            (Executes::Allowed, [rest @ .., rules]) => (Confinement::Rules(rules.as_fd()), rest),
-            (Executes::Allowed, []) => return Err(Fault::Order),
+        let (rules, rest) = match (execution.is_ruled, rest) {
+            (false, rest) => (None, rest),
+            (true, [rest @ .., rules]) => (Some(rules.as_fd()), rest),
+            (true, []) => return Err(Fault::Order),
         };
+        let confinement = Confinement { program: execution.key.map(|key| (Filter::new(key), key)), rules };
         let file = match (&execution.target, rest) {
             (Target::Handle, [program]) => File::Handle(program.as_fd()),
             (Target::Path(path), []) => File::Path(path),

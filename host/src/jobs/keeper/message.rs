@@ -72,22 +72,10 @@ pub struct Execution {
     pub env: Vec<CString>,
     /// Of a program that is executed by its path: what that must still lead to.
     pub unchanged: Option<(PathBuf, Identity)>,
-    /// What it and all that descends from it may execute.
-    pub executes: Executes,
-}
-
-/// What a program may execute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Executes {
-    /// Whatever there is.
-    Anything,
-    /// Nothing.
-    Nothing {
-        /// The number that lets itself be executed, hard to guess.
-        key: u64,
-    },
-    /// What the rules of Landlock allow whose handle comes with it.
-    Allowed,
+    /// Of a program that executes nothing: the number that lets itself be executed, hard to guess.
+    pub key: Option<u64>,
+    /// Whether it is kept to rules of Landlock, whose handle comes last.
+    pub is_ruled: bool,
 }
 
 /// How the program is executed.
@@ -312,7 +300,8 @@ mod tests {
             args,
             env: vec![c"A=\xff".to_owned()],
             unchanged: None,
-            executes: Executes::Anything,
+            key: None,
+            is_ruled: false,
         };
         Order { execution, limits: JobLimits::default(), streams: StreamKind::Pipes }
     }

@@ -51,7 +51,7 @@ pub use child::Child;
 pub use execute::become_it;
 #[cfg(test)]
 pub use execute::execute;
-pub use message::{Executes, Execution, Fault, Order, Reach, StreamKind, Target, frame, receive, receive_message, send, unframe};
+pub use message::{Execution, Fault, Order, Reach, StreamKind, Target, frame, receive, receive_message, send, unframe};
 pub use process::keep;
 pub use system::default_of_pipes;
 

@@ -48,8 +48,8 @@ use super::{
     process::execution,
 };
 use crate::{
+    fence::Bounds,
     policy::{Approved, types},
-    script::Executes,
 };
 
 /// Starters of one job that are heard at the same time; others wait.
@@ -80,8 +80,8 @@ pub struct Wanted {
     pub assignments: Vec<(String, String)>,
     /// All other variables.
     pub env: Vec<(String, String)>,
-    /// What it was confined to with the script.
-    pub executes: Executes,
+    /// What it was kept to with the script.
+    pub bounds: Bounds,
     /// The directory it would start in.
     pub directory: File,
     /// Regular files and directories that it would find open, as they lie now.
@@ -230,7 +230,8 @@ fn wanted(call: Call, directory: File, open: Vec<PathBuf>, job: &types::Job) -> 
     const NOT_TEXT: &str = "a word of it is not UTF-8; policies judge text, so rename the file or pass it on differently";
     let program = name_of(&call, job).ok_or("there is no such program in its script")?;
     let node = &job.nodes[call.node as usize];
-    let (assigned, executes) = (&node.assignments, node.executes.clone());
+    let assigned = &node.assignments;
+    let bounds = Bounds { executes: node.executes.clone(), opens: node.opens.clone() };
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| NOT_TEXT);
     let args = call.args.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
     let (mut assignments, mut env) = (Vec::new(), Vec::new());
@@ -243,7 +244,7 @@ fn wanted(call: Call, directory: File, open: Vec<PathBuf>, job: &types::Job) -> 
         }
     }
     let words = [vec![program], args].concat();
-    Ok(Wanted { words, assignments, env, executes, directory, open })
+    Ok(Wanted { words, assignments, env, bounds, directory, open })
 }
 
 /// The regular files and directories that a process has open, where they have names.

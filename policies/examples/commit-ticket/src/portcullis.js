@@ -23,14 +23,16 @@ export const rewrite = (edits, code, message, { cwd, timeoutMs } = {}) =>
 
 /**
  * A change of the command at `index`; each of `args` is a number (the argument that has this index now) or a text. `executes`: absolute paths
- * beside its own program to which the kernel confines what it and its children may execute.
+ * beside its own program to which the kernel confines what it and its children may execute. `opens`: those beside the roots and the system's own
+ * which they may read; they write in the roots alone.
  */
-export const edit = (index, { program, args, assignments = [], executes }) => ({
+export const edit = (index, { program, args, assignments = [], executes, opens }) => ({
   node: index,
   program,
   args: args?.map((arg) => (typeof arg === "number" ? { tag: "keep", val: arg } : { tag: "literal", val: arg })),
   assignments,
   executes,
+  opens,
 });
 
 /** These bytes instead of what would be written to the job. */

@@ -43,7 +43,7 @@ function node(words, isItem) {
   return {
     parent: isItem ? 0 : undefined, role: isItem ? "item" : "root", kind: "command", directory: "/work", program,
     resolved: program?.tag === "literal" ? resolved(program.val) : undefined, builtin: false,
-    args: args.map((word) => ({ word, places: [] })), assignments: [], redirects: [], executes: undefined,
+    args: args.map((word) => ({ word, places: [] })), assignments: [], redirects: [], executes: undefined, opens: undefined,
   };
 }
 

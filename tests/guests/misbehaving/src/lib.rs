@@ -88,7 +88,9 @@ enum CommandDeed {
     /// Allows all, and confines commands with programs to these paths, wherever they stand in a script; those of `only` alone, if
     /// told.
     Confine(Vec<String>),
-    /// The same, but leaves alone what the host starts itself, as it does each program of a script.
+    /// The same, but keeps them in the roots, and to reading these paths.
+    KeepInRoots(Vec<String>),
+    /// The same as `Confine`, but leaves alone what the host starts itself, as it does each program of a script.
     ConfineInScripts(Vec<String>),
     Allow,
     Deny,
@@ -229,8 +231,11 @@ impl CommandPolicy for Misbehaving {
         let before = DECISIONS.fetch_add(1, Ordering::Relaxed);
         let Some(deed) = &self.0.command else { return Verdict::Abstain };
         match deed {
-            CommandDeed::Confine(paths) => return self.confine(paths, request),
-            CommandDeed::ConfineInScripts(paths) if request.launch == Launch::Shell => return self.confine(paths, request),
+            CommandDeed::Confine(paths) => return self.confine(request, |node| executing(node, paths)),
+            CommandDeed::KeepInRoots(paths) => return self.confine(request, |node| opening(node, paths)),
+            CommandDeed::ConfineInScripts(paths) if request.launch == Launch::Shell => {
+                return self.confine(request, |node| executing(node, paths));
+            }
             CommandDeed::ConfineInScripts(_) => return Verdict::Allow,
             _ => {}
         }
@@ -271,14 +276,22 @@ impl CommandPolicy for Misbehaving {
     }
 }
 
+fn executing((node, index): (&Node, u32), paths: &[String]) -> Option<Edit> {
+    (!node.is_confined_to(paths)).then(|| Edit::new(index).confine(paths))
+}
+
+fn opening((node, index): (&Node, u32), besides: &[String]) -> Option<Edit> {
+    (!node.stays_in_the_roots(besides)).then(|| Edit::new(index).keep_in_the_roots(besides))
+}
+
 impl Misbehaving {
-    fn confine(&self, paths: &[String], request: &Request) -> Verdict {
+    /// `narrowed` gives the edit of a node that is not kept to it yet, of which it is told the index.
+    fn confine(&self, request: &Request, narrowed: impl Fn((&Node, u32)) -> Option<Edit>) -> Verdict {
         let is_meant = |node: &Node| {
             let name = node.program.as_ref().and_then(literal);
             node.resolved.is_some() && self.0.only.as_ref().is_none_or(|only| name == Some(only))
         };
-        let edits = request.nodes.iter().zip(0..).filter(|(node, _)| is_meant(node) && !node.is_confined_to(paths));
-        let edits: Vec<Edit> = edits.map(|(_, index)| Edit::new(index).confine(paths)).collect();
+        let edits: Vec<Edit> = request.nodes.iter().zip(0..).filter(|(node, _)| is_meant(node)).filter_map(narrowed).collect();
         if edits.is_empty() { Verdict::Allow } else { Verdict::rewrite(edits, "confined", "this guest confines") }
     }
 
