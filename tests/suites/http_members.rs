@@ -5,11 +5,11 @@ use std::{collections::HashSet, thread};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::http::{ADA, BOB, Stream, borrowed, listen, scene, scene_with, tokens};
+use super::http::{ADA, BOB, Stream, borrowed, listen, scene, scene_with, status, tokens};
 use crate::support::{
-    eventually,
-    http::{Way, Web, stateless},
-    scene::{ASKING, OPEN, Scene},
+    DEADLINE, eventually,
+    http::{Reply, Way, Web, stateless},
+    scene::{ASKING, OPEN, Scene, keeping},
 };
 
 /// Another token of Ada's.
@@ -257,4 +257,58 @@ fn turns_go_round_the_principals() {
         });
     }
     assert_eq!(behind(ADA, &second), 0);
+}
+
+// ── one id, one request ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_request_does_not_take_away_the_answer_of_another() {
+    let scene = scene("");
+    let web = Web::start(&scene);
+    let job = web.execute(ADA, "sleep 600");
+    let session = begin(&web, ADA);
+    let wait = call(9, "wait_for_job", json!({ "job_id": job, "wait_ms": 600_000 }));
+    let mut first = send(&web, ADA, &of(&session), &wait);
+    let list = |id| web.post(ADA, &of(&session), &call(id, "list_jobs", json!({}))).message().unwrap();
+    let refused = eventually("it is in progress", || Some(list(9)).filter(|told| told["error"].is_object()));
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(9), &json!(-32600)), "{refused}");
+    assert!(list(10)["result"].is_object());
+    web.tell(ADA, "kill_job", json!({ "job_id": job, "grace_ms": 0 }));
+    let answer = Reply::read(&mut first).message().unwrap();
+    assert_eq!((&answer["id"], &answer["result"]["structuredContent"]["met"]), (&json!(9), &json!("ended")), "{answer}");
+    // It was answered, and what is cancelled will never be: their id is free again.
+    assert!(list(9)["result"].is_object());
+    let job = web.execute(ADA, "sleep 600");
+    let _unread = send(&web, ADA, &of(&session), &call(9, "wait_for_job", json!({ "job_id": job, "wait_ms": 600_000 })));
+    eventually("it is in progress", || list(9)["error"].is_object().then_some(()));
+    let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 9 } });
+    assert_eq!(web.post(ADA, &of(&session), &cancel).status, 202);
+    assert!(list(9)["result"].is_object());
+}
+
+// ── what an earlier server kept ────────────────────────────────────────────────────────────────────────────────────────────
+
+/// The filter of hers does not come to an end.
+#[test]
+fn ones_earlier_output_does_not_hold_up_anothers() {
+    let http = |policy: &str| keeping("one", policy) + "[limits]\ndecision_ms = 60000\n";
+    let scene = scene_with(&http("component = \"builtin:tidy\"\napply = \"reads\""));
+    let jobs = {
+        let mut web = Web::start(&scene);
+        let jobs = [(ADA, "echo loop here"), (BOB, "echo harmless")].map(|(token, command)| {
+            let ran = web.tell(token, "execute_command", json!({ "command": command, "wait_ms": 60_000 }));
+            ran["job_id"].as_str().unwrap().to_owned()
+        });
+        web.signal(rustix::process::Signal::TERM);
+        assert!(web.exit_within(DEADLINE).success());
+        jobs
+    };
+    let guest = scene.outside("misbehaving.wasm", portcullis_guests::MISBEHAVING);
+    let loops = http(&format!("component = {guest:?}\nsettings = {{ output = \"loop\", triggers = [\"loop\"] }}"));
+    scene.configure(&format!("[http]\ntokens = {:?}\n{loops}", scene.base().join("outside/tokens")));
+    let web = Web::start(&scene);
+    let (message, headers) = stateless("tools/call", json!({ "name": "get_job_output", "arguments": { "job_id": jobs[0] } }));
+    let _unread = send(&web, ADA, &borrowed(&headers), &message);
+    assert_eq!(status(&web, ADA, &[]), 200);
+    assert_eq!(web.tell(BOB, "get_job_output", json!({ "job_id": jobs[1] }))["stdout"], "harmless\n");
 }
