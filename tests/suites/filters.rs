@@ -117,15 +117,40 @@ async fn a_colour_within_a_name_hides_nothing_wherever_the_stream_is_cut() {
     for (text, secret) in [
         ("1:DB_\x1b[01;31m\x1b[KPASS\x1b[m\x1b[KWORD=hunter22hunter\nnext\n".to_owned(), "hunter22"),
         (format!("t=gh\x1b[01;31m\x1b[Kp_x7\x1b[m\x1b[K{} and more\n", "x7".repeat(17)), "x7x7"),
+        (format!("xkeysi\x1b[1mb\x1b(B\x1b[m-{}\n", "x7".repeat(40)), "x7x7"),
+        ("Authorization: B\x1b[38;2;255;10;10masic\x1b[m dXNlcjpodW50ZXIyU2VjcmV0OTl4eA==\n".to_owned(), "dXNlcjpodW50"),
+        (format!("k:\x1b[m-----B\x1b[01;31m\x1b[KEGIN\x1b[m\x1b[K PRIVATE KEY-----\nk:{}\n", "x7".repeat(32)), "x7x7"),
+        (format!("-----B\x1b]8;;file://h/k\x1b\\EGIN\x1b]8;;\x1b\\ PRIVATE KEY-----\n{}\n", "x7".repeat(32)), "x7x7"),
     ] {
         let whole = filtered(approved.stdout_filter(), &[text.as_bytes()]).await;
         let shown = String::from_utf8_lossy(&whole);
         assert!(!shown.contains(secret) && shown.contains("[redacted: "), "{shown}");
         for at in 0..=text.len() {
             let (head, tail) = text.as_bytes().split_at(at);
-            assert_eq!(filtered(approved.stdout_filter(), &[head, tail]).await, whole, "cut at {at}");
+            assert_eq!(paced(approved.stdout_filter(), &[head, tail]).await, whole, "cut at {at}");
         }
     }
+}
+
+/// Each pattern points out other letters of the first line, and most of them letters of other lines too.
+#[test]
+fn a_key_that_a_search_colours_is_a_key() {
+    let scene = Scene::configured(OPEN);
+    let body = "x7".repeat(32);
+    let key = format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{body}\n{body}\nx7x=\n-----END OPENSSH PRIVATE KEY-----\n");
+    std::fs::write(scene.root().join("k3"), key).unwrap();
+    let script = "for p in B E G I N EGIN BEG H PRIV KEY - -- ---B 'PRIVATE KEY-'; do for o in -h -n -H -nH; do \
+                  grep --color=always $o -A9 -e \"$p\" k3; done; done";
+    let out = scene.portcullis(["run", "--", "sh", "-c", script]).expect(0).stdout();
+    assert!(out.contains("\x1b[") && out.matches("[redacted: private-key]").count() >= 56, "{out}");
+    let plain = without_colours(&out);
+    assert!(!plain.contains("x7"), "{out}");
+}
+
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |plain, part| plain + part.split_once(['m', 'K']).map_or("", |(_, rest)| rest))
 }
 
 /// Streams of ordinary lines, samples, parts of samples and long lines.
@@ -177,13 +202,14 @@ async fn paced(mut filter: OutputFilter, pieces: &[&[u8]]) -> Vec<u8> {
 #[rstest]
 #[case::short(json!(["aab", "bba", "abab"]))]
 #[case::nested(json!(["aaaaaaaaab", "aab", "baaaa", "cc cc"]))]
+#[case::parted(json!(["aab", "aabaab", "bca", "\u{1b}bb", "\u{1b}a\u{1b}"]))]
 #[case::many((b'a'..=b'e').flat_map(|a| (b'a'..=b'e').map(move |b| String::from_utf8(vec![a, b, a]).unwrap())).collect::<Vec<_>>().into())]
 fn wherever_triggers_stand_and_streams_are_cut_the_filtered_bytes_are_the_same(#[case] triggers: Value) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let settings = json!({"command": "allow", "output": "show", "triggers": triggers});
     let approved = runtime.block_on(async { approved_by(&chain(settings).await).await });
     let config = ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() };
-    proptest!(config, |(stream in "[abc\n ]{0,400}", cuts in prop::collection::vec(1..9usize, 1..20))| {
+    proptest!(config, |(stream in "[abc\x1b\n ]{0,400}", cuts in prop::collection::vec(1..9usize, 1..20))| {
         let _inside = runtime.enter();
         let whole = runtime.block_on(filtered(approved.stdout_filter(), &[stream.as_bytes()]));
         let (mut pieces, mut rest) = (Vec::new(), stream.as_bytes());
@@ -260,6 +286,7 @@ async fn held_bytes_come_again_in_front_of_the_next_piece() {
 x <x |TRIG y\n|Boundary::Line>no
 ")]
 #[case::context(json!(["TRIG"]), &["0123456789abcdefghij TRIG"], r"0123456789abcdefghij <56789abcdefghij |TRIG|Boundary::End>")]
+#[case::parted(json!(["TRIG", "\u{1b}[1"]), &["no x T", "R\x1b", "[1mIG y\nTR\x1b[2m\n"], "no x <no x |TR\\x1b[1mIG y\\n|Boundary::Line>TR\x1b[2m\n")]
 #[tokio::test(flavor = "multi_thread")]
 async fn pieces_are_given_as_the_contract_says(#[case] triggers: Value, #[case] pieces: &[&str], #[case] expected: &str) {
     let pieces: Vec<&[u8]> = pieces.iter().map(|piece| piece.as_bytes()).collect();
@@ -410,6 +437,19 @@ fn the_value_of_a_granted_variable_is_redacted_and_nowhere_on_disk() {
     assert!(!holds(&scene.base().join("state"), value.as_bytes()));
     let ends: Vec<_> = scene.audit().into_iter().filter(|line| line["event"] == "job_end").collect();
     assert_eq!(ends[0]["redacted"], json!({"env-deploy-token": 2}));
+}
+
+#[test]
+fn the_value_of_a_granted_variable_is_not_shown_in_part_where_a_search_colours_it() {
+    let scene = Scene::configured(GRANTED);
+    std::fs::write(scene.root().join("v"), "it is Zx9q7LmK\n").unwrap();
+    let script = "for p in Z x 9 q 7 L m K xq Zx9q7Lm q7LmK; do grep --color=always -e $p v; done; \
+                  printf 'Zx9q7Lm\\033'; sleep 0.2; printf '[1mK\\033[m\\n'";
+    let mut command = scene.command(["run", "--", "sh", "-c", script]);
+    let done = crate::support::scene::Running::start(command.env("DEPLOY_TOKEN", "Zx9q7LmK")).done().expect(0);
+    let plain = without_colours(&done.stdout());
+    assert_eq!(plain.matches("[redacted: env-deploy-token]").count(), 11, "{plain}");
+    assert_eq!(plain.replace("it is [redacted: env-deploy-token]\n", ""), "[redacted: env-deploy-token]\n");
 }
 
 #[rstest]

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes};
 
 /// Most new bytes of one piece, as it is read and as a filter is given it.
 pub const PIECE_BYTES: usize = 64 * 1024;
-/// Room in front for what a filter kept back of the piece before: less than the longest trigger.
+/// Room in front for what a filter kept back of the piece before: less than the longest trigger, unless an escape parts one.
 const HEADROOM: usize = 64;
 
 /// Some bytes of a stream, not filtered yet.

@@ -1,8 +1,9 @@
 //! Output on its way through the filters: the only maker of [`Chunk`]s.
 //!
 //! A filter with triggers sees a line from the first trigger in it to its end, in pieces of at most 64 KiB. What stands before a
-//! trigger is passed on natively, at once, but for a suffix that may become a trigger. So what a filter is called with depends
-//! on the bytes alone, and filtered output is the same however a stream was cut and paced on its way.
+//! trigger is passed on natively, at once, but for a suffix that may become a trigger, or the beginning of one that an escape parts.
+//! So what a filter is called with depends on the bytes alone, and filtered output is the same however a stream was cut and paced on
+//! its way.
 
 use std::sync::Arc;
 
@@ -354,13 +355,13 @@ impl Stage {
     }
 
     /// How many of the bytes do not interest the filter. If a trigger stands behind them, collecting begins; else the rest may
-    /// become one, and is kept back.
+    /// become one, and is kept back. So is the beginning of one that an escape parts, as what sets colours does.
     fn pass(&mut self, bytes: &[u8]) -> usize {
         let Some(triggers) = &self.policy.triggers else { return 0 };
         let unfinished = triggers.unfinished_from(bytes);
         // A trigger that is there counts only if none that may yet be completed begins before it.
         let found = triggers.find(bytes).filter(|found| *found <= unfinished);
-        let passed = found.unwrap_or(unfinished);
+        let passed = triggers.parted_from(bytes, found.unwrap_or(unfinished));
         match found {
             Some(_) => self.state = State::Collecting,
             None => self.tail.extend_from_slice(&bytes[passed..]),

@@ -8,7 +8,7 @@ pub const CLOSED_WITHIN: usize = 1024;
 /// A call, a type, a path of names: `env.TOKEN`, `read_token(`, `quote!(`, `Option<`, `a::b`. `line` begins with the value;
 /// what is opened must be closed in it, or be the last sign.
 pub fn is_code(value: &[u8], line: &[u8]) -> bool {
-    let text = Text(value);
+    let text = Text::of(value);
     let identifier = text.run(0, |byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));
     let behind = text.run_within(identifier, 1, |byte| byte == b'!');
     let closes = |sign: u8| closes(line, sign) || text.is_end(behind + 1);
@@ -27,7 +27,7 @@ pub fn is_code(value: &[u8], line: &[u8]) -> bool {
 
 /// Whether a sign stands in this part of a line, not too far from where that begins.
 pub fn closes(line: &[u8], sign: u8) -> bool {
-    let line = Text(line);
+    let line = Text::of(line);
     line.byte(line.run_within(0, CLOSED_WITHIN, |byte| byte != sign && byte != b'\n')) == Some(sign)
 }
 
@@ -112,7 +112,7 @@ fn are_words(value: &[u8], words: &[String]) -> bool {
 pub fn is_behind_string(bytes: &[u8]) -> bool {
     match bytes {
         [b',', b' ', ..] | [b' ', b'+' | b'%', b' ', ..] | [b')'] => true,
-        [b')', next, ..] => b".,;:) \x1b".contains(next),
+        [b')', next, ..] => b".,;:) ".contains(next),
         _ => false,
     }
 }

@@ -1,17 +1,23 @@
 //! One stream on its way through the rules.
 
+use std::ops::Range;
+
 use portcullis_sdk::{Action, Boundary, Emission, Filter, Finding};
 
+use crate::colours::{self, Line};
 use crate::keys::{self, Key, Step};
 use crate::named::Below;
-use crate::text::{Found, Plain, Run, Text};
+use crate::text::{Found, Run, Text};
 use crate::tokens::Parts;
 use crate::values::Stand;
 use crate::{Beginning, Redact, Rule, named, places, tokens};
 
-/// How far behind its beginning a secret may be recognised, in bytes: as much is held back where a line is cut. A value
-/// that is longer takes the rest of its line with it.
+/// How far behind its beginning a secret may be recognised, in bytes without what sets colours: as much is held back where a line is
+/// cut. A value that is longer takes the rest of its line with it.
 pub const REACH: usize = 8 * 1024;
+
+/// Most bytes that the host holds, with what sets colours.
+const MAX_HELD: usize = 64 * 1024;
 
 /// How much of a line is held back of which nothing is shown, in bytes: the first line of a private key may be cut.
 const FIRST_LINE: usize = 160;
@@ -24,7 +30,7 @@ const MAX_HOLLOW: u8 = 32;
 /// line that is all secrets grows.
 const MAX_OUT: usize = 128 * 1024;
 
-/// How much of what was passed on is remembered inside a line, in bytes.
+/// How much of what was passed on is remembered inside a line, in bytes without what sets colours.
 const CONTEXT: usize = 64;
 
 /// Where in the stream the filter is.
@@ -44,7 +50,10 @@ pub struct Redaction {
     paused: Option<Key>,
     /// Inside a line whose beginning was given before.
     mid_line: bool,
+    /// The end of what was passed on of the line, without what sets colours.
     context: Vec<u8>,
+    /// Something sets a colour behind it.
+    is_parted: bool,
     /// The line calls curl.
     curl: bool,
     /// Inside an entry of a netrc file.
@@ -98,8 +107,13 @@ enum Look<'r> {
 
 /// A piece on its way: what is left of it and what has come out.
 struct Piece<'a> {
+    given: &'a [u8],
+    line: &'a Line,
+    /// What stands before the piece, and the piece without what sets colours: this is judged.
     text: Text<'a>,
-    plain: Option<Plain>,
+    /// The titles and links in it that hold a secret and were not come to, the last first.
+    links: Vec<Link>,
+    /// What comes next, in the text.
     at: usize,
     /// Whether the line goes on in the next piece.
     goes_on: bool,
@@ -108,16 +122,25 @@ struct Piece<'a> {
     logical: Run,
 }
 
+/// A title or a link of which something is taken out.
+struct Link {
+    /// Where it stands in what was given.
+    place: Range<usize>,
+    /// What is left of it.
+    shown: Vec<u8>,
+    findings: Vec<Finding>,
+}
+
 impl Redaction {
     /// A filter at the beginning of a stream.
     pub fn new(policy: &'static Redact) -> Self {
         let (state, context) = (State::Text, Vec::new());
         let (paused, listed, looked) = (None, None, Looked::default());
-        Self { policy, state, paused, mid_line: false, context, curl: false, netrc: false, listed, hollow: 0, looked }
+        let (is_parted, curl, netrc) = (false, false, false);
+        Self { policy, state, paused, mid_line: false, context, is_parted, curl, netrc, listed, hollow: 0, looked }
     }
 
-    fn begin_line(&mut self, before: &[u8], bytes: &[u8]) {
-        self.context = before.to_vec();
+    fn begin_line(&mut self, bytes: &[u8]) {
         self.curl = false;
         self.hollow = 0;
         if let Some(key) = self.paused.take() {
@@ -172,9 +195,8 @@ impl Redaction {
     }
 
     fn look(&mut self, piece: &mut Piece) -> bool {
-        let (text, at) = (piece.text, piece.at);
-        let (look, begun) = self.with_colours(piece);
-        let near_cut = piece.goes_on && text.0.len() - at <= REACH;
+        let (text, at, near_cut) = (piece.text, piece.at, piece.is_near_cut());
+        let (look, begun) = self.at(text, at);
         match look {
             Look::Nothing | Look::Key { .. } if near_cut && begun => return false,
             Look::Nothing => piece.pass(at + 1),
@@ -208,32 +230,6 @@ impl Redaction {
             at += 1;
         }
         values
-    }
-
-    /// What stands here as it is, or else without what sets colours in it.
-    fn with_colours(&mut self, piece: &Piece) -> (Look<'static>, bool) {
-        let (look, begun) = self.at(piece.text, piece.at);
-        let Some(plain) = piece.plain.as_ref().filter(|plain| matches!(look, Look::Nothing) && plain.has(piece.at)) else {
-            return (look, begun);
-        };
-        let (look, begun_plain) = self.at(plain.text(), plain.place(piece.at));
-        (in_colours(look, plain), begun || begun_plain)
-    }
-
-    /// Takes out what began before the line was given: no trigger was seen, since something sets a colour within.
-    fn complete(&mut self, piece: &mut Piece) {
-        let Some(plain) = piece.plain.as_ref().filter(|_| self.state == State::Text) else { return };
-        let begins = plain.place(piece.at);
-        for at in 0..begins {
-            if let Look::Secret(found) = self.at(plain.text(), at).0
-                && found.end > begins
-            {
-                let found = plain.original(&found);
-                let found = Found { start: found.start.max(piece.at), ..found };
-                let values = self.values(piece.at, &found, piece.text);
-                return self.replace(found, values, piece);
-            }
-        }
     }
 
     /// What stands at this position, and whether a trigger or the beginning of one does.
@@ -304,7 +300,7 @@ impl Redaction {
                 text.before(at).ends_with(b"docker ").then(|| places::argument(text, at, &places::DOCKER)).flatten()
             }
             // Looked for before all others, and beside all others.
-            Rule::Value(_) | Rule::Colour => None,
+            Rule::Value(_) => None,
             Rule::EncodedKey => {
                 let found = tokens::encoded_key(text, at);
                 if let Some((_, true)) = found {
@@ -380,13 +376,11 @@ impl Redaction {
     }
 
     fn step(&mut self, key: Key, piece: &mut Piece) -> bool {
-        let rest = piece.text.0.len() - piece.at;
+        let near_cut = piece.is_near_cut();
         let next = piece.logical_end();
         match key.step(piece.text, piece.at, next) {
-            Step::Within(end, _) if piece.goes_on && end == piece.text.0.len() && rest <= REACH => {
-                return false;
-            }
-            Step::Foreign(_) if piece.goes_on && rest <= REACH => return false,
+            Step::Within(end, _) if near_cut && end == piece.text.0.len() => return false,
+            Step::Foreign(_) if near_cut => return false,
             // No line of text is this long without an end; nothing of it is shown.
             Step::Foreign(key) if piece.goes_on => {
                 self.paused = key;
@@ -422,6 +416,9 @@ impl Redaction {
         self.leave_open(piece.text, piece.at);
         if piece.goes_on {
             piece.at = piece.at.max(piece.text.0.len().saturating_sub(FIRST_LINE));
+            if !piece.can_be_held() {
+                piece.at = piece.text.0.len();
+            }
             return false;
         }
         piece.at = piece.text.0.len();
@@ -440,15 +437,46 @@ impl Piece<'_> {
         self.logical.end(at, || keys::logical_end(text, at))
     }
 
-    /// Passes on what stands before `end`.
+    /// Whether what is left may be held back until more of the line comes.
+    fn is_near_cut(&self) -> bool {
+        self.goes_on && self.text.0.len() - self.at <= REACH && self.can_be_held()
+    }
+
+    /// Whether the host takes that much.
+    fn can_be_held(&self) -> bool {
+        self.given.len() - self.line.place(self.at) <= MAX_HELD
+    }
+
+    /// Passes on what stands before `end`, with what sets colours in front of each byte.
     fn pass(&mut self, end: usize) {
-        self.out.extend_from_slice(self.text.between(self.at, end));
+        self.show(self.line.place(self.at)..self.line.place(end));
         self.at = end;
+    }
+
+    /// Passes on what sets colours in front of what comes next.
+    fn pass_colours(&mut self) {
+        self.show(self.line.place(self.at)..self.line.place_of_byte(self.at));
+    }
+
+    /// Passes on what was given there, without the secrets in titles and links.
+    fn show(&mut self, given: Range<usize>) {
+        let mut from = given.start;
+        while let Some(Link { place, shown, findings }) = self.links.pop_if(|link| link.place.start < given.end) {
+            if place.start >= from {
+                self.out.extend_from_slice(&self.given[from..place.start]);
+                let is_too_much = self.out.len() > MAX_OUT;
+                self.out.extend_from_slice(if is_too_much { b"" } else { &shown });
+                findings.iter().for_each(|finding| self.count(&finding.kind, finding.count));
+                from = place.end;
+            }
+        }
+        self.out.extend_from_slice(&self.given[from..given.end]);
     }
 
     /// Puts a marker in the place of what stands before `end`.
     fn mark(&mut self, rule: &str, end: usize) {
-        self.count(rule);
+        self.pass_colours();
+        self.count(rule, 1);
         self.out.extend_from_slice(b"[redacted: ");
         self.out.extend_from_slice(rule.as_bytes());
         self.out.push(b']');
@@ -458,13 +486,13 @@ impl Piece<'_> {
 
 impl Piece<'_> {
     /// The host takes so many kinds at once; what is beyond them in one piece is counted together.
-    fn count(&mut self, rule: &str) {
+    fn count(&mut self, rule: &str, count: u32) {
         const MAX_KINDS: usize = 63;
         let is_known = |kind: &str| self.findings.iter().position(|finding| finding.kind == kind);
         let kind = if is_known(rule).is_some() || self.findings.len() < MAX_KINDS { rule } else { "other" };
         match is_known(kind) {
-            Some(at) => self.findings[at].count += 1,
-            None => self.findings.push(Finding { kind: kind.to_owned(), count: 1 }),
+            Some(at) => self.findings[at].count += count,
+            None => self.findings.push(Finding { kind: kind.to_owned(), count }),
         }
     }
 }
@@ -473,52 +501,78 @@ impl Filter for Redaction {
     fn push(&mut self, before: &[u8], bytes: &[u8], boundary: Boundary) -> Action {
         let begins = !self.mid_line;
         if begins {
-            self.begin_line(before, bytes);
+            (self.context, self.is_parted) = (colours::without(before), false);
         }
-        let context = std::mem::take(&mut self.context);
-        let all = [context.as_slice(), bytes].concat();
         let goes_on = matches!(boundary, Boundary::Cut | Boundary::Silence);
-        let (at, out) = (context.len(), Vec::with_capacity(bytes.len()));
-        let plain = Plain::of(Text(&all), goes_on);
-        let mut piece = Piece { text: Text(&all), plain, at, goes_on, out, findings: Vec::new(), logical: Run::default() };
+        let line = Line::of(&self.context, self.is_parted, bytes, goes_on);
+        let mut piece = Piece {
+            given: bytes,
+            text: line.text(),
+            links: self.links(bytes, &line),
+            line: &line,
+            at: self.context.len(),
+            goes_on,
+            out: Vec::with_capacity(bytes.len()),
+            findings: Vec::new(),
+            logical: Run::default(),
+        };
         self.looked = Looked::default();
+        if begins {
+            self.begin_line(piece.text.from(piece.at));
+        }
         if begins && before.is_empty() {
             self.list(&mut piece);
         }
-        if begins {
-            self.complete(&mut piece);
-        }
         self.run(&mut piece);
-        let (kept, out, findings) = (piece.at - context.len(), piece.out, piece.findings);
+        let kept = self.kept(&mut piece);
+        let (out, findings) = (piece.out, piece.findings);
         self.mid_line = goes_on;
-        self.context = tail(&[context.as_slice(), &out].concat());
+        if goes_on {
+            self.remember(&out);
+        }
         Action { emit: emission(out, &bytes[..kept]), hold: count(bytes.len() - kept), engaged: self.is_engaged(), findings }
     }
 }
 
 impl Redaction {
+    /// The titles and links in which there are secrets, the last first. Each is judged by itself.
+    fn links(&self, given: &[u8], line: &Line) -> Vec<Link> {
+        let judged = |place: &Range<usize>| {
+            let Action { emit, findings, .. } = Self::new(self.policy).push(b"", &given[place.clone()], Boundary::End);
+            match emit {
+                Emission::Replace(shown) => Some(Link { place: place.clone(), shown, findings }),
+                _ => None,
+            }
+        };
+        line.named.iter().rev().filter_map(judged).collect()
+    }
+
+    /// How much of what was given needs not be given again. What sets colours at its end is passed on, unless nothing is shown there.
+    fn kept(&self, piece: &mut Piece) -> usize {
+        if piece.at < piece.text.0.len() {
+            return piece.line.place(piece.at);
+        }
+        if self.state == State::Text {
+            piece.pass_colours();
+        }
+        piece.line.place_of_byte(piece.at)
+    }
+
+    /// Keeps the end of what was passed on of the line.
+    fn remember(&mut self, out: &[u8]) {
+        let shown = Line::of(&self.context, self.is_parted, out, false);
+        self.is_parted = shown.ends_parted();
+        self.context = shown.bytes[shown.bytes.len().saturating_sub(CONTEXT)..].to_vec();
+    }
+
     fn is_engaged(&self) -> bool {
         self.netrc || self.listed.is_some() || self.paused.is_some() || matches!(self.state, State::Key(_))
     }
 }
 
-fn in_colours<'r>(look: Look<'r>, plain: &Plain) -> Look<'r> {
-    match look {
-        Look::Nothing => Look::Nothing,
-        Look::Secret(found) => Look::Secret(plain.original(&found)),
-        Look::Key { end } => Look::Key { end: plain.end(end) },
-    }
-}
-
 /// Whether nothing stands behind `end` but what would be left out at the end of a value, and may be in the midst of it.
 fn may_go_on(text: Text, end: usize) -> bool {
-    let is_around = |byte: &u8| b" \t,;:)]}\\".contains(byte);
-    let rest = text.from(end);
-    match rest.iter().find(|byte| !is_around(byte)) {
-        None => true,
-        Some(0x1b | 0x9b) => Plain::of(Text(rest), true).is_some_and(|plain| plain.text().0.iter().all(is_around)),
-        Some(_) => false,
-    }
+    text.from(end).iter().all(|byte| b" \t,;:)]}\\".contains(byte))
 }
 
 fn emission(out: Vec<u8>, given: &[u8]) -> Emission {
@@ -529,11 +583,7 @@ fn emission(out: Vec<u8>, given: &[u8]) -> Emission {
     }
 }
 
-fn tail(bytes: &[u8]) -> Vec<u8> {
-    bytes[bytes.len().saturating_sub(CONTEXT)..].to_vec()
-}
-
-/// Never more than [`REACH`].
+/// Never more than [`MAX_HELD`].
 fn count(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }

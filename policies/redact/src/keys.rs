@@ -1,7 +1,7 @@
 //! Private keys over many lines. What follows the first line is judged in logical lines, which end at a newline or at an
 //! escaped one (`\n` in a string), so that a key inside one JSON string and a key in a file are the same thing.
 
-use crate::text::{Plain, Text};
+use crate::text::Text;
 
 /// Most logical lines of a key; a key of 16384 bits has 200.
 const MAX_LINES: u8 = 240;
@@ -37,7 +37,7 @@ pub enum Step {
 
 /// Whether this is the first line of a key in the place of a value, or what is left of one.
 pub fn may_begin(value: &[u8]) -> bool {
-    let behind = Text(value).from(Text(value).run(0, |byte| byte == b'-'));
+    let behind = Text::of(value).from(Text::of(value).run(0, |byte| byte == b'-'));
     let openings = [&b"BEGIN "[..], b" BEGIN ", b"[redacted: private-key]"];
     value.starts_with(b"----") && openings.iter().any(|opening| behind.starts_with(opening))
 }
@@ -150,8 +150,7 @@ fn classify(line: &[u8], in_body: bool) -> Line {
     if contains(line, b"-BEGIN ") || contains(line, b"- BEGIN ") {
         return Line::Begin;
     }
-    let plain = Plain::of(Text(line), false);
-    let bare = trim(plain.as_ref().map_or(line, |plain| plain.text().0));
+    let bare = trim(line);
     match bare {
         b"" => Line::Blank,
         _ if !in_body && is_header(bare) => Line::Header,
@@ -161,7 +160,7 @@ fn classify(line: &[u8], in_body: bool) -> Line {
 }
 
 fn end_of_key(line: &[u8]) -> Option<usize> {
-    let text = Text(line);
+    let text = Text::of(line);
     let at = dashes(text, 0).find(|at| is_last_line(text.from(*at)))?;
     let label = text.run(at + 2, is_label);
     Some(text.run(label, |byte| byte == b'-'))
@@ -226,13 +225,13 @@ fn without_escape(line: &[u8]) -> &[u8] {
 
 /// `Proc-Type: 4,ENCRYPTED`.
 fn is_header(line: &[u8]) -> bool {
-    let name = Text(line).run(0, |byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let name = Text::of(line).run(0, |byte| byte.is_ascii_alphanumeric() || byte == b'-');
     line[0].is_ascii_uppercase() && line[name..].starts_with(b":")
 }
 
 /// Ends in a long run of base64, whatever stands before it in a listing, or holds a longer one, or is a short last line of it.
 fn is_body(line: &[u8], in_body: bool) -> bool {
-    let start = Text(line).run_back(line.len(), is_base64);
+    let start = Text::of(line).run_back(line.len(), is_base64);
     let run = line.len() - start;
     let pure = start == 0 && !line.contains(&b'\\');
     let short = run.is_multiple_of(4) || line.starts_with(b"=") || (in_body && run < 16);

@@ -3,6 +3,7 @@
 //! The result does not depend on how a stream was cut, and filtered text filters to itself.
 
 mod code;
+mod colours;
 mod filter;
 mod keys;
 mod named;
@@ -29,9 +30,6 @@ const MAX_ALLOWED: usize = 4096;
 
 /// Most patterns of an operator, and most beginnings of one.
 const MAX_PATTERNS: usize = 32;
-
-/// How what sets a colour begins.
-const COLOURS: &[&str] = &["\x1b[m", "\x1b[K", "\x1b[0", "\x1b[1", "\x1b[2", "\x1b[3", "\x1b[4", "\x1b[5", "\x1b[7", "\x1b[9"];
 
 /// Most memory of one compiled pattern, in bytes.
 const MAX_PATTERN_SIZE: usize = 256 * 1024;
@@ -79,8 +77,6 @@ enum Rule {
     Putty,
     /// A private key in base64.
     EncodedKey,
-    /// What sets a colour: it may stand within any of the others.
-    Colour,
     /// Index of a form of a variable's value.
     Value(usize),
     /// Index of an operator's pattern.
@@ -139,12 +135,13 @@ impl Policy for Redact {
 impl OutputPolicy for Redact {
     type Filter = Redaction;
 
-    /// Without those that begin with another trigger, which finds their lines too.
+    /// Without those that begin with another trigger, which finds their lines too. What sets colours may part any of them.
     fn triggers(&self) -> Vec<Trigger> {
         let covered = |this: usize, text: &[u8]| {
             self.beginnings.iter().enumerate().any(|(at, other)| at != this && other.text != text && other.is_prefix_of(text))
         };
-        let mut triggers: Vec<Trigger> = Vec::new();
+        let colour = |text: &&str| Trigger { text: text.as_bytes().to_vec(), ignore_case: false };
+        let mut triggers: Vec<Trigger> = colours::TRIGGERS.iter().map(colour).collect();
         for (at, beginning) in self.beginnings.iter().enumerate() {
             if !covered(at, &beginning.text) && !triggers.iter().any(|known| known.text == beginning.text) {
                 triggers.push(Trigger { text: beginning.text.clone(), ignore_case: beginning.ignore_case });
@@ -164,11 +161,13 @@ impl Pattern {
         if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(is_name) {
             return Err(("name", "must be 1 to 64 of a-z, 0-9 and -".to_owned()));
         }
-        let is_trigger = |text: &String| (3..=64).contains(&text.len()) && !text.contains('\n');
+        let is_trigger = |text: &String| (3..=64).contains(&text.len()) && !text.contains(['\n', '\x1b']);
         if self.triggers.is_empty() || self.triggers.len() > MAX_PATTERNS || !self.triggers.iter().all(is_trigger) {
             return Err((
                 "triggers",
-                format!("must be 1 to {MAX_PATTERNS} texts of 3 to 64 bytes without a newline: how the secret begins"),
+                format!(
+                    "must be 1 to {MAX_PATTERNS} texts of 3 to 64 bytes without a newline and an escape: how the secret begins"
+                ),
             ));
         }
         Ok((self.name, compiled(&format!(r"\A(?:{})", self.regex)).map_err(|message| ("regex", message))?))
@@ -251,7 +250,6 @@ fn built_in() -> Vec<Beginning> {
     all.push(beginning("LS0tLS1CRUdJTi", false, Rule::EncodedKey));
     all.push(beginning("BEGIN ", false, Rule::PrivateKey));
     all.push(beginning("Private-Lines: ", false, Rule::Putty));
-    all.extend(COLOURS.iter().map(|text| beginning(text, false, Rule::Colour)));
     all
 }
 

@@ -130,7 +130,7 @@ fn numbered_key(text: Text, start: usize, end: usize) -> Option<usize> {
 fn name_at(text: Text, at: usize) -> (usize, usize) {
     let start = text.run_back_within(at, NAME, is_name);
     let end = text.run_within(at, NAME, |byte| is_name(byte) && byte != b'.');
-    // What sets a colour ends in a digit or two and a letter, which are no part of the name.
+    // A terminal's sequence ends in a digit or two and a letter, which are no part of the name.
     let letter = text.run(start, |byte| byte.is_ascii_digit());
     if letter < at && is_open_sequence(text.before(letter)) { (letter + 1, end) } else { (start, end) }
 }
@@ -523,10 +523,6 @@ pub fn unquoted(text: Text, start: usize) -> Value {
         }
         end = text.run(end, |byte| !byte.is_ascii_whitespace() && !b"\"'`<[\x1b".contains(&byte));
         match text.byte(end) {
-            // A colour that ends with the value, or begins in the midst of it.
-            Some(b'\x1b') if text.byte(text.sequences(end)).is_some_and(|byte| byte.is_ascii_alphanumeric()) => {
-                end = text.sequences(end).max(end + 1);
-            }
             Some(b'[') if replacement(text.from(end)) > 0 => {}
             Some(b'[') => end += 1,
             _ => break,

@@ -1,14 +1,16 @@
 //! Looking at the bytes of a line.
 
+use crate::colours::Gap;
+
 #[cfg(test)]
 thread_local! {
     /// How many bytes were looked at in runs.
     pub static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// A piece of a line with what stands before it.
+/// A piece of a line with what stands before it, without what sets colours, and where that stood.
 #[derive(Clone, Copy)]
-pub struct Text<'a>(pub &'a [u8]);
+pub struct Text<'a>(pub &'a [u8], &'a [Gap]);
 
 /// A secret in a [`Text`]: from `start` to before `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +24,21 @@ pub struct Found<'r> {
 }
 
 impl<'a> Text<'a> {
+    /// A text in which nothing was left out.
+    pub fn of(bytes: &'a [u8]) -> Self {
+        Self(bytes, &[])
+    }
+
+    /// A text and where something was left out of it, in order.
+    pub fn new(bytes: &'a [u8], gaps: &'a [Gap]) -> Self {
+        Self(bytes, gaps)
+    }
+
+    /// Whether something sets a colour in front of the byte at `at`, as around a word of its own.
+    pub fn is_parted(self, at: usize) -> bool {
+        self.1.binary_search_by_key(&at, |gap| gap.at).is_ok()
+    }
+
     /// What stands before `at`.
     pub fn before(self, at: usize) -> &'a [u8] {
         &self.0[..at.min(self.0.len())]
@@ -39,7 +56,7 @@ impl<'a> Text<'a> {
 
     /// The same without what stands from `end` on.
     pub fn until(self, end: usize) -> Self {
-        Self(self.before(end))
+        Self(self.before(end), self.1)
     }
 
     /// What stands before `at` in its line, without blanks around it; of a long line the last part of that.
@@ -77,54 +94,9 @@ impl<'a> Text<'a> {
         at - self.before(at).iter().rev().take_while(|byte| is(**byte)).count()
     }
 
-    /// Behind the blanks at `at`, and what sets colours between them.
+    /// Behind the blanks at `at`.
     pub fn blanks(self, at: usize) -> usize {
-        let mut end = at;
-        loop {
-            let blank = self.run(end, |byte| byte == b' ' || byte == b'\t');
-            end = self.sequences(blank);
-            if end == blank {
-                return end;
-            }
-        }
-    }
-
-    /// Behind the sequence at `at` that sets a colour, a set of characters or a title, or erases the rest of the line, as programs put
-    /// around what they point out; `at` if there is none.
-    pub fn sequence(self, at: usize) -> usize {
-        const LONGEST: usize = 24;
-        let parameters = match self.from(at) {
-            [0x1b, b'[', ..] | [0xc2, 0x9b, ..] => at + 2,
-            [0x9b, ..] => at + 1,
-            [0x1b, b'(' | b')', b'0' | b'A' | b'B', ..] => return at + 3,
-            [0x1b, b']', ..] => return self.title(at),
-            _ => return at,
-        };
-        let end = self.run_within(parameters, LONGEST, |byte| byte.is_ascii_digit() || b";:".contains(&byte));
-        if matches!(self.byte(end), Some(b'm' | b'K')) { end + 1 } else { at }
-    }
-
-    /// Behind the sequence at `at` that sets a title or a link; `at` if it does not end.
-    fn title(self, at: usize) -> usize {
-        const LONGEST: usize = 256;
-        let end = self.run_within(at + 2, LONGEST, |byte| byte >= b' ');
-        match self.from(end) {
-            [0x07, ..] => end + 1,
-            [0x1b, b'\\', ..] => end + 2,
-            _ => at,
-        }
-    }
-
-    /// Behind all such sequences at `at`.
-    pub fn sequences(self, at: usize) -> usize {
-        let mut end = at;
-        loop {
-            let next = self.sequence(end);
-            if next == end {
-                return end;
-            }
-            end = next;
-        }
+        self.run(at, |byte| byte == b' ' || byte == b'\t')
     }
 
     /// Whether `at` is a line's end.
@@ -149,65 +121,6 @@ impl Run {
         self.end
     }
 }
-
-/// A text without what sets colours in it, as `grep` does in the midst of a name.
-pub struct Plain {
-    bytes: Vec<u8>,
-    /// Where each byte stands in the text.
-    origin: Vec<usize>,
-}
-
-impl Plain {
-    /// None if nothing sets colours. `goes_on`: at its end a sequence may be cut.
-    pub fn of(text: Text, goes_on: bool) -> Option<Self> {
-        if !text.0.iter().any(|byte| STARTS.contains(byte)) {
-            return None;
-        }
-        let (mut plain, mut at) = (Self { bytes: Vec::new(), origin: Vec::new() }, 0);
-        while let Some(byte) = text.byte(at) {
-            let behind = text.sequences(at);
-            let is_begun = |rest: &[u8]| rest.iter().all(|byte| byte.is_ascii_digit() || b"[;:".contains(byte));
-            if goes_on && STARTS.contains(&byte) && is_begun(text.from(at + 1)) {
-                break;
-            }
-            if behind == at {
-                plain.bytes.push(byte);
-                plain.origin.push(at);
-            }
-            at = behind.max(at + 1);
-        }
-        (plain.bytes.len() < text.0.len()).then_some(plain)
-    }
-
-    /// What is left.
-    pub fn text(&self) -> Text<'_> {
-        Text(&self.bytes)
-    }
-
-    /// Where the byte at `at` of the text stands; of what sets colours, where what follows it does.
-    pub fn place(&self, at: usize) -> usize {
-        self.origin.partition_point(|origin| *origin < at)
-    }
-
-    /// Whether the byte at `at` of the text is one of these.
-    pub fn has(&self, at: usize) -> bool {
-        self.origin.binary_search(&at).is_ok()
-    }
-
-    /// The place in the text of what was found.
-    pub fn original<'r>(&self, found: &Found<'r>) -> Found<'r> {
-        let start = self.origin.get(found.start).copied();
-        Found { start: start.unwrap_or_else(|| self.end(found.start)), end: self.end(found.end), rule: found.rule }
-    }
-
-    /// Where in the text the part ends that ends before `end`.
-    pub fn end(&self, end: usize) -> usize {
-        end.checked_sub(1).and_then(|last| self.origin.get(last)).map_or(0, |last| last + 1)
-    }
-}
-
-/// What a sequence that sets colours begins with.
-const STARTS: [u8; 2] = [0x1b, 0x9b];
 
 /// Whether all of these bytes are one replacement of this filter.
 pub fn is_replacement(bytes: &[u8]) -> bool {

@@ -278,7 +278,7 @@ impl Chars {
 impl Token {
     /// The token whose beginning stands at `at`.
     pub fn find(&self, text: Text, at: usize) -> Option<Found<'static>> {
-        if !self.before_fits(text.before(at)) {
+        if !self.fits_behind(text, at) {
             return None;
         }
         let behind = at + self.text.len();
@@ -286,31 +286,15 @@ impl Token {
         if text.from(behind).starts_with(b"AAAAA") && self.text.ends_with("AAA") {
             return None;
         }
-        let (end, length) = self.run(text, behind);
-        (self.min..=self.max).contains(&length).then_some(Found { start: at, end, rule: self.rule })
+        let end = text.run(behind, |byte| self.chars.has(byte));
+        (self.min..=self.max).contains(&(end - behind)).then_some(Found { start: at, end, rule: self.rule })
     }
 
-    /// Where the characters at `at` end, and how many they are. What sets colours between them does not part them: `grep` points out
-    /// the beginning of a token so.
-    fn run(&self, text: Text, at: usize) -> (usize, usize) {
-        let (mut end, mut length) = (at, 0);
-        loop {
-            let next = text.sequences(end);
-            let run = text.run(next, |byte| self.chars.has(byte));
-            if run == next {
-                return (end, length);
-            }
-            (end, length) = (run, length + run - next);
-            if length > self.max {
-                return (end, length);
-            }
-        }
-    }
-
-    fn before_fits(&self, before: &[u8]) -> bool {
+    fn fits_behind(&self, text: Text, at: usize) -> bool {
+        let before = text.before(at);
         match self.before {
             Anything => true,
-            NoWord => is_boundary(before),
+            NoWord => is_boundary(text, at),
             ThreeOfTilde => before.len() >= 3 && before.iter().rev().take(3).all(|byte| Tilde.has(*byte)),
             Exactly(bytes) => before.ends_with(bytes.as_bytes()),
             Digits => before.len() >= 8 && before.iter().rev().take(8).all(u8::is_ascii_digit),
@@ -319,17 +303,18 @@ impl Token {
     }
 }
 
-/// Whether a word may begin behind this: what stands there is no part of one, or an escape.
-fn is_boundary(before: &[u8]) -> bool {
+/// Whether a word may begin at `at`: what stands before it is no part of one, or an escape, or sets a colour.
+fn is_boundary(text: Text, at: usize) -> bool {
+    let before = text.before(at);
     let in_word = before.last().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-    !in_word || is_escape(before)
+    !in_word || text.is_parted(at) || is_escape(before)
 }
 
-/// Ends in `\n`, `%3D`, `\x3d`, `\u003d` or a sequence that sets a colour.
+/// Ends in `\n`, `%3D`, `\x3d`, `\u003d` or a terminal's sequence.
 fn is_escape(before: &[u8]) -> bool {
     let hex = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
     match before {
-        [.., b'\\', b'n' | b'r' | b't'] | [.., 0x1b, b'(' | b')', b'0' | b'A' | b'B'] => true,
+        [.., b'\\', b'n' | b'r' | b't'] => true,
         // A tab as `cat -A` shows it.
         [.., b'^', b'@'..=b'_'] => true,
         [.., b'%' | b'=', a, b] | [.., b'\\', b'x', a, b] if hex(&[*a, *b]) => true,
@@ -343,7 +328,7 @@ fn is_escape(before: &[u8]) -> bool {
 pub fn is_open_sequence(before: &[u8]) -> bool {
     const LONGEST: usize = 24;
     const OPENINGS: [&[u8]; 5] = [b"\x1b[", b"\\x1b[", b"u001b[", b"\\033[", b"\\e["];
-    let start = Text(before).run_back_within(before.len(), LONGEST, |byte| byte.is_ascii_digit() || b";:".contains(&byte));
+    let start = Text::of(before).run_back_within(before.len(), LONGEST, |byte| byte.is_ascii_digit() || b";:".contains(&byte));
     OPENINGS.iter().any(|opening| before[..start].ends_with(opening))
 }
 
@@ -356,7 +341,7 @@ pub fn json_web_token(text: Text, at: usize, [first, second]: &mut Parts) -> Opt
     const LONGEST_HEADER: usize = 2048;
     let first = first.end(at, || text.run(at, |byte| Word.has(byte)));
     let has_header = (10..=LONGEST_HEADER).contains(&(first - at)) && text.byte(first) == Some(b'.');
-    if !has_header || (!is_boundary(text.before(at)) && !text.before(at).ends_with(b"_")) {
+    if !has_header || (!is_boundary(text, at) && !text.before(at).ends_with(b"_")) {
         return None;
     }
     let second = second.end(first + 1, || text.run(first + 1, |byte| Word.has(byte)));

@@ -2,6 +2,7 @@
 
 use portcullis_sdk::{SettingsError, SettingsErrors};
 
+use crate::colours;
 use crate::filter::REACH;
 use crate::text::Text;
 
@@ -14,7 +15,7 @@ const MAX: usize = 2048;
 /// Most forms of all values together: each is a trigger.
 const MAX_FORMS: usize = 640;
 
-/// How much of a form's beginning is a trigger, in bytes: what sets colours may stand behind it.
+/// How much of a form's beginning is a trigger, in bytes.
 const TRIGGER: usize = MIN;
 
 /// How `base64` and `openssl` break lines.
@@ -48,17 +49,14 @@ impl Form {
 
     /// How much of the form stands at `at`.
     pub fn stand(&self, text: Text, at: usize) -> Stand {
-        let mut end = at;
-        for byte in &self.text {
-            let is_next = |at: &usize| text.byte(*at) == Some(*byte);
-            // What sets colours in the midst of it is no part of it.
-            let next = Some(end).filter(is_next).or_else(|| Some(text.sequences(end)).filter(is_next));
-            match next {
-                Some(next) => end = next + 1,
-                None if text.sequences(end) >= text.0.len() => return Stand::Beginning,
-                None => return Stand::Nothing,
-            }
+        let there = text.between(at, text.0.len().min(at + self.text.len()));
+        if !self.text.starts_with(there) {
+            return Stand::Nothing;
         }
+        if there.len() < self.text.len() {
+            return Stand::Beginning;
+        }
+        let mut end = at + there.len();
         if self.is_base64 {
             end = text.run_within(end, 1, |byte| STANDARD.contains(&byte) || b"-_".contains(&byte));
             end = text.run_within(end, 2, |byte| byte == b'=');
@@ -109,7 +107,9 @@ pub fn forms(variables: Vec<(String, String)>, errors: &mut SettingsErrors) -> V
 fn forms_of(name: &str, line: &str) -> Vec<Form> {
     let (kind, value) = (kind(name), line.as_bytes());
     let mut forms: Vec<Form> = Vec::new();
+    // What a line is looked through without may stand in a value too.
     let mut add = |text: Vec<u8>, is_base64| {
+        let text = colours::without(&text);
         if text.len() >= MIN && !forms.iter().any(|form| form.text == text) {
             forms.push(Form { kind: kind.clone(), text, is_base64 });
         }

@@ -21,6 +21,9 @@ const PIECE: usize = 64 * 1024;
 /// How many bytes of context stand before a piece.
 const CONTEXT: usize = 16;
 
+/// How what sets colours begins, which may part a trigger.
+const ESCAPE: u8 = 0x1b;
+
 /// Reads settings and configures, as the host does at load.
 ///
 /// # Errors
@@ -350,7 +353,10 @@ impl<F: Filter> Stream<F> {
         let found = at(matches);
         // A longer trigger that began earlier may still turn up.
         let partial = at(begins).filter(|at| arrival == Arrival::More && found.is_none_or(|found| *at < found));
-        let count = partial.or(found).unwrap_or(end);
+        let stop = partial.or(found).unwrap_or(end);
+        let escape = self.waiting[stop..end].iter().position(|byte| *byte == ESCAPE).map(|at| stop + at);
+        let is_parted = |at: &usize, to| self.triggers.iter().any(|trigger| begins(trigger, &self.waiting[*at..to]));
+        let count = escape.and_then(|to| (0..stop).find(|at| is_parted(at, to))).unwrap_or(stop);
         let passed: Vec<_> = self.waiting.drain(..count).collect();
         self.context.extend(&passed);
         self.context = tail(&self.context);

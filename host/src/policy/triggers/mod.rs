@@ -11,6 +11,9 @@ const MOST_TRIGGERS: usize = 1024;
 /// Shortest and longest trigger, in bytes. Two bytes occur everywhere.
 const TRIGGER_BYTES: std::ops::RangeInclusive<usize> = LEAST_BYTES..=64;
 
+/// How what sets colours begins: programs put it into the midst of words.
+const ESCAPE: u8 = 0x1b;
+
 /// One trigger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trigger {
@@ -91,6 +94,15 @@ impl Triggers {
         let earliest = bytes.len().saturating_sub(self.longest.saturating_sub(1));
         let begins = |from: &usize| self.starting_with(bytes[*from]).any(|trigger| trigger.begins_with(&bytes[*from..]));
         (earliest..bytes.len()).find(begins).unwrap_or(bytes.len())
+    }
+
+    /// Where the first trigger begins before `stop` that an escape there or behind parts. `stop` if there is none.
+    pub(super) fn parted_from(&self, bytes: &[u8], stop: usize) -> usize {
+        let earliest = stop.saturating_sub(self.longest.saturating_sub(1));
+        let near = &bytes[..bytes.len().min(stop + self.longest)];
+        let Some(escape) = memchr::memchr(ESCAPE, &near[stop..]).map(|at| stop + at) else { return stop };
+        let begins = |from: &usize| self.starting_with(bytes[*from]).any(|trigger| trigger.begins_with(&bytes[*from..escape]));
+        (earliest..stop).find(begins).unwrap_or(stop)
     }
 
     fn starting_with(&self, first: u8) -> impl Iterator<Item = &Trigger> {
@@ -197,6 +209,24 @@ mod tests {
             [("", ""), ("x AKI", "AKI"), ("x AKIA", "A"), ("SECRE", "SECRE"), ("akia", ""), ("s", "s"), ("secret", "")]
         {
             assert_eq!(&text[triggers.unfinished_from(text.as_bytes())..], kept, "in {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_trigger_begins_where_an_escape_parts_it() {
+        let triggers = triggers(&[("xkeysib-", false), ("key", true), ("secret", true), ("\x1b[1", false)]);
+        for (text, stop, begin) in [
+            ("a SEC\x1b[1mret", 5, 2),
+            ("a SEC\x1b[1mret", 4, 2),
+            ("xkeysi\x1b[1mb-", 1, 0),
+            ("xkeysi b-\x1b[1m", 1, 1),
+            ("a sec\x1b", 5, 2),
+            ("a sek\x1b[1mret", 5, 4),
+            ("\x1b[1mkey", 4, 4),
+            ("sec\x1b[?25h ke", 10, 10),
+            ("", 0, 0),
+        ] {
+            assert_eq!(triggers.parted_from(text.as_bytes(), stop), begin, "in {text:?}");
         }
     }
 
