@@ -4,6 +4,7 @@
 //! lib ─▶ git         options, switches and variables that every call of git gets
 //!     ─▶ visit       what its calls do where they stand
 //!     ─▶ scripts     package managers, where asked
+//!     ─▶ search      rg
 //!     ─▶ command     variables in front of a command
 //!     ─▶ repository  what git would read: config (its grammar), harmless (what may stand there), files (the host's),
 //!                    index (which repositories lie inside)
@@ -17,6 +18,7 @@ mod harmless;
 mod index;
 mod repository;
 mod scripts;
+mod search;
 #[cfg(test)]
 mod tests;
 mod visit;
@@ -175,6 +177,9 @@ impl Harden {
         }
         if let Some(manager) = self.settings.ignore_scripts.iter().find(|manager| runs(node, manager.name())) {
             return manager.hardened(node, index);
+        }
+        if runs(node, "rg") {
+            return search::hardened(node, index);
         }
         let asks_version = || matches!(node.args.as_slice(), [arg] if arg.text().is_some_and(|word| VERSION.contains(&word)));
         if (runs(node, "cargo") || runs(node, "rustc")) && asks_version() {

@@ -237,6 +237,27 @@ fn other_programs_are_not_touched() {
 }
 
 #[test]
+fn searches_show_nothing_of_lists_of_files() {
+    const FORM: &str = "--no-ignore-messages";
+    for (command, expected) in [
+        (&["rg", "x"][..], &[FORM, "x"][..]),
+        (&["rg"], &[FORM]),
+        (&["rg", FORM, "x"], &[FORM, "x"]),
+        (&["rg", "-n", FORM, "x"], &[FORM, "-n", FORM, "x"]),
+        (&["rg", "--", "x"], &[FORM, "--", "x"]),
+    ] {
+        let hardened = hardened(command);
+        assert_eq!(words(&hardened), expected, "{command:?}");
+        assert_eq!(verdict(&policy("{}"), &hardened), Verdict::Abstain, "{command:?}");
+    }
+    for command in [&["rg", "--ignore-messages", "x"][..], &["rg", FORM, "x", "--ignore-messages"]] {
+        assert_eq!(denied("{}", &World::new().request(command)), "ignore-messages", "{command:?}");
+    }
+    let pack: toml::Table = include_str!("../../allowlist/packs/coreutils-read.toml").parse().unwrap();
+    assert_eq!(pack["programs"]["rg"]["prefix"], toml::Value::from(vec![FORM]));
+}
+
+#[test]
 fn the_packs_of_the_allowlist_want_this_very_form() {
     const READ: &str = include_str!("../../allowlist/packs/git-read.toml");
     const WRITE: &str = include_str!("../../allowlist/packs/git-write.toml");
@@ -997,7 +1018,9 @@ fn calls_are_told_apart_by_what_they_do_to_repositories_inside() {
         ("rm n", false, true),
         ("rm --cached n", false, false),
         ("rm --cached --no-c n", false, true),
+        ("rm -n n", false, true),
         ("mv n m", false, true),
+        ("mv -n n m", false, false),
         ("switch x", false, false),
         ("switch --recurse-submodules x", false, true),
         ("restore --no-recurse-submodules x", false, false),
@@ -1010,6 +1033,30 @@ fn calls_are_told_apart_by_what_they_do_to_repositories_inside() {
         let visits = visit::visits(&request, &[0]);
         assert_eq!((visits["/work"].takes_changes, visits["/work"].moves_repositories), (takes, moves), "{command}");
     }
+}
+
+#[test]
+fn calls_are_told_apart_by_whether_they_change_files() {
+    for (command, changes) in [
+        ("rm n", true),
+        ("rm -n n", false),
+        ("rm -r -q --dry-run -- -x", false),
+        ("rm -n --no-dry-run n", true),
+        ("rm --pathspec-from-file -n n", true),
+        ("rm -- -n", true),
+        ("rm -rn n", true),
+        ("mv n m", true),
+        ("mv -k -v -n n m", false),
+        ("mv -n --sparse n m", true),
+        // It writes wherever references lead, which may be symbolic.
+        ("reset --soft HEAD~1", true),
+    ] {
+        let words: Vec<&str> = ["git"].into_iter().chain(command.split(' ')).collect();
+        assert_eq!(visit::changes_files(&hardened(&words).nodes[0]), changes, "{command}");
+    }
+    let mut request = World::new().request(&["git", "mv", "-n", "x", "y"]);
+    dynamic(&mut request, 2);
+    assert!(visit::changes_files(&rewritten(&policy("{}"), request).nodes[0]));
 }
 
 #[test]

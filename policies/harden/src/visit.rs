@@ -22,6 +22,10 @@ const UPDATE: &[&str] = &["-u", "--update"];
 /// Options of `stash` with which it leaves alone what is not tracked.
 const TRACKED: &[&str] = &["--keep-index", "--message", "--quiet", "--staged", "-S", "-k", "-m", "-q"];
 
+/// Options of `rm` and `mv` that take no value, and with which they only tell what they would do.
+const REHEARSED: &[&str] = &["--cached", "--force", "--quiet", "--verbose", "-f", "-k", "-q", "-r", "-v"];
+const REHEARSING: &[&str] = &["--dry-run", "-n"];
+
 /// What is to be judged for calls of git, by the directories they stand in.
 pub fn visits<'a>(request: &'a Request, calls: &[usize]) -> BTreeMap<&'a str, Visit> {
     let mut visits: BTreeMap<&str, Visit> = BTreeMap::new();
@@ -95,10 +99,20 @@ pub fn changes_files(git: &Node) -> bool {
         (Some("stash"), _) => !only_tells_stashes(rest),
         (Some("worktree"), [Some("list"), ..]) => false,
         (Some("add" | "commit" | "describe" | "push"), _) => false,
+        (Some("mv" | "rm"), _) if only_rehearses(rest) => false,
         (Some("rm"), _) => moves_repositories(git),
         (Some("checkout" | "reset" | "restore" | "switch"), _) => true,
         (Some(command), _) => !(STAYING.contains(&command) || HARMLESS.contains(&command)) && switches(command).is_empty(),
     }
+}
+
+/// Whether a call of `rm` or `mv` only tells what it would do.
+fn only_rehearses(args: &[Argument]) -> bool {
+    let words = args.iter().map(Argument::text).take_while(|word| *word != Some("--"));
+    let options: Vec<Option<&str>> = words.filter(|word| word.is_none_or(|word| word.starts_with('-'))).collect();
+    let is_in = |list: &[&str], word: &Option<&str>| word.is_some_and(|word| list.contains(&word));
+    options.iter().any(|word| is_in(REHEARSING, word))
+        && options.iter().all(|word| is_in(REHEARSING, word) || is_in(REHEARSED, word))
 }
 
 /// Whether a call may take over what became of the files that git knows.
@@ -112,7 +126,7 @@ fn takes_changes(git: &Node) -> bool {
     }
 }
 
-/// Whether a call may move repositories of submodules. What switches between commits leaves them where they are, unless it is told.
+/// Whether a call may move repositories of submodules: `rm` does so before it looks whether it is only to tell. What switches between commits leaves them where they are, unless it is told.
 fn moves_repositories(git: &Node) -> bool {
     let (command, rest) = parts(git);
     let has_no = |arg: &Argument| arg.text().is_none_or(|word| word.starts_with("--no"));
