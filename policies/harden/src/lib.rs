@@ -233,8 +233,8 @@ fn repositories(request: &Request, directories: BTreeMap<&str, Visit>, files: &i
     let lists = config.iter().flat_map(|config| ["ignore", "attributes"].map(|name| format!("{config}/git/{name}")));
     lists.into_iter().try_for_each(|path| repository::judge_own_list(files, &path))?;
     let own = [home.map(|home| format!("{home}/.gitconfig")), config.map(|config| format!("{config}/git/config"))];
-    let changes_files = directories.values().any(|visit| visit.changes_files);
-    own.iter().flatten().try_for_each(|path| repository::judge_own(files, path, changes_files))
+    let all = directories.into_values().reduce(Visit::and).unwrap_or_default();
+    own.iter().flatten().try_for_each(|path| repository::judge_own(files, path, &all))
 }
 
 export!(Harden: command);

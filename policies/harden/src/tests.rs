@@ -10,9 +10,9 @@ use super::{
     config::{Setting, parse},
     files::native::Grants,
     git::{PREFIX, VARIABLES, switches},
-    harmless::allowed,
+    harmless::{allowed, only_executes},
     index::{Fault, Index},
-    repository::{Look, Reach},
+    repository::{Executes, Look, Reach},
     *,
 };
 
@@ -1194,9 +1194,10 @@ fn configuration_of_the_user_is_judged_where_jobs_can_write_it() {
     let scene = Scene::new();
     let files = Grants::new(vec![scene.path("root")]);
     scene.write("outside/.gitconfig", "[alias]x=!y");
-    assert_eq!(repository::judge_own(&files, &scene.path("outside/.gitconfig"), true), Ok(()));
+    assert_eq!(repository::judge_own(&files, &scene.path("outside/.gitconfig"), &Visit::default()), Ok(()));
     let own = |path: &str, changes_files| {
-        repository::judge_own(&files, &scene.path(path), changes_files).map_or_else(|refusal| refusal.code, |()| "fine")
+        repository::judge_own(&files, &scene.path(path), &Visit { changes_files, ..Visit::default() })
+            .map_or_else(|refusal| refusal.code, |()| "fine")
     };
     assert_eq!((own("root/.gitconfig", false), own("root/.gitconfig", true)), ("fine", "repository-inside"));
     fs::remove_dir_all(scene.path("root/.git")).unwrap();
@@ -1213,6 +1214,80 @@ fn configuration_of_the_user_is_judged_where_jobs_can_write_it() {
 #[test]
 fn the_schema_beside_the_policy_is_that_of_its_settings() {
     portcullis_sdk::harness::check_schema::<Settings>(concat!(env!("CARGO_MANIFEST_DIR"), "/settings.schema.json"));
+}
+
+/// A call that executes nothing is not asked what it would execute; one that could lead git elsewhere, or goes on with something else, is.
+#[test]
+fn settings_that_only_execute_are_told_apart() {
+    for name in [
+        "alias.st",
+        "diff.x.textconv",
+        "diff.external",
+        "merge.x.driver",
+        "gpg.program",
+        "gpg.ssh.program",
+        "pager.log",
+        "mergetool.x.cmd",
+    ] {
+        assert!(only_executes(&setting(name)), "{name}");
+    }
+    for name in [
+        "alias.log",
+        "alias.whatchanged",
+        "alias.x.command",
+        "core.worktree",
+        "diff.orderfile",
+        "diff.x.cachetextconv",
+        "diff.x.xfuncname",
+        "filter.x.clean",
+        "filter.x.process",
+        "filter.x.required",
+        "gpg.ssh.allowedsignersfile",
+        "gpg.ssh.revocationfile",
+        "include.path",
+        "merge.x.command",
+        "protocol.ext.allow",
+        "remote.x.proxy",
+        "url.x.insteadof",
+        "core.unknown",
+    ] {
+        assert!(!only_executes(&setting(name)), "{name}");
+    }
+    let scene = Scene::new();
+    let judged =
+        |executes| scene.visit("root", Visit { executes, ..Visit::default() }).map_or_else(|refusal| refusal.code, |()| "fine");
+    for (text, expected) in [
+        ("[alias]st=!x\n[diff \"x\"]textconv=x\n[pager]log=less", "fine"),
+        ("[alias]st=!x\n[filter \"x\"]clean=x", "repository-config"),
+        ("[pager]log=less\n[include]path=x", "repository-config"),
+    ] {
+        scene.write("root/.git/config", text);
+        assert_eq!((judged(Executes::Nothing), judged(Executes::Something)), (expected, "repository-config"), "{text}");
+    }
+}
+
+#[test]
+fn only_calls_that_stay_and_are_confined_execute_nothing() {
+    for (settings, command, expected) in [
+        ("{}", "status", Executes::Nothing),
+        ("{}", "cat-file -p HEAD", Executes::Nothing),
+        ("{}", "--version", Executes::Nothing),
+        ("{}", "commit -m x", Executes::Something),
+        ("{}", "diff --submodule", Executes::Something),
+        ("{}", "st", Executes::Something),
+        (r#"{"confine":false}"#, "status", Executes::Something),
+        (r#"{"exec_paths":["/usr/bin/x"]}"#, "status", Executes::Something),
+        (r#"{"exec_paths":[]}"#, "status", Executes::Nothing),
+        (r#"{"exec_paths":[]}"#, "st", Executes::Something),
+    ] {
+        let words: Vec<&str> = ["git"].into_iter().chain(command.split(' ')).collect();
+        let request = rewritten(&policy(settings), World::new().request(&words));
+        assert_eq!(visit::visits(&request, &[0])["/work"].executes, expected, "{settings} {command}");
+    }
+    let mut both = Visit { executes: Executes::Nothing, ..Visit::default() };
+    both.add(Visit { executes: Executes::Nothing, ..Visit::default() });
+    assert_eq!(both.executes, Executes::Nothing);
+    assert_eq!(both.and(Visit::default()).executes, Executes::Something);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use portcullis_sdk::{Argument, Node, NodeKind, Redirect, RedirectMode, Request, 
 
 use crate::{
     git::{HARMLESS, PREFIX, STAYING, is_about_others, parts, reach, switches},
-    repository::{Look, Refusal, Visit},
+    repository::{Executes, Look, Reach, Refusal, Visit},
 };
 
 /// Flags of `add` that do not change what its operands mean.
@@ -37,8 +37,9 @@ pub fn visits<'a>(request: &'a Request, calls: &[usize]) -> BTreeMap<&'a str, Vi
             changes_files: changes_files(git),
             takes_changes: takes_changes(git),
             moves_repositories: moves_repositories(git),
+            executes: executes(git),
         };
-        visits.entry(git.directory.as_str()).or_default().add(visit);
+        visits.entry(git.directory.as_str()).and_modify(|known| known.add(visit.clone())).or_insert(visit);
     }
     visits
 }
@@ -113,6 +114,12 @@ fn only_rehearses(args: &[Argument]) -> bool {
     let is_in = |list: &[&str], word: &Option<&str>| word.is_some_and(|word| list.contains(&word));
     options.iter().any(|word| is_in(REHEARSING, word))
         && options.iter().all(|word| is_in(REHEARSING, word) || is_in(REHEARSED, word))
+}
+
+/// What a call can execute in the form that it has. What enters other repositories counts as something: it is to work.
+fn executes(git: &Node) -> Executes {
+    let is_confined = git.executes.as_ref().is_some_and(Vec::is_empty);
+    if is_confined && reach(git) == Reach::Own { Executes::Nothing } else { Executes::Something }
 }
 
 /// Whether a call may take over what became of the files that git knows.
