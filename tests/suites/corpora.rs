@@ -152,7 +152,7 @@ fn the_bypasses_would_have_their_effect() {
 #[test]
 fn what_is_benign_works_as_without_portcullis() {
     let commands: Vec<_> = BENIGN.lines().filter(|line| !line.is_empty()).collect();
-    assert_eq!(commands.len(), 87);
+    assert_eq!(commands.len(), 92);
     let wrong = in_parts(commands, |command| {
         let scene = planted();
         let plain = plainly(&scene.root(), &format!("export GIT_PAGER=cat; {command}"));

@@ -350,7 +350,6 @@ fn absorbed_into_another(r: &Repository) {
 #[case::textconv_of_an_object(|r: &Repository| driver(r, "[diff \"x\"]\ntextconv = PWN;cat"), "", &["cat-file", "--textconv", "HEAD:notes.txt"], "")]
 #[case::key_command(|r: &Repository| r.config("[gpg]\nformat = ssh\n[gpg \"ssh\"]\ndefaultKeyCommand = PWN"), "", &["tag", "-s", "-m", "x", "v1"], "")]
 #[case::merge_driver_again(|r: &Repository| { diverged(r); r.done(&["merge", "--quiet", "--strategy", "ours", "other"]); driver(r, "[merge \"x\"]\ndriver = PWN") }, "", &["log", "--remerge-diff", "-1"], "")]
-#[case::textconv_of_a_stash(|r: &Repository| { driver(r, "[diff \"x\"]\ntextconv = PWN;cat"); r.done(&["stash", "--quiet"]) }, "", &["stash", "show", "-p"], "repository-config")]
 #[case::clean(|r: &Repository| filter(r, "[filter \"x\"]\nclean = PWN;cat"), "", &["status"], "repository-config")]
 #[case::clean_diff(|r: &Repository| filter(r, "[filter \"x\"]\nclean = PWN;cat"), "", &["diff"], "repository-config")]
 #[case::clean_blame(|r: &Repository| filter(r, "[filter \"x\"]\nclean = PWN;cat"), "", &["blame", "notes.txt"], "repository-config")]
