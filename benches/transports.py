@@ -55,6 +55,7 @@ META = {
     "io.modelcontextprotocol/clientCapabilities": {},
     "io.modelcontextprotocol/clientInfo": {"name": "transports", "version": "0"},
 }
+LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 SUBSCRIPTIONS, STREAMS = 1000, 200
 DEADLINE_S = 60
 
@@ -90,7 +91,6 @@ class Http:
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.settimeout(DEADLINE_S)
         self.socket.connect(at)
-        self.file = self.socket.makefile("rb")
         self.token = token
 
     def prepare(self, method, params):
@@ -110,19 +110,29 @@ class Http:
 
     def ask(self, prepared):
         self.send(prepared)
-        length = int(re.search(rb"content-length: (\d+)", self.head(), re.IGNORECASE)[1])
-        return self.file.read(length)
+        head, body = self.head()
+        length = int(LENGTH.search(head)[1])
+        while len(body) < length:
+            body += self.receive()
+        return body
 
     def send(self, prepared):
         self.socket.sendall(prepared)
 
     def head(self):
-        lines = []
-        while (line := self.file.readline()) not in (b"\r\n", b""):
-            lines.append(line)
-        if not lines or b" 200 " not in lines[0]:
-            raise RuntimeError(f"refused: {lines} {self.file.read1()}")
-        return b"".join(lines)
+        """The head of an answer that is none of a refusal, and what of its body came with it."""
+        received = self.receive()
+        while (end := received.find(b"\r\n\r\n")) < 0:
+            received += self.receive()
+        if not received.startswith(b"HTTP/1.1 200 "):
+            raise RuntimeError(f"refused: {received}")
+        return received[:end], received[end + 4 :]
+
+    def receive(self):
+        received = self.socket.recv(1 << 16)
+        if not received:
+            raise RuntimeError("the server closed the connection")
+        return received
 
 
 class Server:
@@ -249,7 +259,7 @@ def main():
                         connections = [first] if count == 1 else [server.connect() for _ in range(count)]
                         measure(connections, *call(tool, arguments), options.calls // 10)
                         figures = measure(connections, *call(tool, arguments), options.calls)
-                        p50 = row(name, count, tool, *figures, bases.get(tool))
+                        p50 = row(name, count, tool, *figures, bases.get(tool) if count == 1 else None)
                         bases.setdefault(tool, p50)
                 if counts[-1] == 100:
                     grown = subscribe(server)

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     door::{Address, Door},
     members::{Front, Known, Members},
-    room::Place,
+    room::{Asked, Place},
 };
 use crate::{
     config::{Authority, Config, NoName, WebOrigin},
@@ -41,7 +41,14 @@ use crate::{
 };
 
 /// Headers of which there is one: who reads the first of two and who reads the last would read different requests.
-const SINGLE: [&str; 6] = ["authorization", "content-type", "host", "mcp-protocol-version", "mcp-session-id", "origin"];
+const SINGLE: [HeaderName; 6] = [
+    AUTHORIZATION,
+    CONTENT_TYPE,
+    HOST,
+    HeaderName::from_static("mcp-protocol-version"),
+    HeaderName::from_static("mcp-session-id"),
+    ORIGIN,
+];
 /// How long a client may take to send a body.
 const BODY: Duration = Duration::from_secs(30);
 
@@ -93,11 +100,11 @@ impl<H: ServerHandler> Gate<H> {
     /// Answers a request that came over a connection. It takes a token to be answered more than once: all other connections are for
     /// whoever comes next.
     pub(super) async fn answer(&self, request: Request<Incoming>, place: &Place) -> Answer {
-        let (method, headers) = (request.method(), request.headers());
+        let (asked, method, headers) = (place.asked(), request.method(), request.headers());
         let refusal = doubled(headers).or_else(|| self.foreign_host(&request)).or_else(|| self.foreign_origin(headers));
         match (refusal, request.uri().path()) {
             (Some(refusal), _) => last(refusal),
-            (None, "/mcp") => self.mcp(request, place).await.unwrap_or_else(|refusal| refusal),
+            (None, "/mcp") => self.mcp(request, place, asked).await.unwrap_or_else(|refusal| refusal),
             (None, "/healthz") => last(told(method, true)),
             (None, "/readyz") => last(told(method, self.service.is_ready())),
             (None, _) => last(plain(StatusCode::NOT_FOUND, "there is nothing here; MCP is at /mcp")),
@@ -126,7 +133,7 @@ impl<H: ServerHandler> Gate<H> {
         }
     }
 
-    async fn mcp(&self, request: Request<Incoming>, place: &Place) -> Result<Answer, Answer> {
+    async fn mcp(&self, request: Request<Incoming>, place: &Place, asked: Asked) -> Result<Answer, Answer> {
         let member = self.members.of(&request).map_err(|error| {
             tracing::error!(%error, "a client could not be let in");
             last(plain(StatusCode::INTERNAL_SERVER_ERROR, "the server can not serve you now; its log says why"))
@@ -149,7 +156,7 @@ impl<H: ServerHandler> Gate<H> {
             StatusCode::INTERNAL_SERVER_ERROR => self.cut_short(shown),
             _ => answer,
         };
-        Ok(answer.map(|body| Held { body, _turn: turn }.boxed()))
+        Ok(answer.map(|body| Held { body, _turn: turn, _asked: asked }.boxed()))
     }
 
     /// What is said to who showed this token, where a request was not answered.
@@ -166,10 +173,11 @@ impl<H: ServerHandler> Gate<H> {
     }
 }
 
-/// The body of an answer, and the turn of its request, which lasts until all of it was sent.
+/// The body of an answer, and its request's turn, which lasts until all of it was sent.
 struct Held {
     body: BoxBody<Bytes, Infallible>,
     _turn: OwnedSemaphorePermit,
+    _asked: Asked,
 }
 
 impl Body for Held {
@@ -250,7 +258,7 @@ fn origins(address: &Address) -> Vec<WebOrigin> {
 
 /// Refuses two headers of which there is one.
 fn doubled(headers: &HeaderMap) -> Option<Answer> {
-    let name = SINGLE.iter().find(|name| headers.get_all(**name).iter().count() > 1)?;
+    let name = SINGLE.into_iter().find(|name| headers.get_all(name).iter().count() > 1)?;
     Some(plain(StatusCode::BAD_REQUEST, format!("a request has at most one `{name}`")))
 }
 

@@ -16,7 +16,7 @@ mod stream;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rmcp::ServerHandler;
 use tokio::sync::{Notify, watch};
 use tokio_util::{
@@ -37,8 +37,6 @@ use gate::Gate;
 use room::{Place, Room};
 use stream::Impatient;
 
-/// How long a client may take for the headers of a request, and a connection may be open without one.
-const HEADERS: Duration = Duration::from_secs(10);
 /// Bytes of a request's first line and headers that are held before more is asked for, which may be as many again; and how many
 /// headers it may have.
 const MOST_HEADER_BYTES: usize = 32 << 10;
@@ -150,7 +148,7 @@ async fn attend(stream: Stream, place: Place, gate: Arc<Gate<impl ServerHandler>
     let (gate, place) = (&gate, &place);
     let answer = service_fn(|request| async move { Ok::<_, Infallible>(gate.answer(request, place).await) });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(MOST_HEADER_BYTES).max_headers(MOST_HEADERS);
+    http.header_read_timeout(None).max_buf_size(MOST_HEADER_BYTES).max_headers(MOST_HEADERS);
     let connection = http.serve_connection(TokioIo::new(Impatient::new(stream)), answer);
     tokio::pin!(connection);
     let ended = tokio::select! {

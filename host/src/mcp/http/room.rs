@@ -1,18 +1,24 @@
 //! Room for connections: most of it for who has shown a token, the rest for strangers. Of these the one that came first goes when
-//! one more comes, so that they can not shut out who has a token, which is shown at once.
+//! one more comes, so that they can not shut out who has a token, which is shown at once. Who asks for nothing goes too.
 
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, Weak},
+    time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
 
 /// Connections on which no token was shown yet. Each takes a descriptor and some 64 KiB.
 const MOST_STRANGERS: usize = 128;
 /// Connections of who has shown one.
 const MOST_KNOWN: usize = 384;
+/// How long a connection may be open without a request, and a request without all of its headers.
+const SILENT: Duration = Duration::from_secs(10);
 
 /// Room for so many connections.
 pub(super) struct Room {
@@ -27,7 +33,14 @@ pub(super) struct Place {
     room: Arc<Room>,
     permit: Mutex<Arc<OwnedSemaphorePermit>>,
     over: CancellationToken,
+    quiet: Arc<Quiet>,
 }
+
+/// Since when nothing is asked on a connection; none: something is being answered.
+struct Quiet(Mutex<Option<Instant>>);
+
+/// A request, from its headers on until all of its answer was sent.
+pub(super) struct Asked(Arc<Quiet>);
 
 impl Room {
     pub(super) fn new() -> Self {
@@ -44,7 +57,7 @@ impl Room {
         let permit = self.strangers.clone().acquire_owned().await.expect("it is never closed");
         let (permit, over) = (Arc::new(permit), CancellationToken::new());
         self.queue().push_back((Arc::downgrade(&permit), over.clone()));
-        Place { room: self.clone(), permit: Mutex::new(permit), over }
+        Place { room: self.clone(), permit: Mutex::new(permit), over, quiet: Arc::new(Quiet::now()) }
     }
 
     fn make_place(&self) {
@@ -74,9 +87,47 @@ impl Place {
         true
     }
 
-    /// Waits until another needs the place.
-    pub(super) fn over(&self) -> WaitForCancellationFuture<'_> {
-        self.over.cancelled()
+    /// Takes note of a request. A connection has one at a time.
+    pub(super) fn asked(&self) -> Asked {
+        *self.quiet.since() = None;
+        Asked(self.quiet.clone())
+    }
+
+    /// Waits until another needs the place, or nothing was asked for [`SILENT`].
+    pub(super) async fn over(&self) {
+        tokio::select! {
+            () = self.over.cancelled() => {}
+            () = self.quiet.lasts(SILENT) => {}
+        }
+    }
+}
+
+impl Quiet {
+    fn now() -> Self {
+        Self(Mutex::new(Some(Instant::now())))
+    }
+
+    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+
+    /// Waits until it was quiet for so long. It looks at most that often, instead of setting a timer anew with each request, which
+    /// wakes a second thread.
+    async fn lasts(&self, long: Duration) {
+        loop {
+            let now = Instant::now();
+            let end = self.since().unwrap_or(now) + long;
+            if end <= now {
+                return;
+            }
+            tokio::time::sleep_until(end).await;
+        }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        *self.0.since() = Some(Instant::now());
     }
 }
 
@@ -104,7 +155,7 @@ mod tests {
                 async move { room.enter().await }
             });
             let oldest = strangers.pop_front().unwrap();
-            oldest.over().await;
+            oldest.over.cancelled().await;
             assert!(!next.is_finished());
             drop(oldest);
             strangers.push_back(next.await.unwrap());
@@ -125,5 +176,15 @@ mod tests {
         assert!(!one_more.settle());
         known.pop();
         assert!(one_more.settle());
+    }
+    #[tokio::test]
+    async fn who_asks_for_nothing_goes() {
+        let place = Arc::new(Room::new()).enter().await;
+        let (short, asked) = (Duration::from_millis(20), place.asked());
+        assert!(tokio::time::timeout(short * 5, place.quiet.lasts(short)).await.is_err());
+        drop(asked);
+        let begun = Instant::now();
+        place.quiet.lasts(short).await;
+        assert!(begun.elapsed() >= short);
     }
 }
