@@ -8,6 +8,7 @@ use crate::{
     condition::{self, Form},
     feed::{Feed, trace},
     input::Input,
+    loops::Loops,
     packs,
     reader::{self, Scope},
     rule::{self, Objection, Rule, shown},
@@ -41,10 +42,13 @@ pub fn judge(settings: &Settings, request: &Request) -> Result<(), Objection> {
         judge.construct(*construct)?;
     }
     let mut is_complete = true;
-    for (node, feed) in request.nodes.iter().zip(trace(&request.nodes)) {
-        match judge.node(node, feed) {
-            Err(Objection::NotYet) => is_complete = false,
-            other => other?,
+    let loops = Loops::new(&request.nodes);
+    for (at, feed) in trace(&request.nodes).into_iter().enumerate() {
+        for node in loops.instances(at) {
+            match judge.node(&node, feed) {
+                Err(Objection::NotYet) => is_complete = false,
+                other => other?,
+            }
         }
     }
     if is_complete { Ok(()) } else { Err(Objection::NotYet) }
@@ -57,14 +61,15 @@ pub fn judge(settings: &Settings, request: &Request) -> Result<(), Objection> {
 /// Why it may not be.
 pub fn judge_input(settings: &Settings, nodes: &[Node], pending: &[u8], data: &[u8]) -> Result<(), Reason> {
     let judge = Judge::new(settings, &[], nodes);
-    let readers = || nodes.iter().zip(trace(nodes)).filter(|(node, feed)| *feed == Feed::Job && reads(node));
+    let loops = Loops::new(nodes);
+    let readers = || (0..nodes.len()).zip(trace(nodes)).filter(|(at, feed)| *feed == Feed::Job && reads(&nodes[*at]));
     // Another one, or the same again, could take a part of a line and leave the rest.
     let shares = |node: &Node| matches!(node.kind, NodeKind::Loop | NodeKind::ForLoop | NodeKind::ProcessSubstitution);
     let is_shared = readers().count() > 1 || nodes.iter().any(shares);
     let mut is_read = false;
-    for (node, _) in readers() {
+    for node in readers().flat_map(|(at, _)| loops.instances(at)) {
         is_read = true;
-        let rules = judge.rules(node).map_err(|objection| match objection {
+        let rules = judge.rules(&node).map_err(|objection| match objection {
             Objection::Denied(reason) => reason,
             Objection::NotYet => Reason::new("input-not-allowed", "no rule allows the command that would read this"),
         })?;
@@ -88,7 +93,7 @@ impl<'a> Judge<'a> {
         Self { settings, variables, is_noglob: is_noglob(nodes), named: RefCell::default() }
     }
 
-    fn node(&self, node: &'a Node, feed: Feed) -> Result<(), Objection> {
+    fn node(&self, node: &Node, feed: Feed) -> Result<(), Objection> {
         if let Some(construct) = construct(node.kind) {
             self.construct(construct)?;
         }
@@ -132,13 +137,13 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn rules(&self, node: &'a Node) -> Result<Vec<Rule<'_>>, Objection> {
+    fn rules<'n>(&'n self, node: &'n Node) -> Result<Vec<Rule<'n>>, Objection> {
         let rule = rule::find(self.settings, node)?;
         let scope = Scope { variables: &self.variables, constructs: &self.settings.scripts.constructs, named: &self.named };
         reader::read(scope, rule, node)
     }
 
-    fn command(&self, node: &'a Node, feed: Feed) -> Result<(), Objection> {
+    fn command(&self, node: &Node, feed: Feed) -> Result<(), Objection> {
         let rules = self.rules(node)?;
         match feed {
             Feed::Job | Feed::Nothing => Ok(()),

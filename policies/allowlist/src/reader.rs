@@ -157,7 +157,7 @@ impl<'a> Reader<'a> {
     fn free_word(&self, kind: &Value, arg: &'a Argument) -> Result<(), Reason> {
         let part = Part::of(arg, 0);
         if let Part::Literal { text, .. } = part
-            && matches!(kind, Value::Path | Value::File)
+            && kind.is_path()
         {
             no_dash(text, "there")?;
         }
@@ -296,7 +296,7 @@ impl<'a> Reader<'a> {
             }
             Value::Text => Ok(()),
             Value::Assignment if self.fits(kind, Part::of(arg, 0)) => Ok(()),
-            Value::Path | Value::File => {
+            Value::Path | Value::File | Value::Source => {
                 let (off, key) = (off(), self.operands_key());
                 let message = format!("{off} is no path that can be judged; write paths out, as the rule `{key}` wants them");
                 Err(Reason::new("dynamic-path", message))
@@ -358,14 +358,15 @@ impl<'a> Reader<'a> {
                 }
                 self.note(&flag)?;
                 // Some programs drop that sign, and others take it for a part of the path.
-                if word[behind..].starts_with('=') && matches!(kind, Value::Path | Value::File) {
+                if word[behind..].starts_with('=') && kind.is_path() {
                     let message = format!("`{}` is read in two ways; write `{flag}` and its path as two words", shown(word));
                     return Err(Reason::new("value-not-allowed", message));
                 }
                 return self.value(&flag, kind, Part::of(arg, behind));
             }
             if !self.program().flags.contains(&flag) {
-                return Err(self.unknown(if is_first { word } else { &flag }));
+                let said = self.rule().instead("flag-not-allowed", &flag);
+                return Err(said.unwrap_or_else(|| self.unknown(if is_first { word } else { &flag })));
             }
             self.note(&flag)?;
         }
@@ -403,9 +404,9 @@ impl<'a> Reader<'a> {
     fn fits(&self, kind: &Value, part: Part) -> bool {
         match (kind, part) {
             (Value::Variable, Part::Literal { text, .. }) => self.scope.variables.may_set(text),
-            (Value::Assignment, Part::Literal { text, .. }) => text.split_once('=').is_some_and(|(name, text)| {
-                self.env_kind(name).is_some_and(|kind| kind.fits(Part::Literal { text, place: None }))
-            }),
+            (Value::Assignment, Part::Literal { text, .. }) => text
+                .split_once('=')
+                .is_some_and(|(name, text)| self.env_kind(name).is_some_and(|kind| kind.fits(Part::text(text)))),
             (Value::Assignment, Part::Dynamic(expansion)) => {
                 expansion.prefix.split_once('=').is_some_and(|(name, _)| self.env_kind(name).is_some_and(|kind| kind.fits(part)))
             }
@@ -420,7 +421,7 @@ impl<'a> Reader<'a> {
     fn misfit(&self, off: &str, kind: &Value, key: &str) -> Reason {
         let code = match kind {
             _ if !is_printable(off) && !kind.takes_dynamic() => "control-character",
-            Value::Path | Value::File => "path-not-allowed",
+            Value::Path | Value::File | Value::Source => "path-not-allowed",
             Value::Assignment | Value::Variable => "assignment-not-allowed",
             _ => "value-not-allowed",
         };

@@ -148,7 +148,11 @@ fn missing(name: &str, node: &Node) -> Reason {
     let key = toml_key(name);
     let is_own = node.resolved.as_ref().is_some_and(|file| file.inside_roots);
     if !is_own && RUNNERS.contains(&name.rsplit('/').next().unwrap_or_default()) {
-        let message = format!("`{shown}` runs whatever it is told, and no rule allows it; call the program itself, written out");
+        let instead = match name.rsplit('/').next() {
+            Some("xargs") => "give the program its words yourself, or have it look for files: `grep -rn x --include='*.rs' .`",
+            _ => "call the program itself, written out",
+        };
+        let message = format!("`{shown}` runs whatever it is told, and no rule allows it; {instead}");
         let code = if node.resolved.is_some() { "program-not-allowed" } else { "builtin-not-allowed" };
         return Reason::new(code, message);
     }
