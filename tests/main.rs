@@ -50,6 +50,8 @@ mod suites {
     mod raw;
     // Many jobs at once, read and killed at random.
     mod soak;
+    // What only a kernel keeps that counts the processes of groups.
+    mod kernel;
     // What a job starts with, and that nothing of it is left.
     mod start;
     // Policies pinned, changed while the server runs, and tried without effect.

@@ -29,10 +29,9 @@ pub const UNAVAILABLE: &str = "confinement-unavailable";
 /// The code of a denial where a path of a confinement is none to be relied on.
 pub const REFUSED: &str = "confinement-refused";
 
-/// Version of Landlock from which on files can be moved to other directories by what it confines. Confinement is no word against
-/// that.
-const LANDLOCK: libc::c_long = 2;
-/// Version from which on it can forbid to truncate what is not open for writing.
+/// Versions of Landlock: from which on what it confines may move files to other directories, and from which on it can forbid to
+/// truncate what is not open for writing.
+const LANDLOCK_MOVES: libc::c_long = 2;
 const LANDLOCK_TRUNCATES: libc::c_long = 3;
 /// What the kernel calls the machine whose system calls can be filtered (`AUDIT_ARCH_…`).
 pub const MACHINE: Option<u32> =
@@ -280,8 +279,8 @@ fn unavailable(what: &str) -> Refusal {
 }
 
 fn landlock_is_offered() -> Result<(), Refusal> {
-    let what = "the kernel offers no Landlock that it takes (Linux 5.19 or later, with `landlock` among its security modules)";
-    if landlock() >= LANDLOCK { Ok(()) } else { Err(unavailable(what)) }
+    let what = "the kernel offers no Landlock that it takes (Linux 5.13 or later, with `landlock` among its security modules)";
+    if landlock() > 0 { Ok(()) } else { Err(unavailable(what)) }
 }
 
 /// Which version of Landlock the kernel offers; -1: none.
@@ -320,7 +319,9 @@ struct Rule {
 
 impl Rules {
     fn new(wanted: u64) -> io::Result<Self> {
-        let handled = if landlock() < LANDLOCK_TRUNCATES { wanted & !TRUNCATE } else { wanted };
+        let version = landlock();
+        let later = [(MOVE, LANDLOCK_MOVES), (TRUNCATE, LANDLOCK_TRUNCATES)];
+        let handled = later.iter().filter(|(_, since)| version < *since).fold(wanted, |all, (one, _)| all & !one);
         #[expect(unsafe_code, reason = "no safe function makes rules of Landlock")]
         // SAFETY: the kernel reads as many bytes as are told, which live through the call. What it gives, and -1 is none, is a
         // descriptor that is nobody else's.

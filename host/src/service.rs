@@ -2,7 +2,15 @@
 
 mod asking;
 
-use std::{collections::HashMap, ffi::OsString, io, os::unix::ffi::OsStrExt, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    io,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
@@ -239,7 +247,8 @@ pub struct Service {
     recorders: TaskTracker,
     /// Turns for judging programs that scripts start.
     starts: Semaphore,
-    renewals: Semaphore,
+    /// Turns for filtering what an earlier server kept, of each principal, so that nobody's much holds up another's little.
+    renewals: Mutex<HashMap<Principal, Arc<Semaphore>>>,
 }
 
 /// Makes all policies of a configuration ready, and tries each of them.
@@ -284,7 +293,7 @@ impl Service {
             standing: Standing::default(),
             recorders: TaskTracker::new(),
             starts: Semaphore::new(std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))),
-            renewals: Semaphore::new(1),
+            renewals: Mutex::default(),
         }))
     }
 
@@ -485,6 +494,12 @@ impl Service {
         })
     }
 
+    /// One at a time of each principal: there is more to do than to filter what was.
+    fn renewals(&self, of: &Principal) -> Arc<Semaphore> {
+        let mut all = self.renewals.lock().expect("no holder of this lock panics");
+        all.entry(of.clone()).or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
+    }
+
     async fn renewed(self: &Arc<Self>, job: &Arc<Job>, left: &Spill) -> Result<(), String> {
         let chain = self.chain().await;
         let renewal = left.renewal().await;
@@ -493,8 +508,8 @@ impl Service {
         }
         let (service, job) = (self.clone(), job.clone());
         let task = tokio::spawn(async move {
-            // One at a time: others have more to do than to filter what was.
-            let _turn = service.renewals.acquire().await.expect("it is never closed");
+            let turns = service.renewals(job.owner());
+            let _turn = turns.acquire().await.expect("it is never closed");
             let filter = |name| {
                 let kind = match name {
                     StreamName::Stdout => StreamKind::Stdout,

@@ -1,8 +1,8 @@
 //! The tree as text that the shell reads as this very tree.
 
 use crate::{
-    Arm, Direction, Id, Kind, Mode, Operation, Piece, Redirect, TestPart, Tree, Word,
-    quote::{in_pattern, quote, quote_program, single},
+    Arm, Assignment, Direction, Id, Kind, Mode, Operation, Piece, Redirect, TestPart, Tree, Word,
+    quote::{in_pattern, push_program, push_quoted, push_single},
 };
 
 /// What a command's words lead to, to be written in their place.
@@ -32,17 +32,24 @@ impl<'a, R: Fn(Id) -> Resolved<'a>> Renderer<'a, R> {
 
     /// The whole script.
     pub fn script(&self) -> String {
-        self.node(0)
+        let mut out = String::new();
+        self.node(0, &mut out);
+        out
     }
 
     /// One word, as an argument.
     pub fn word(&self, word: &Word) -> String {
-        let has_pattern = word.0.iter().any(|piece| matches!(piece, Piece::Pattern(_)));
-        self.written(word, |text| if has_pattern || text.is_empty() { single(text) } else { quote(text) })
+        let mut out = String::new();
+        self.argument(word, &mut out);
+        out
     }
 
-    fn written(&self, word: &Word, literal: impl Fn(&str) -> String) -> String {
-        let mut out = String::new();
+    fn argument(&self, word: &Word, out: &mut String) {
+        let has_pattern = word.0.iter().any(|piece| matches!(piece, Piece::Pattern(_)));
+        self.written(word, out, if has_pattern { push_single } else { push_quoted });
+    }
+
+    fn written(&self, word: &Word, out: &mut String, literal: fn(&str, &mut String)) {
         let mut after_tilde = false;
         for piece in &word.0 {
             match piece {
@@ -50,98 +57,121 @@ impl<'a, R: Fn(Id) -> Resolved<'a>> Renderer<'a, R> {
                 Piece::Literal(text) if after_tilde && text.starts_with('/') => {
                     out.push('/');
                     if text.len() > 1 {
-                        out.push_str(&single(&text[1..]));
+                        push_single(&text[1..], out);
                     }
                 }
-                Piece::Literal(text) => out.push_str(&literal(text)),
-                piece => out.push_str(&self.piece(piece)),
+                Piece::Literal(text) => literal(text, out),
+                piece => self.piece(piece, out),
             }
             after_tilde = matches!(piece, Piece::Tilde(_));
         }
-        out
     }
 
-    fn node(&self, id: Id) -> String {
+    fn node(&self, id: Id, out: &mut String) {
         let node = self.tree.node(id);
-        let text = self.kind(id, &node.kind);
-        let redirects = node.redirects.iter().map(|redirect| self.redirect(redirect));
-        let is_bare = text.is_empty();
-        let parts = (!is_bare).then_some(text).into_iter().chain(redirects);
-        parts.collect::<Vec<_>>().join(" ")
+        let begin = out.len();
+        self.kind(id, &node.kind, out);
+        for redirect in &node.redirects {
+            if out.len() > begin {
+                out.push(' ');
+            }
+            self.redirect(redirect, out);
+        }
     }
 
-    fn kind(&self, id: Id, kind: &Kind) -> String {
+    fn kind(&self, id: Id, kind: &Kind, out: &mut String) {
         match kind {
-            Kind::Command { assignments, words } => {
-                let assignments = assignments.iter().map(|one| format!("{}={}", one.name, self.word(&one.value)));
-                assignments.chain(self.words(id, words)).collect::<Vec<_>>().join(" ")
+            Kind::Command { assignments, words } => self.command(id, assignments, words, out),
+            Kind::Pipeline(stages) => joined(out, " | ", stages, |stage, out| self.node(*stage, out)),
+            Kind::And(left, right) => joined(out, " && ", [left, right], |side, out| self.node(*side, out)),
+            Kind::Or(left, right) => joined(out, " || ", [left, right], |side, out| self.node(*side, out)),
+            Kind::Sequence(items) => self.sequence(items, out),
+            Kind::Background(item) => {
+                self.node(*item, out);
+                out.push_str(" &");
             }
-            Kind::Pipeline(stages) => self.joined(stages, " | "),
-            Kind::And(left, right) => self.joined(&[*left, *right], " && "),
-            Kind::Or(left, right) => self.joined(&[*left, *right], " || "),
-            Kind::Sequence(items) => self.sequence(items),
-            Kind::Background(item) => format!("{} &", self.node(*item)),
-            Kind::Negation(item) => format!("! {}", self.node(*item)),
-            Kind::Timing { item, posix } => format!("time {}{}", if *posix { "-p " } else { "" }, self.node(*item)),
-            Kind::Group(item) => format!("{{ {} }}", self.terminated(*item)),
-            Kind::Subshell(item) => format!("( {} )", self.enclosed(*item)),
-            Kind::Conditional { condition, body, alternative } => self.conditional(*condition, *body, *alternative),
+            Kind::Negation(item) => {
+                out.push_str("! ");
+                self.node(*item, out);
+            }
+            Kind::Timing { item, posix } => {
+                out.push_str(if *posix { "time -p " } else { "time " });
+                self.node(*item, out);
+            }
+            Kind::Group(item) => self.between("{ ", *item, " }", out),
+            Kind::Subshell(item) => self.enclosed("( ", *item, out),
+            Kind::Conditional { condition, body, alternative } => self.conditional(*condition, *body, *alternative, out),
             Kind::Loop { condition, body, until } => {
-                let word = if *until { "until" } else { "while" };
-                format!("{word} {} do {} done", self.terminated(*condition), self.terminated(*body))
+                self.between(if *until { "until " } else { "while " }, *condition, " do ", out);
+                self.between("", *body, " done", out);
             }
             Kind::For { name, words, body } => {
-                let words = words.iter().map(|word| format!(" {}", self.word(word))).collect::<String>();
-                format!("for {name} in{words}; do {} done", self.terminated(*body))
+                out.extend(["for ", name, " in"]);
+                for word in words {
+                    out.push(' ');
+                    self.argument(word, out);
+                }
+                self.between("; do ", *body, " done", out);
             }
-            Kind::Case { subject, arms } => self.case(subject, arms),
-            Kind::Test(parts) => self.test(parts),
-            Kind::Arithmetic(expression) => format!("(( {expression} ))"),
-            Kind::CommandSubstitution(item) => format!("$( {} )", self.enclosed(*item)),
-            Kind::ProcessSubstitution { item, direction } => {
-                let sign = match direction {
-                    Direction::Read => '<',
-                    Direction::Write => '>',
-                };
-                format!("{sign}( {} )", self.enclosed(*item))
-            }
+            Kind::Case { subject, arms } => self.case(subject, arms, out),
+            Kind::Test(parts) => self.test(parts, out),
+            Kind::Arithmetic(expression) => out.extend(["(( ", expression, " ))"]),
+            Kind::CommandSubstitution(item) => self.enclosed("$( ", *item, out),
+            Kind::ProcessSubstitution { item, direction: Direction::Read } => self.enclosed("<( ", *item, out),
+            Kind::ProcessSubstitution { item, direction: Direction::Write } => self.enclosed(">( ", *item, out),
         }
     }
 
-    fn words(&self, id: Id, words: &[Word]) -> Vec<String> {
-        let written = |words: &[Word]| words.iter().map(|word| self.word(word)).collect::<Vec<_>>();
-        let Some((program, args)) = words.split_first() else { return Vec::new() };
+    fn command(&self, id: Id, assignments: &[Assignment], words: &[Word], out: &mut String) {
+        joined(out, " ", assignments, |one, out| {
+            out.extend([&one.name, "="]);
+            self.argument(&one.value, out);
+        });
+        let Some((program, args)) = words.split_first() else { return };
+        if !assignments.is_empty() {
+            out.push(' ');
+        }
         match (self.resolved)(id) {
-            Resolved::AsWritten => {
-                let program = program.text().map_or_else(|| self.word(program), quote_program);
-                [vec![program], written(args)].concat()
+            Resolved::AsWritten => match program.text() {
+                Some(text) => push_program(text, out),
+                None => self.argument(program, out),
+            },
+            Resolved::Program(path) => push_program(path, out),
+            Resolved::Numbered(text) => out.extend([text, &id.to_string()]),
+            Resolved::Directory(path) => {
+                out.push_str("cd ");
+                return push_quoted(path, out);
             }
-            Resolved::Program(path) => [vec![quote_program(path)], written(args)].concat(),
-            Resolved::Numbered(text) => [vec![format!("{text}{id}")], written(args)].concat(),
-            Resolved::Directory(path) => vec!["cd".to_owned(), quote(path)],
+        }
+        for word in args {
+            out.push(' ');
+            self.argument(word, out);
         }
     }
 
-    fn joined(&self, items: &[Id], between: &str) -> String {
-        items.iter().map(|item| self.node(*item)).collect::<Vec<_>>().join(between)
+    fn sequence(&self, items: &[Id], out: &mut String) {
+        let Some((last, before)) = items.split_last() else { return };
+        for item in before {
+            self.between("", *item, " ", out);
+        }
+        self.node(*last, out);
     }
 
-    fn sequence(&self, items: &[Id]) -> String {
-        let Some((last, before)) = items.split_last() else { return String::new() };
-        let before = before.iter().map(|item| self.terminated(*item) + " ").collect::<String>();
-        before + &self.node(*last)
-    }
-
-    /// With what ends a command, so that something else can follow.
-    fn terminated(&self, id: Id) -> String {
-        let text = self.node(id);
-        if self.ends_in_background(id) { text } else { text + ";" }
+    /// A command with what ends it, so that something else can follow, between two texts.
+    fn between(&self, before: &str, id: Id, behind: &str, out: &mut String) {
+        out.push_str(before);
+        self.node(id, out);
+        if !self.ends_in_background(id) {
+            out.push(';');
+        }
+        out.push_str(behind);
     }
 
     /// Inside round brackets, where the parser wants something between `esac` and the bracket.
-    fn enclosed(&self, id: Id) -> String {
-        let text = self.node(id);
-        if text.ends_with("esac") { text + ";" } else { text }
+    fn enclosed(&self, opening: &str, id: Id, out: &mut String) {
+        out.push_str(opening);
+        self.node(id, out);
+        out.push_str(if out.ends_with("esac") { "; )" } else { " )" });
     }
 
     fn ends_in_background(&self, id: Id) -> bool {
@@ -152,29 +182,41 @@ impl<'a, R: Fn(Id) -> Resolved<'a>> Renderer<'a, R> {
         }
     }
 
-    fn conditional(&self, condition: Id, body: Id, alternative: Option<Id>) -> String {
-        let alternative = alternative.map(|id| format!(" else {}", self.terminated(id))).unwrap_or_default();
-        format!("if {} then {}{alternative} fi", self.terminated(condition), self.terminated(body))
+    fn conditional(&self, condition: Id, body: Id, alternative: Option<Id>, out: &mut String) {
+        self.between("if ", condition, " then ", out);
+        self.between("", body, "", out);
+        if let Some(id) = alternative {
+            self.between(" else ", id, "", out);
+        }
+        out.push_str(" fi");
     }
 
-    fn case(&self, subject: &Word, arms: &[Arm]) -> String {
-        let arm = |arm: &Arm| {
-            let patterns = arm.patterns.iter().map(|pattern| self.pattern(pattern)).collect::<Vec<_>>().join(" | ");
-            let body = arm.body.map(|body| self.node(body)).unwrap_or_default();
-            format!("({patterns}) {body};; ")
-        };
-        format!("case {} in {}esac", self.word(subject), arms.iter().map(arm).collect::<String>())
+    fn case(&self, subject: &Word, arms: &[Arm], out: &mut String) {
+        out.push_str("case ");
+        self.argument(subject, out);
+        out.push_str(" in ");
+        for arm in arms {
+            out.push('(');
+            joined(out, " | ", &arm.patterns, |pattern, out| self.pattern(pattern, out));
+            out.push_str(") ");
+            if let Some(body) = arm.body {
+                self.node(body, out);
+            }
+            out.push_str(";; ");
+        }
+        out.push_str("esac");
     }
 
-    fn test(&self, parts: &[TestPart]) -> String {
-        let part = |part: &TestPart| match part {
-            TestPart::Operator(operator) => operator.clone(),
-            TestPart::Operand(word) => self.pattern(word),
-        };
-        format!("[[ {} ]]", parts.iter().map(part).collect::<Vec<_>>().join(" "))
+    fn test(&self, parts: &[TestPart], out: &mut String) {
+        out.push_str("[[ ");
+        joined(out, " ", parts, |part, out| match part {
+            TestPart::Operator(operator) => out.push_str(operator),
+            TestPart::Operand(word) => self.pattern(word, out),
+        });
+        out.push_str(" ]]");
     }
 
-    fn redirect(&self, redirect: &Redirect) -> String {
+    fn redirect(&self, redirect: &Redirect, out: &mut String) {
         let (sign, usual) = match redirect.mode {
             Mode::Read => ("<", 0),
             Mode::Write => (">", 1),
@@ -185,64 +227,86 @@ impl<'a, R: Fn(Id) -> Resolved<'a>> Renderer<'a, R> {
             Mode::DuplicateWrite => (">&", 1),
             Mode::Text => ("<<<", 0),
         };
-        let fd = if redirect.fd == usual { String::new() } else { redirect.fd.to_string() };
+        if redirect.fd != usual {
+            out.push_str(&redirect.fd.to_string());
+        }
+        out.push_str(sign);
         // Without the blank a process substitution would make another operator of it.
-        let blank = if matches!(redirect.target.0.first(), Some(Piece::Process(_))) { " " } else { "" };
-        format!("{fd}{sign}{blank}{}", self.word(&redirect.target))
+        if matches!(redirect.target.0.first(), Some(Piece::Process(_))) {
+            out.push(' ');
+        }
+        self.argument(&redirect.target, out);
     }
 
     /// A word whose literals must not be taken for patterns or reserved words.
-    fn pattern(&self, word: &Word) -> String {
-        self.written(word, single)
+    fn pattern(&self, word: &Word, out: &mut String) {
+        self.written(word, out, push_single);
     }
 
-    fn piece(&self, piece: &Piece) -> String {
+    fn piece(&self, piece: &Piece, out: &mut String) {
         match piece {
-            Piece::Literal(text) => quote(text),
-            Piece::Pattern(text) => text.clone(),
-            Piece::Tilde(user) => format!("~{user}"),
-            Piece::Process(node) => self.node(*node),
-            Piece::Parameter { quoted, .. } | Piece::Command { quoted, .. } | Piece::Arithmetic { quoted, .. } => {
-                let text = self.expansion(piece);
-                if *quoted { format!("\"{text}\"") } else { text }
+            Piece::Literal(text) => push_quoted(text, out),
+            Piece::Pattern(text) => out.push_str(text),
+            Piece::Tilde(user) => out.extend(["~", user]),
+            Piece::Process(node) => self.node(*node, out),
+            Piece::Parameter { quoted: true, .. }
+            | Piece::Command { quoted: true, .. }
+            | Piece::Arithmetic { quoted: true, .. } => {
+                out.push('"');
+                self.expansion(piece, out);
+                out.push('"');
             }
+            Piece::Parameter { .. } | Piece::Command { .. } | Piece::Arithmetic { .. } => self.expansion(piece, out),
         }
     }
 
-    fn expansion(&self, piece: &Piece) -> String {
+    fn expansion(&self, piece: &Piece, out: &mut String) {
         match piece {
-            Piece::Parameter { quoted, name, operation } => self.parameter(name, operation, *quoted),
-            Piece::Command { node, .. } => self.node(*node),
-            Piece::Arithmetic { expression, .. } => format!("$(( {expression} ))"),
-            other => self.piece(other),
+            Piece::Parameter { quoted, name, operation } => self.parameter(name, operation, *quoted, out),
+            Piece::Command { node, .. } => self.node(*node, out),
+            Piece::Arithmetic { expression, .. } => out.extend(["$(( ", expression, " ))"]),
+            other => self.piece(other, out),
         }
     }
 
-    fn parameter(&self, name: &str, operation: &Operation, quoted: bool) -> String {
+    fn parameter(&self, name: &str, operation: &Operation, quoted: bool, out: &mut String) {
         match operation {
             // The parser takes no braces around some of the special ones.
-            Operation::Value if !name.contains(|c: char| c.is_alphanumeric() || c == '_') => format!("${name}"),
-            Operation::Value => format!("${{{name}}}"),
-            Operation::Length => format!("${{#{name}}}"),
+            Operation::Value if !name.contains(|c: char| c.is_alphanumeric() || c == '_') => out.extend(["$", name]),
+            Operation::Value => out.extend(["${", name, "}"]),
+            Operation::Length => out.extend(["${#", name, "}"]),
             Operation::Default(sign, word) => {
-                let piece = |piece: &Piece| match piece {
-                    // No escape is safe in there; what would need one is refused.
-                    Piece::Literal(text) if quoted => text.clone(),
-                    piece if quoted => self.expansion(piece),
-                    piece => self.piece(piece),
-                };
-                format!("${{{name}{sign}{}}}", word.0.iter().map(piece).collect::<String>())
+                out.extend(["${", name, sign]);
+                for piece in &word.0 {
+                    match piece {
+                        // No escape is safe in there; what would need one is refused.
+                        Piece::Literal(text) if quoted => out.push_str(text),
+                        piece if quoted => self.expansion(piece, out),
+                        piece => self.piece(piece, out),
+                    }
+                }
+                out.push('}');
             }
-            Operation::Trim(sign, pattern) => format!("${{{name}{sign}{}}}", escaped_pattern(pattern)),
+            Operation::Trim(sign, pattern) => out.extend(["${", name, sign, &escaped_pattern(pattern), "}"]),
             Operation::Replace(sign, pattern, with) => {
-                format!("${{{name}{sign}{}/{}}}", escaped_pattern(pattern), with.prefix())
+                out.extend(["${", name, sign, &escaped_pattern(pattern), "/", with.prefix(), "}"]);
             }
-            Operation::Transform(sign) => format!("${{{name}{sign}}}"),
+            Operation::Transform(sign) => out.extend(["${", name, sign, "}"]),
             Operation::Substring(offset, length) => {
                 let part = |number: i64| if number < 0 { format!(": {number}") } else { format!(":{number}") };
-                format!("${{{name}{}{}}}", part(*offset), length.map(part).unwrap_or_default())
+                out.extend(["${", name, &part(*offset), &length.map(part).unwrap_or_default(), "}"]);
             }
         }
+    }
+}
+
+/// Writes all of them, with a text between each two.
+fn joined<T>(out: &mut String, between: &str, items: impl IntoIterator<Item = T>, write: impl Fn(T, &mut String)) {
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 {
+            out.push_str(between);
+        }
+        write(item, out);
     }
 }
 

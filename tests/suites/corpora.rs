@@ -152,7 +152,7 @@ fn the_bypasses_would_have_their_effect() {
 #[test]
 fn what_is_benign_works_as_without_portcullis() {
     let commands: Vec<_> = BENIGN.lines().filter(|line| !line.is_empty()).collect();
-    assert_eq!(commands.len(), 87);
+    assert_eq!(commands.len(), 92);
     let wrong = in_parts(commands, |command| {
         let scene = planted();
         let plain = plainly(&scene.root(), &format!("export GIT_PAGER=cat; {command}"));
@@ -261,6 +261,18 @@ fn what_is_benign_changes_what_it_does_without_portcullis() {
 #[case::blank_that_is_none("touch\u{a0}PWNED")]
 #[case::command_v("command -p touch PWNED")]
 #[case::env_dynamic("env -i touch PWNED")]
+#[case::loop_over_a_link("for f in a.txt lnk; do cat \"$f\"; done")]
+#[case::loop_over_a_pattern("for f in *; do cat $f; done")]
+#[case::loop_and_an_assignment("for f in a.txt; do f=../outside/secret; cat \"$f\"; done")]
+#[case::loop_and_read("for f in a.txt; do read -r f <<< ../outside/secret; cat \"$f\"; done")]
+#[case::loop_in_a_loop("for f in a.txt; do for f in ../outside/secret; do ls; done; cat \"$f\"; done")]
+#[case::loop_elsewhere("for f in name; do (cd sub && cat \"$f\"); done")]
+#[case::loop_redirected("for f in lnk; do cat < \"$f\"; done")]
+#[case::loop_taken_apart("for f in 'a.txt lnk'; do cat $f; done")]
+#[case::loop_of_a_pattern("for f in 'ln?'; do cat $f; done")]
+#[case::loop_of_programs("for f in 'evil.sh'; do ./$f; done")]
+#[case::loop_of_options("for o in --output=PWNED; do git diff \"$o\" HEAD~1; done")]
+#[case::loop_of_sub_commands("for c in 'stash' tag; do git $c x; done")]
 #[case::head_through_a_pipe("echo 'touch PWNED' | sh")]
 #[case::sed_write("sed 'w PWNED' a.txt")]
 #[case::sed_in_place("sed -i s/victim/x/ victim.txt")]

@@ -112,6 +112,17 @@ async fn a_fault_denies_and_the_next_command_is_unaffected(#[case] deed: Value, 
     }
 }
 
+/// Its table of nodes is the job's by then, and where there are none there is nothing that a policy could refuse.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_approved_is_not_judged_again() {
+    let chain = chain(json!({})).await;
+    let Decision::Approved(approved) = chain.decide(request("true")).await.decision else { panic!("not approved") };
+    assert_eq!(approved.job().nodes, request("true").script.nodes());
+    let judgement = chain.decide(approved.request().clone()).await;
+    assert_eq!(told(&judgement).2, "judged-already");
+    assert!(judgement.trail.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_huge_reason_is_cut() {
     let judgement = chain(json!({"command": "huge-reason"})).await.decide(request("true")).await;

@@ -2,12 +2,17 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    path::Path,
     process::Command,
     time::Duration,
 };
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use rstest::rstest;
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    process::{Pid, Resource, Rlimit, Signal, prlimit},
+};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -371,4 +376,24 @@ fn another_file_in_its_place_is_filtered_too() {
     assert!(wire.exit_within(DEADLINE).success());
     let _next = Wire::open(&scene);
     eventually("it is removed", || (!abandoned.exists()).then_some(()));
+}
+
+/// What stands under the name of the file that is being made: a way to another file, or nothing that could ever be opened.
+#[rstest]
+#[case::link(|name: &Path, victim: &Path| symlink(victim, name).unwrap())]
+#[case::pipe(|name: &Path, _: &Path| mknodat(CWD, name, FileType::Fifo, Mode::RWXU, 0).unwrap())]
+#[case::file(|name: &Path, victim: &Path| fs::hard_link(victim, name).unwrap())]
+fn what_stands_in_the_way_of_filtering_is_neither_followed_nor_waited_for(#[case] stand: fn(&Path, &Path)) {
+    let (scene, job) = kept(&format!("{}\nlast\n", secret()));
+    scene.configure(&keeping("two", REDACT));
+    let victim = scene.outside("victim", "untouched");
+    let file = scene.audit_file().parent().unwrap().join(format!("jobs/{job}.stdout"));
+    let mut wire = Wire::open(&scene);
+    stand(&file.with_file_name(format!("{job}.stdout.{}.new", wire.pid())), &victim);
+    for _ in 0..2 {
+        let shown = wire.output(&job)["stdout"].clone();
+        assert!(text(&shown).contains("redacted") && text(&shown).ends_with("last\n"), "{shown}");
+    }
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+    assert!(fs::symlink_metadata(&file).unwrap().is_file());
 }

@@ -297,3 +297,174 @@ fn who_is_ended_while_it_loads_ends_without_a_word() {
         assert!(!web.stderr().contains("panicked"), "{}", web.stderr());
     }
 }
+
+// ── what a client that is known may take ───────────────────────────────────────────────────────────────────────────────────
+
+/// Most memory that the server had since it was forgotten last, in KiB.
+fn peak(web: &Web) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", web.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn forget_peak(web: &Web) {
+    fs::write(format!("/proc/{}/clear_refs", web.pid()), "5").unwrap();
+}
+
+#[test]
+fn a_body_takes_its_size_however_it_is_cut() {
+    const PIECES: usize = 400_000;
+    let scene = scene("");
+    let web = Web::start(&scene);
+    // The policies are loaded by then, which takes memory too.
+    web.tell(ADA, "execute_command", json!({ "command": "true", "wait_ms": 60_000 }));
+    let bearer = format!("Bearer {ADA}");
+    let head = web.head("POST", "/mcp", &[("Authorization", &bearer), ("Transfer-Encoding", "chunked")], 0);
+    let head = head.replace("Content-Length: 0\r\n", "");
+    let send = |pieces| {
+        let reply = web.exchange(format!("{head}{}0\r\n\r\n", "1\r\nx\r\n".repeat(pieces)).as_bytes());
+        assert_eq!((reply.status, reply.message().unwrap()["error"]["code"].as_i64()), (400, Some(-32700)), "{reply:?}");
+    };
+    // The program itself is read into memory as it is needed.
+    send(1000);
+    forget_peak(&web);
+    let before = peak(&web);
+    send(PIECES);
+    let taken = (peak(&web) - before) * 1024;
+    assert!(taken < 16 * PIECES as u64, "{taken} bytes");
+}
+
+/// A request that its sender could go on after, of one who is known.
+fn asked(web: &Web, token: &str, tool: &str, arguments: Value) -> String {
+    let (message, headers) = stateless("tools/call", json!({ "name": tool, "arguments": arguments }));
+    let bearer = format!("Bearer {token}");
+    let headers = [&borrowed(&headers)[..], &[("Authorization", bearer.as_str()), ("Connection", "keep-alive")]].concat();
+    let body = message.to_string();
+    web.head("POST", "/mcp", &headers, body.len()) + &body
+}
+
+#[test]
+fn one_principal_keeps_no_other_out() {
+    const MOST: usize = 384;
+    let scene = scene("[principals]\nrequests_per_s = 100000");
+    let web = Web::start(&scene);
+    let request = asked(&web, ADA, "list_jobs", json!({}));
+    let ways: Vec<_> = (0..MOST)
+        .map(|_| {
+            let mut way = web.connect();
+            way.write_all(request.as_bytes()).unwrap();
+            assert_ne!(way.read(&mut [0; 4096]).unwrap(), 0);
+            way
+        })
+        .collect();
+    for _ in 0..3 {
+        assert_eq!(status(&web, BOB, &[]), 200);
+    }
+    drop(ways);
+}
+
+#[test]
+fn who_is_not_admitted_keeps_no_connection() {
+    let scene = scene("[principals]\nrequests_per_s = 1");
+    let web = Web::start(&scene);
+    let mut way = web.connect();
+    // The first may be admitted; of the others, of which none comes a second later, some are not.
+    way.write_all(asked(&web, ADA, "list_jobs", json!({})).repeat(60).as_bytes()).unwrap();
+    let mut text = String::new();
+    drop(way.read_to_string(&mut text));
+    let last = &text[text.rfind("HTTP/1.1").unwrap()..];
+    assert!(last.starts_with("HTTP/1.1 429") && last.contains("connection: close"), "{last}");
+    assert_eq!(text.matches("HTTP/1.1 429").count(), 1, "{text}");
+}
+
+/// Something lies behind their requests, which nobody reads before they are answered.
+#[rstest]
+#[case::nothing("")]
+#[case::a_byte("P")]
+#[case::a_request("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")]
+fn who_is_gone_waits_for_nothing(#[case] behind: &str) {
+    let scene = scene("");
+    let web = Web::start(&scene);
+    let job = web.execute(ADA, "sleep 600");
+    let before = sockets(&web);
+    let request = asked(&web, ADA, "wait_for_job", json!({ "job_id": job, "wait_ms": 600_000 })) + behind;
+    let list = || web.ask(ADA, "tools/call", json!({ "name": "list_jobs", "arguments": {} }));
+    let mut ways = Vec::new();
+    eventually("as many calls are in progress as may be", || {
+        let mut way = web.connect();
+        way.write_all(request.as_bytes()).unwrap();
+        ways.push(way);
+        list()["error"].is_object().then_some(())
+    });
+    drop(ways);
+    eventually("their places are free", || list()["result"].is_object().then_some(()));
+    eventually("their connections are closed", || (sockets(&web) <= before).then_some(()));
+    assert_eq!(web.tell(ADA, "get_job_status", json!({ "job_id": job }))["status"], "running");
+}
+
+#[rstest]
+#[case::at_a_port(Web::start)]
+#[case::at_a_socket(Web::start_at_socket)]
+fn who_sends_nothing_more_is_answered(#[case] start: fn(&Scene) -> Web) {
+    let scene = scene("");
+    let web = start(&scene);
+    let last = |tool: &str, arguments: Value| {
+        let mut way = web.connect();
+        way.write_all(asked(&web, ADA, tool, arguments).as_bytes()).unwrap();
+        way.close();
+        let reply = Reply::read(&mut way);
+        assert_eq!(reply.status, 200, "{reply:?}");
+        reply.message().unwrap()["result"]["structuredContent"].clone()
+    };
+    let ran = last("execute_command", json!({ "command": "sh -c 'echo out > made; exec sleep 600'", "wait_ms": 600_000 }));
+    eventually("it ran", || scene.root().join("made").exists().then_some(()));
+    let waited = last("wait_for_job", json!({ "job_id": ran["job_id"], "wait_ms": 600_000 }));
+    assert_eq!((&waited["met"], &waited["status"]), (&json!("time_up"), &json!("running")), "{waited}");
+    assert_eq!(last("list_jobs", json!({}))["jobs"][0]["status"], "running");
+}
+
+/// What is read late is not lost: only what is too much is not sent, and all of it can be asked for again.
+#[test]
+fn what_nobody_reads_takes_so_much_and_no_more() {
+    const BYTES: usize = 1 << 20;
+    const CLIENTS: usize = 60;
+    let scene = scene("[jobs]\noutput_bytes = 4194304");
+    fs::write(scene.root().join("big"), vec![1; BYTES]).unwrap();
+    let web = Web::start(&scene);
+    let ran = web.tell(ADA, "execute_command", json!({ "command": "cat big", "wait_ms": 60_000, "max_bytes": 10 }));
+    let page = |tidy: usize| json!({ "job_id": ran["job_id"], "max_bytes": BYTES - tidy });
+    let request = asked(&web, ADA, "get_job_output", page(0)).replace("keep-alive", "close");
+    let alone = web.exchange(request.as_bytes());
+    assert_eq!(alone.status, 200, "{}", alone.head);
+    forget_peak(&web);
+    let before = peak(&web);
+    let mut ways: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut way = web.connect();
+            way.write_all(request.as_bytes()).unwrap();
+            way
+        })
+        .collect();
+    let statuses: Vec<_> = ways.iter_mut().map(|way| Reply::read(way).status).collect();
+    assert!(statuses.contains(&200) && statuses.contains(&503), "{statuses:?}");
+    let taken = (peak(&web) - before) * 1024;
+    assert!(taken < (CLIENTS * alone.body.len() / 2) as u64, "{taken} bytes, {} each", alone.body.len());
+    assert_eq!(status(&web, BOB, &[]), 200);
+}
+
+#[rstest]
+#[case::bytes(json!("x".repeat(70_000)))]
+#[case::values(json!(vec![0; 2000]))]
+fn a_session_begins_with_few_words(#[case] more: Value) {
+    let scene = scene("");
+    let web = Web::start(&scene);
+    let begin = |more: &Value| {
+        let able = json!({ "experimental": { "x": { "y": more } } });
+        let hello =
+            json!({ "protocolVersion": "2025-11-25", "capabilities": able, "clientInfo": { "name": "web", "version": "0" } });
+        web.post(ADA, &[], &json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello }))
+    };
+    let refused = begin(&more);
+    assert!(refused.status == 413 && refused.body.contains("`initialize`"), "{refused:?}");
+    assert_eq!(begin(&json!("x".repeat(60_000))).status, 200);
+}

@@ -1,15 +1,15 @@
 //! Sessions and principals over HTTP: how many there may be, what ends with a session and with a token, and whose turn it is.
 
-use std::{collections::HashSet, thread};
+use std::{collections::HashSet, fs, thread};
 
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::http::{ADA, BOB, Stream, borrowed, listen, scene, scene_with, tokens};
+use super::http::{ADA, BOB, Stream, borrowed, listen, scene, scene_with, status, tokens};
 use crate::support::{
-    eventually,
+    DEADLINE, eventually,
     http::{Way, Web, stateless},
-    scene::{ASKING, OPEN, Scene},
+    scene::{ASKING, OPEN, Scene, keeping},
 };
 
 /// Another token of Ada's.
@@ -257,4 +257,62 @@ fn turns_go_round_the_principals() {
         });
     }
     assert_eq!(behind(ADA, &second), 0);
+}
+
+// ── one id, one request ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_request_does_not_take_away_the_answer_of_another() {
+    let scene = scene("");
+    let web = Web::start(&scene);
+    let job = web.execute(ADA, "sleep 600");
+    let session = begin(&web, ADA);
+    let wait = |job: &str| {
+        let wait = call(9, "wait_for_job", json!({ "job_id": job, "wait_ms": 600_000 }));
+        let mut stream = Stream::of(send(&web, ADA, &of(&session), &wait));
+        assert!(stream.says("HTTP/1.1").contains("200"));
+        stream
+    };
+    let list = |id| web.post(ADA, &of(&session), &call(id, "list_jobs", json!({}))).message().unwrap();
+    let mut first = wait(&job);
+    let refused = list(9);
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(9), &json!(-32600)), "{refused}");
+    assert!(list(10)["result"].is_object());
+    web.tell(ADA, "kill_job", json!({ "job_id": job, "grace_ms": 0 }));
+    let answer = first.says("\"result\"");
+    assert!(answer.contains("\"id\":9") && answer.contains("\"met\":\"ended\""), "{answer}");
+    // It was answered, and what is cancelled will never be: their id is free again.
+    assert!(list(9)["result"].is_object());
+    let _unread = wait(&web.execute(ADA, "sleep 600"));
+    assert_eq!(list(9)["error"]["code"], -32600);
+    let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 9 } });
+    assert_eq!(web.post(ADA, &of(&session), &cancel).status, 202);
+    assert!(list(9)["result"].is_object());
+}
+
+// ── what an earlier server kept ────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Hers is longer than anyone filters in this time; no disk holds the nothing it is of.
+#[test]
+fn ones_earlier_output_does_not_hold_up_anothers() {
+    let scene = scene_with(&keeping("one", "component = \"builtin:tidy\"\napply = \"reads\""));
+    let jobs = {
+        let mut web = Web::start(&scene);
+        let jobs = [(ADA, "echo endless"), (BOB, "echo harmless")].map(|(token, command)| {
+            let ran = web.tell(token, "execute_command", json!({ "command": command, "wait_ms": 60_000 }));
+            ran["job_id"].as_str().unwrap().to_owned()
+        });
+        web.signal(rustix::process::Signal::TERM);
+        web.exit_within(DEADLINE);
+        jobs
+    };
+    let hers = scene.audit_file().parent().unwrap().join(format!("jobs/{}.stdout", jobs[0]));
+    fs::OpenOptions::new().write(true).open(hers).unwrap().set_len(1 << 40).unwrap();
+    let redacting = keeping("two", "component = \"builtin:redact\"");
+    scene.configure(&format!("[http]\ntokens = {:?}\n{redacting}", scene.base().join("outside/tokens")));
+    let web = Web::start(&scene);
+    let (message, headers) = stateless("tools/call", json!({ "name": "get_job_output", "arguments": { "job_id": jobs[0] } }));
+    let _unread = send(&web, ADA, &borrowed(&headers), &message);
+    assert_eq!(status(&web, ADA, &[]), 200);
+    assert_eq!(web.tell(BOB, "get_job_output", json!({ "job_id": jobs[1] }))["stdout"], "harmless\n");
 }

@@ -76,6 +76,33 @@ fn lines_that_are_no_messages(#[case] is_first: bool) {
     assert_serves(&mut wire);
 }
 
+/// They are JSON by its grammar, and some clients write such.
+#[rstest]
+#[case::half_a_pair(r#"{"jsonrpc":"2.0","id":"S","method":"tools/call","params":{"name":"list_jobs","arguments":{"x":"\ud800"}}}"#, json!("S"))]
+#[case::huge(r#"{"jsonrpc":"2.0","id":7,"method":"ping","params":1e999}"#, json!(7))]
+#[case::answer(r#"{"jsonrpc":"2.0","id":7,"result":"\ud800"}"#, Value::Null)]
+#[case::no_object(r#""\udfff""#, Value::Null)]
+fn a_line_that_can_not_be_read_is_answered(#[case] line: &str, #[case] id: Value) {
+    let scene = Scene::new();
+    let mut wire = Wire::open(&scene);
+    wire.send_line(line.as_bytes());
+    let told = wire.message().unwrap();
+    assert_eq!((&told["id"], &told["error"]["code"]), (&id, &json!(-32700)), "{told}");
+    assert_serves(&mut wire);
+}
+
+#[test]
+fn an_initialize_that_is_too_long_begins_nothing() {
+    let scene = Scene::new();
+    let mut wire = Wire::start(&scene);
+    let client = json!({ "name": "x".repeat(70_000), "version": "0" });
+    let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
+    let told = wire.request("initialize", hello);
+    assert_eq!(told["error"]["code"], -32600, "{told}");
+    wire.initialize();
+    assert_serves(&mut wire);
+}
+
 #[test]
 fn initialize_names_the_server() {
     let scene = Scene::new();

@@ -341,12 +341,15 @@ fn absorbed_into_another(r: &Repository) {
 #[case::hooks_path(|r: &Repository| { r.config("[core]\nhooksPath = .husky"); r.executable(".husky/pre-commit", &r.filled("#!/bin/sh\nPWN\n")) }, "", &["commit", "--allow-empty", "-m", "x"], "")]
 #[case::editor(|r: &Repository| r.config("[core]\neditor = PWN;:"), "", &["commit", "--allow-empty"], "")]
 #[case::ssh(|r: &Repository| r.config("[core]\nsshCommand = PWN;:"), "", &["ls-remote", "ssh://example.invalid/x"], "")]
-#[case::external_diff(|r: &Repository| { r.config("[diff]\nexternal = PWN;:"); changed(r) }, "", &["diff"], "repository-config")]
-#[case::diff_command(|r: &Repository| driver(r, "[diff \"x\"]\ncommand = PWN;:"), "", &["diff"], "repository-config")]
-#[case::textconv(|r: &Repository| driver(r, "[diff \"x\"]\ntextconv = PWN;cat"), "", &["diff"], "repository-config")]
-#[case::textconv_blame(|r: &Repository| driver(r, "[diff \"x\"]\ntextconv = PWN;cat"), "", &["blame", "notes.txt"], "repository-config")]
-#[case::signature(|r: &Repository| { signed(r); r.executable("gpg", &r.filled("#!/bin/sh\nPWN\n")); r.config("[log]\nshowSignature = true\n[gpg]\nprogram = ROOT/gpg") }, "", &["log"], "repository-config")]
+#[case::external_diff(|r: &Repository| { r.config("[diff]\nexternal = PWN;:"); changed(r) }, "", &["diff"], "")]
+#[case::diff_command(|r: &Repository| driver(r, "[diff \"x\"]\ncommand = PWN;:"), "", &["diff"], "")]
+#[case::textconv(|r: &Repository| driver(r, "[diff \"x\"]\ntextconv = PWN;cat"), "", &["diff"], "")]
+#[case::textconv_blame(|r: &Repository| driver(r, "[diff \"x\"]\ntextconv = PWN;cat"), "", &["blame", "notes.txt"], "")]
+#[case::signature(|r: &Repository| { signed(r); r.executable("gpg", &r.filled("#!/bin/sh\nPWN\n")); r.config("[log]\nshowSignature = true\n[gpg]\nprogram = ROOT/gpg") }, "", &["log"], "")]
 #[case::signing(|r: &Repository| { r.executable("gpg", &r.filled("#!/bin/sh\nPWN\n")); r.config("[gpg \"ssh\"]\nprogram = ROOT/gpg\n[gpg]\nformat = ssh\n[user]\nsigningKey = x\n[commit]\ngpgSign = true") }, "", &["commit", "--allow-empty", "-m", "x"], "repository-config")]
+#[case::textconv_of_an_object(|r: &Repository| driver(r, "[diff \"x\"]\ntextconv = PWN;cat"), "", &["cat-file", "--textconv", "HEAD:notes.txt"], "")]
+#[case::key_command(|r: &Repository| r.config("[gpg]\nformat = ssh\n[gpg \"ssh\"]\ndefaultKeyCommand = PWN"), "", &["tag", "-s", "-m", "x", "v1"], "")]
+#[case::merge_driver_again(|r: &Repository| { diverged(r); r.done(&["merge", "--quiet", "--strategy", "ours", "other"]); driver(r, "[merge \"x\"]\ndriver = PWN") }, "", &["log", "--remerge-diff", "-1"], "")]
 #[case::clean(|r: &Repository| filter(r, "[filter \"x\"]\nclean = PWN;cat"), "", &["status"], "repository-config")]
 #[case::clean_diff(|r: &Repository| filter(r, "[filter \"x\"]\nclean = PWN;cat"), "", &["diff"], "repository-config")]
 #[case::clean_blame(|r: &Repository| filter(r, "[filter \"x\"]\nclean = PWN;cat"), "", &["blame", "notes.txt"], "repository-config")]
@@ -1113,6 +1116,23 @@ fn a_link_of_a_branch_leads_nowhere(#[case] script: &str, #[case] by: &str) {
     assert!(is_whole(&gated) && !done.stdout().contains("hidden"));
 }
 
+/// What only tells what it would do may stand beside what reads.
+#[rstest]
+#[case("git rm -n notes.txt | cat")]
+#[case("git rm -n -r d; cat < notes.txt")]
+#[case("git mv -n notes.txt d/y && { cat; } < notes.txt")]
+fn what_is_rehearsed_changes_nothing(#[case] script: &str) {
+    let scene = scene();
+    let repository = Repository(&scene);
+    repository.write("d/x", "x");
+    repository.done(&["add", "d"]);
+    let seen =
+        || (repository.git("", &["status", "--porcelain"]).stdout, fs::read_to_string(repository.path("notes.txt")).unwrap());
+    let before = seen();
+    scene.portcullis(["run", "-c", script]).expect(0);
+    assert_eq!(seen(), before);
+}
+
 /// A list of conflicts that names a file outside.
 fn recorded(repository: &Repository, path: &str) {
     let id = "0123456789abcdef0123456789abcdef01234567";
@@ -1424,6 +1444,47 @@ fn looks_the_same(scene: &Scene, plant: fn(&Repository), directory: &str) {
         let alone = repository.git(directory, args);
         let done = repository.gated(directory, args).expect(alone.status.code().unwrap());
         assert_eq!(done.stdout(), String::from_utf8_lossy(&alone.stdout), "git {args:?}");
+    }
+}
+
+/// What developers have there daily, and what only has git execute something.
+const EXECUTING: &str = "
+[alias]\nst = status\nlg = !git log
+[credential \"https://example.invalid\"]\nhelper = store
+[core]\nalternateRefsCommand = true
+[diff]\ntool = vimdiff
+[diff \"x\"]\ntextconv = cat
+[difftool]\nprompt = false
+[gpg]\nprogram = gpg2
+[merge]\ntool = vimdiff
+[merge \"x\"]\ndriver = true
+[mergetool \"vimdiff\"]\ncmd = vimdiff
+[pager]\nlog = less
+[sequence]\neditor = vim
+";
+
+/// Where git executes nothing, it may be told what to execute.
+#[test]
+fn settings_that_only_execute_are_fine_where_nothing_can_be() {
+    let scene = scene();
+    looks_the_same(&scene, |repository| driver(repository, EXECUTING), "");
+    for args in [&["commit", "-m", "x"][..], &["stash"], &["st"], &["diff", "--submodule"]] {
+        let done = Repository(&scene).gated("", args).expect(126);
+        assert!(done.stderr.contains("\"harden\" [repository-config]"), "git {args:?}: {}", done.stderr);
+    }
+    let script = "git status; git add notes.txt";
+    assert!(scene.portcullis(["run", "-c", script]).expect(126).stderr.contains("repository-config"));
+}
+
+#[test]
+fn settings_that_only_execute_are_denied_where_git_is_not_confined() {
+    for line in EXECUTING.lines().filter(|line| line.starts_with('[')) {
+        let scene = unconfined_scene();
+        let (section, rest) = EXECUTING.split_once(line).map(|(_, rest)| (line, rest)).unwrap();
+        let settings = rest.trim_start().lines().take_while(|line| !line.starts_with('[')).collect::<Vec<_>>().join("\n");
+        Repository(&scene).config(&format!("{section}\n{settings}"));
+        let done = Repository(&scene).gated("", &["log"]).expect(126);
+        assert!(done.stderr.contains("\"harden\" [repository-config]"), "{line}: {}", done.stderr);
     }
 }
 

@@ -1,7 +1,10 @@
 //! What a message may be, whichever way it comes: looked at before it is read, since reading is what makes an excess expensive.
 
-use rmcp::ErrorData;
-use serde::de::IgnoredAny;
+use rmcp::{
+    ErrorData,
+    model::{ClientJsonRpcMessage, ClientRequest, JsonRpcMessage, RequestId},
+};
+use serde::{Deserialize, de::IgnoredAny};
 
 /// Bytes of a message: of a line on standard input, of a body over HTTP. A command has at most 64 KiB, input 256 KiB, JSON may
 /// double that and more; an abuser could make the server hold one such message on each connection.
@@ -9,6 +12,10 @@ pub(super) const MOST_BYTES: usize = 4 << 20;
 /// Objects, lists and further members of them in a message. Each takes a hundred times its size once it is read; a call has some
 /// dozens.
 pub(super) const MOST_VALUES: usize = 20_000;
+/// Bytes of an `initialize`, and its objects, lists and further members: a session keeps it for as long as it lasts, and there may
+/// be many.
+const MOST_GREETING_BYTES: usize = 64 << 10;
+const MOST_GREETING_VALUES: usize = 1000;
 /// How deep objects and lists lie in each other. What is deeper is not read anyway, and who reads could not tell it from garbage.
 pub(super) const MOST_LEVELS: usize = 127;
 
@@ -21,6 +28,12 @@ pub(super) enum Excess {
     Values,
     #[error("objects and lists of a message lie at most {} deep in each other", MOST_LEVELS)]
     Levels,
+    #[error(
+        "an `initialize` has at most {} bytes and {} objects, lists and further members of them",
+        MOST_GREETING_BYTES,
+        MOST_GREETING_VALUES
+    )]
+    Greeting,
 }
 
 impl From<Excess> for ErrorData {
@@ -29,8 +42,8 @@ impl From<Excess> for ErrorData {
     }
 }
 
-/// Counts what a text in JSON has of objects, lists and further members; of any other text, about as many.
-pub(super) fn bounded(text: &[u8]) -> Result<(), Excess> {
+/// What a text in JSON has of objects, lists and further members; of any other text, about as many.
+pub(super) fn bounded(text: &[u8]) -> Result<usize, Excess> {
     let (mut values, mut level, mut in_string, mut is_escaped) = (0_usize, 0_usize, false, false);
     for byte in text {
         match byte {
@@ -50,7 +63,28 @@ pub(super) fn bounded(text: &[u8]) -> Result<(), Excess> {
             return Err(Excess::Values);
         }
     }
-    Ok(())
+    Ok(values)
+}
+
+/// Whether a text of so many values is too much for an `initialize`, if it is one.
+pub(super) fn is_long(text: &[u8], values: usize) -> bool {
+    text.len() > MOST_GREETING_BYTES || values > MOST_GREETING_VALUES
+}
+
+pub(super) fn is_greeting(message: &ClientJsonRpcMessage) -> bool {
+    matches!(message, JsonRpcMessage::Request(request) if matches!(request.request, ClientRequest::InitializeRequest(_)))
+}
+
+/// The id of a request, as far as it can be told where the request itself can not be read.
+pub(super) fn id(text: &[u8]) -> Option<RequestId> {
+    /// What has an id and no method is an answer, and the id one of this server's.
+    #[derive(Deserialize)]
+    struct Asked {
+        id: RequestId,
+        #[serde(rename = "method")]
+        _method: IgnoredAny,
+    }
+    serde_json::from_slice::<Asked>(text).ok().map(|asked| asked.id)
 }
 
 /// Whether it is JSON, be it a message or not. Nothing of it is kept.
@@ -61,6 +95,13 @@ pub(super) fn is_json(text: &[u8]) -> bool {
 /// What is said to what is no JSON.
 pub(super) fn no_json() -> ErrorData {
     ErrorData::parse_error("this is no JSON", None)
+}
+
+/// What is said to what is JSON by its grammar and can not be read.
+pub(super) fn no_text() -> ErrorData {
+    let text =
+        "this can not be read: a text in it has half of a pair of surrogates (\\ud800 to \\udfff), or a number is too large";
+    ErrorData::parse_error(text, None)
 }
 
 /// What is said to what is JSON and no message.
@@ -76,15 +117,27 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case::texts(format!("[{}]", vec![r#""a, [b] {c} \", d\\""#; MOST_VALUES].join(",")), Ok(()))]
+    #[case::texts(format!("[{}]", vec![r#""a, [b] {c} \", d\\""#; MOST_VALUES].join(",")), Ok(MOST_VALUES))]
     #[case::one_more(format!("[{}]", vec!["1"; MOST_VALUES + 1].join(",")), Err(Excess::Values))]
     #[case::objects(format!("[{}]", vec!["{}"; MOST_VALUES / 2 + 1].join(",")), Err(Excess::Values))]
-    #[case::deep("[".repeat(MOST_LEVELS) + &"]".repeat(MOST_LEVELS), Ok(()))]
+    #[case::deep("[".repeat(MOST_LEVELS) + &"]".repeat(MOST_LEVELS), Ok(MOST_LEVELS))]
     #[case::deeper("[".repeat(MOST_LEVELS + 1), Err(Excess::Levels))]
-    #[case::beside_each_other("[[".to_owned() + &"[],".repeat(MOST_LEVELS), Ok(()))]
-    #[case::garbage("]]}}".to_owned(), Ok(()))]
-    fn what_is_too_much(#[case] text: String, #[case] expected: Result<(), Excess>) {
+    #[case::beside_each_other("[[".to_owned() + &"[],".repeat(MOST_LEVELS), Ok(2 + 2 * MOST_LEVELS))]
+    #[case::garbage("]]}}".to_owned(), Ok(0))]
+    fn what_is_too_much(#[case] text: String, #[case] expected: Result<usize, Excess>) {
         assert_eq!(bounded(text.as_bytes()), expected);
+    }
+
+    #[rstest]
+    #[case::request(r#"{"id":"S","method":"x","params":["\ud800"]}"#, Some("S"))]
+    #[case::behind(r#"{"method":"\udfff","params":1e999,"id":"S"}"#, Some("S"))]
+    #[case::answer(r#"{"id":"S","result":"\ud800"}"#, None)]
+    #[case::id_itself(r#"{"id":"\ud800","method":"x"}"#, None)]
+    #[case::doubled(r#"{"id":"S","id":"T","method":"x"}"#, None)]
+    #[case::no_object(r#""\ud800""#, None)]
+    fn an_id_that_can_be_told(#[case] text: &str, #[case] expected: Option<&str>) {
+        assert!(is_json(text.as_bytes()));
+        assert_eq!(id(text.as_bytes()), expected.map(|id| RequestId::String(id.into())));
     }
 
     /// The bound on levels is no other than that of who reads.

@@ -8,7 +8,10 @@ use rmcp::{
     service::RequestContext,
 };
 
-use super::{resources::Part, server::Server};
+use super::{
+    resources::Part,
+    server::{Line, Server},
+};
 use crate::jobs::Job;
 
 /// How often a client is told how far a wait is.
@@ -18,19 +21,26 @@ const EVERY: Duration = Duration::from_secs(1);
 const MOST_TOKEN_BYTES: usize = 256;
 
 impl Server {
-    /// Waits for something of a job, at most so long, and tells the client how far it is if that wants to know.
+    /// Waits for something of a job, at most so long, and tells the client how far it is if that wants to know. None: the client
+    /// has closed its side of the connection, and waits no more.
     pub(super) async fn reported<T>(
         &self,
         context: &RequestContext<RoleServer>,
         job: &Job,
         longest: Duration,
         wait: impl Future<Output = T>,
-    ) -> T {
-        let Some(token) = context.meta.get_progress_token().filter(is_short) else { return wait.await };
+    ) -> Option<T> {
+        let told = async {
+            match context.meta.get_progress_token().filter(is_short) {
+                Some(token) => report(context, token, job, longest).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
-            done = wait => done,
-            never = report(context, token, job, longest) => match never {},
+            done = wait => Some(done),
+            () = Line::left(context) => None,
+            never = told => match never {},
         }
     }
 }

@@ -92,6 +92,11 @@ pub struct Server {
 #[derive(Clone)]
 pub(super) struct Session(CancellationToken);
 
+/// The connection that a request over HTTP came by. With its client's side of it a wait ends too, but not in a session, whose client
+/// may come back by another.
+#[derive(Clone)]
+pub(super) struct Line(CancellationToken);
+
 /// Why serving ended as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -203,6 +208,22 @@ impl Session {
     pub(super) async fn ended(context: &RequestContext<RoleServer>) {
         match Self::of(context) {
             Some(session) => session.0.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Line {
+    /// The one on which its client sends nothing more when this is cancelled.
+    pub(super) fn until(left: CancellationToken) -> Self {
+        Self(left)
+    }
+
+    /// Waits until the client of a call that stands for itself has closed its side; for ever if there is no such connection.
+    pub(super) async fn left(context: &RequestContext<RoleServer>) {
+        let parts = context.extensions.get::<hyper::http::request::Parts>().filter(|_| Session::of(context).is_none());
+        match parts.and_then(|parts| parts.extensions.get::<Self>()) {
+            Some(line) => line.0.cancelled().await,
             None => std::future::pending().await,
         }
     }

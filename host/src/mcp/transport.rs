@@ -28,7 +28,7 @@ use tokio::{
 };
 use tokio_util::{codec::Decoder, sync::CancellationToken};
 
-use super::message::{Excess, MOST_BYTES, bounded, no_message};
+use super::message::{Excess, MOST_BYTES, bounded, id, is_greeting, is_json, is_long, no_message, no_text};
 
 /// Calls that may be in progress at a time; a request beyond them is refused, and all else is still heard.
 pub(super) const MOST_CALLS: usize = 128;
@@ -60,10 +60,14 @@ struct Lines {
     is_too_long: bool,
 }
 
+/// What was asked and is not answered, by ids, of which each is in use once at a time.
+#[derive(Default)]
+pub(super) struct Calls(Mutex<HashSet<RequestId>>);
+
 /// What was asked and is not answered, and what was answered and is not read.
 #[derive(Default)]
 struct Books {
-    calls: Mutex<HashSet<RequestId>>,
+    calls: Calls,
     unread: AtomicUsize,
     changed: Notify,
 }
@@ -98,23 +102,41 @@ impl Lines {
     }
 }
 
-/// Reads a message. What is no JSON is passed over in silence, as other servers do: two that answer each other's errors would never
-/// end.
-fn message(mut line: BytesMut) -> Result<Option<RxJsonRpcMessage<RoleServer>>, ErrorData> {
-    bounded(&line)?;
-    match JsonRpcMessageCodec::default().decode(&mut line) {
-        Err(JsonRpcMessageCodecError::Serde(error)) if error.is_syntax() || error.is_eof() => {
-            tracing::debug!(%error, "a line is no JSON");
-            Ok(None)
-        }
-        read => read.map_err(|_| no_message()),
+/// Why a line is refused, and the request that it was, as far as that can be told.
+struct Refusal {
+    error: ErrorData,
+    id: Option<RequestId>,
+}
+
+impl<E: Into<ErrorData>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), id: None }
     }
 }
 
-impl Books {
+/// Reads a message. What is no JSON is passed over in silence, as other servers do: two that answer each other's errors would never
+/// end.
+fn message(line: BytesMut) -> Result<Option<RxJsonRpcMessage<RoleServer>>, Refusal> {
+    let values = bounded(&line)?;
+    match JsonRpcMessageCodec::default().decode(&mut line.clone()) {
+        Err(JsonRpcMessageCodecError::Serde(error)) if error.is_syntax() || error.is_eof() => {
+            if is_json(&line) {
+                return Err(Refusal { error: no_text(), id: id(&line) });
+            }
+            tracing::debug!(%error, "a line is no JSON");
+            Ok(None)
+        }
+        Ok(Some(message)) if is_long(&line, values) && is_greeting(&message) => {
+            Err(Refusal { error: Excess::Greeting.into(), id: id(&line) })
+        }
+        read => Ok(read.map_err(|_| no_message())?),
+    }
+}
+
+impl Calls {
     /// Takes a request in, or says why not.
-    fn begin(&self, id: &RequestId) -> Result<(), ErrorData> {
-        let mut calls = self.calls();
+    pub(super) fn begin(&self, id: &RequestId) -> Result<(), ErrorData> {
+        let mut calls = self.all();
         if calls.contains(id) {
             let text = "a request of this id is in progress; each needs one of its own";
             return Err(ErrorData::invalid_request(text, None));
@@ -126,14 +148,35 @@ impl Books {
         Ok(())
     }
 
-    fn end(&self, id: &RequestId) {
-        self.calls().remove(id);
+    pub(super) fn end(&self, id: &RequestId) {
+        self.all().remove(id);
     }
 
-    fn calls(&self) -> MutexGuard<'_, HashSet<RequestId>> {
-        self.calls.lock().expect("no holder of this lock panics")
+    /// Takes note of what the server says: what it answers is in progress no more.
+    pub(super) fn told(&self, message: &TxJsonRpcMessage<RoleServer>) {
+        match message {
+            JsonRpcMessage::Response(response) => self.end(&response.id),
+            JsonRpcMessage::Error(error) => error.id.iter().for_each(|id| self.end(id)),
+            JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => {}
+        }
     }
 
+    /// Takes note of what a client says besides its requests: what it cancels will have no answer, and ends at once.
+    pub(super) fn heard(&self, message: &RxJsonRpcMessage<RoleServer>) {
+        if let JsonRpcMessage::Notification(notification) = message
+            && let ClientNotification::CancelledNotification(cancelled) = &notification.notification
+            && let Some(id) = &cancelled.params.request_id
+        {
+            self.end(id);
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashSet<RequestId>> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Books {
     /// Waits until the client has read enough. Says whether it has; else it closed its end.
     async fn are_read(&self) -> bool {
         while self.unread.load(Ordering::Relaxed) >= MOST_UNREAD {
@@ -168,30 +211,20 @@ impl Stdio {
 
     /// Keeps the books of what was asked; says whether the message is for the server.
     fn admit(&mut self, message: &RxJsonRpcMessage<RoleServer>) -> bool {
-        match message {
-            JsonRpcMessage::Request(request) => {
-                if let Err(refusal) = self.books.begin(&request.id) {
-                    // It ends no call, not even one of the same id.
-                    self.refuse(refusal, Some(request.id.clone()));
-                    return false;
-                }
-                self.is_begun = true;
+        if let JsonRpcMessage::Request(request) = message {
+            if let Err(error) = self.books.calls.begin(&request.id) {
+                // It ends no call, not even one of the same id.
+                self.refuse(Refusal { error, id: Some(request.id.clone()) });
+                return false;
             }
-            JsonRpcMessage::Notification(notification) => {
-                if let ClientNotification::CancelledNotification(cancelled) = &notification.notification
-                    && let Some(id) = &cancelled.params.request_id
-                {
-                    // It will have no answer, and ends at once.
-                    self.books.end(id);
-                }
-            }
-            JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => {}
+            self.is_begun = true;
         }
+        self.books.calls.heard(message);
         self.is_begun
     }
 
-    fn refuse(&mut self, refusal: ErrorData, id: Option<RequestId>) {
-        tokio::spawn(self.write(JsonRpcMessage::error(refusal, id)));
+    fn refuse(&mut self, refusal: Refusal) {
+        tokio::spawn(self.write(JsonRpcMessage::error(refusal.error, refusal.id)));
     }
 
     /// Writes a message, which is unread until then.
@@ -211,14 +244,7 @@ impl Transport<RoleServer> for Stdio {
     type Error = std::io::Error;
 
     fn send(&mut self, item: TxJsonRpcMessage<RoleServer>) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
-        let answered = match &item {
-            JsonRpcMessage::Response(response) => Some(response.id.clone()),
-            JsonRpcMessage::Error(error) => error.id.clone(),
-            JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => None,
-        };
-        if let Some(id) = &answered {
-            self.books.end(id);
-        }
+        self.books.calls.told(&item);
         self.write(item)
     }
 
@@ -226,10 +252,10 @@ impl Transport<RoleServer> for Stdio {
         while self.books.are_read().await
             && let Some(line) = self.lines.next().await
         {
-            match line.map_err(ErrorData::from).and_then(message) {
+            match line.map_err(Refusal::from).and_then(message) {
                 Ok(Some(message)) if self.admit(&message) => return Some(message),
                 Ok(_) => {}
-                Err(refusal) => self.refuse(refusal, None),
+                Err(refusal) => self.refuse(refusal),
             }
         }
         self.gone.cancel();

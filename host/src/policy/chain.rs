@@ -184,11 +184,12 @@ impl Chain {
         let mut trail = Vec::new();
         let mut request = request;
         let settled = self.settle(&mut request, &mut trail).await;
-        let (canonical, runs) = (request.script.canonical(), request.script.shown());
+        let canonical = request.script.canonical();
+        let settled = settled.and_then(|settled| too_long(&request, &canonical).map_or(Ok(settled), Err));
+        let runs = request.script.with_confinement(canonical);
         let shown = self.scrub(&runs).await;
         let plain = printable(&runs);
         let open = (!is_rewritten(&trail) || plain == shown).then(|| Arc::from(plain));
-        let settled = settled.and_then(|settled| too_long(&request, &canonical).map_or(Ok(settled), Err));
         let decision = match settled {
             Ok(Settled::Allowed) => Decision::Approved(Box::new(self.approve(request, shown.clone(), open))),
             Ok(Settled::Asks(denial)) => {
@@ -248,12 +249,12 @@ impl Chain {
         Form(Digest::of(json!({ "what": what, "asks": asks, "set": self.digest.to_string() }).to_string().as_bytes()))
     }
 
-    fn approve(&self, request: Request, shown: String, open: Option<Arc<str>>) -> Approved {
+    fn approve(&self, mut request: Request, shown: String, open: Option<Arc<str>>) -> Approved {
         let id = Uuid::new_v4();
         let job = types::Job {
             id: id.to_string(),
             launch: request.script.launch(),
-            nodes: request.script.nodes().to_vec(),
+            nodes: request.script.lend(),
             cwd: request.cwd.to_string_lossy().into_owned(),
         };
         Approved { id, request, shown, open, job: Arc::new(job), filters: self.filters.clone(), findings: Arc::default() }
@@ -264,6 +265,9 @@ impl Chain {
     }
 
     async fn settle(&self, request: &mut Request, trail: &mut Vec<Answer>) -> Result<Settled, Denial> {
+        if request.script.nodes().is_empty() {
+            return Err(Denial::by_host("judged-already", "this script was approved before; it is judged anew from its text"));
+        }
         let mut asked = None;
         for round in 1..=MOST_ROUNDS {
             let outcome = self.round(request, round, trail).await?;

@@ -161,7 +161,7 @@ impl Approved {
         self.id
     }
 
-    /// What to run.
+    /// What to run. The nodes of its script are the job's.
     pub fn request(&self) -> &Request {
         &self.request
     }

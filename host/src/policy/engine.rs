@@ -36,8 +36,11 @@ const MOST_CONTEXT_BYTES: usize = 4 << 20;
 const MOST_MEMORY_BYTES: usize = 4 << 30;
 /// Places that stay as they are when their instance is gone, for the next of the same policy.
 const WARM_PLACES: u32 = 64;
-/// Bytes of changed memory that are put back in place when an instance is gone; what goes beyond is given back to the system.
-const KEPT_BYTES: usize = 1 << 20;
+/// Bytes of changed memory that are put back in place when an instance is gone; what goes beyond is given back to the system, and
+/// page after page is fetched from there again. As much as a script of 64 KiB of ordinary commands changes.
+const KEPT_BYTES: usize = 4 << 20;
+/// The same where the kernel does not tell which pages were changed: then all of them are put back, after the shortest script too.
+const KEPT_BYTES_UNTOLD: usize = 1 << 20;
 /// The same for tables.
 const KEPT_TABLE_BYTES: usize = 64 << 10;
 
@@ -186,6 +189,7 @@ fn configuration(limits: &Limits) -> Config {
 /// for pages that the one before it had too. wasmtime puts a place back to what it was before another instance gets it.
 fn pool(limits: &Limits) -> PoolingAllocationConfig {
     let parts = MOST_INSTANCES * FEW_PARTS;
+    let kept = if PoolingAllocationConfig::is_pagemap_scan_available() { KEPT_BYTES } else { KEPT_BYTES_UNTOLD };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(MOST_INSTANCES)
         .total_memories(MOST_INSTANCES)
@@ -202,7 +206,7 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
         // And there is room for those of portcullis' own parser.
         .table_elements(limits.table_elements.max(Limits::built_in().table_elements))
         .max_unused_warm_slots(WARM_PLACES)
-        .linear_memory_keep_resident(KEPT_BYTES)
+        .linear_memory_keep_resident(kept)
         .table_keep_resident(KEPT_TABLE_BYTES)
         .pagemap_scan(Enabled::Auto);
     pool

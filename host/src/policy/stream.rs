@@ -113,10 +113,13 @@ impl Filters {
 /// A text with the characters that can not be seen, or make others look like something else, shown as escapes.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_hidden(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    let mut rest = text;
+    while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_hidden(*c)) {
+        shown.push_str(&rest[..at]);
+        shown.extend(c.escape_default());
+        rest = &rest[at + c.len_utf8()..];
     }
-    shown
+    shown + rest
 }
 
 /// [`printable`] of bytes; those that are no text are escapes too.

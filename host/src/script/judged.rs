@@ -1,6 +1,6 @@
 //! The tree as the contract's table of nodes.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{collections::HashMap, ffi::OsStr, path::Path, sync::Arc};
 
 use portcullis_shell::{
     Assignment, Kind, Mode, Node as Syntax, Operation, Piece, Redirect as Redirection, Renderer, Resolved, Role as Part,
@@ -37,7 +37,7 @@ struct Table<'a, R> {
     constructs: Constructs,
     /// Where words lead, by the directory they are read in. The same words come again and again, and each costs calls to the
     /// system.
-    known: HashMap<(&'a Path, &'a str), Vec<Place>>,
+    known: HashMap<(&'a OsStr, &'a str), Vec<Place>>,
 }
 
 impl<'a, R: Fn(portcullis_shell::Id) -> Resolved<'a>> Table<'a, R> {
@@ -110,7 +110,7 @@ impl<'a, R: Fn(portcullis_shell::Id) -> Resolved<'a>> Table<'a, R> {
     }
 
     fn places(&mut self, text: &'a str, at: &'a Path) -> Vec<Place> {
-        self.known.entry((at, text)).or_insert_with(|| self.site.places(text, at)).clone()
+        self.known.entry((at.as_os_str(), text)).or_insert_with(|| self.site.places(text, at)).clone()
     }
 
     fn word(&mut self, word: &Word) -> Judged {

@@ -31,6 +31,7 @@ use place::Lookups;
 pub use place::{Directory, Site};
 pub use plan::{MOST_SHELL_BYTES, Plan};
 pub use portcullis_shell::Refusal;
+use program::Found;
 pub use program::{ProgramFile, ProgramKind};
 
 use crate::{
@@ -127,12 +128,13 @@ impl Script {
         &self.source
     }
 
-    /// The table of nodes, parents before children.
+    /// The table of nodes, parents before children; none while it is lent.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// The table itself, for as long as it is judged: a long one takes its time to copy. To be given back with [`Self::take_back`].
+    /// The table itself, since a long one takes its time to copy: for as long as it is judged, to be given back with
+    /// [`Self::take_back`], or for good to the job, once nothing is left to be judged.
     pub(crate) fn lend(&mut self) -> Vec<Node> {
         std::mem::take(&mut self.nodes)
     }
@@ -168,10 +170,18 @@ impl Script {
 
     /// [`Self::canonical`], and behind it what confines its commands: a comment to the shell, if it were one to it.
     pub fn shown(&self) -> String {
-        let confined: BTreeSet<String> = self.nodes.iter().filter_map(confined).collect();
-        let confined: Vec<String> = confined.into_iter().collect();
-        let canonical = self.canonical();
-        if confined.is_empty() { canonical } else { format!("{canonical} # {}", confined.join("; ")) }
+        self.with_confinement(self.canonical())
+    }
+
+    /// [`Self::shown`] of the canonical text.
+    pub fn with_confinement(&self, canonical: String) -> String {
+        let mut shown = canonical;
+        let confined = self.leads.iter().zip(&self.fences).filter_map(|(lead, fence)| confined(lead, fence.as_deref()?));
+        let confined: BTreeSet<String> = confined.collect();
+        for (at, confined) in confined.iter().enumerate() {
+            shown.extend([if at == 0 { " # " } else { "; " }, confined]);
+        }
+        shown
     }
 
     /// Makes all changes of one round, and resolves anew what all words lead to, from `cwd`.
@@ -234,14 +244,14 @@ impl Script {
 }
 
 /// What a command is confined to, for a person.
-fn confined(node: &Node) -> Option<String> {
-    let program = node.resolved.as_ref()?;
+fn confined(lead: &Lead, fence: &Fence) -> Option<String> {
+    let Lead::Program { found: Found { program, .. }, .. } = lead else { return None };
     let name = program.name.rsplit('/').next().unwrap_or(&program.name);
-    let executes = node.executes.as_deref().map(|paths| match paths {
+    let executes = fence.bounds().executes.as_deref().map(|paths| match paths {
         [] => "executes nothing else".to_owned(),
         paths => format!("executes nothing else but in {}", paths.join(", ")),
     });
-    let opens = node.opens.as_ref().map(|_| "stays in the roots".to_owned());
+    let opens = fence.bounds().opens.as_ref().map(|_| "stays in the roots".to_owned());
     let kept: Vec<String> = executes.into_iter().chain(opens).collect();
     (!kept.is_empty()).then(|| format!("{name} {}", kept.join(" and ")))
 }

@@ -156,7 +156,12 @@ impl<'a> Lookups<'a> {
         let mut starts = [Some(0), behind_flag, behind_equals].into_iter().flatten().collect::<Vec<_>>();
         starts.sort_unstable();
         starts.dedup();
-        starts.into_iter().filter_map(|start| self.place(word, start, cwd)).collect()
+        let mut places: Vec<_> = starts.into_iter().filter_map(|start| self.place(word, start, cwd)).collect();
+        let front = word.split_once("::").filter(|_| places.first().is_some_and(|whole| whole.start == 0));
+        if let Some(front) = front.and_then(|(front, _)| self.place(front, 0, cwd)) {
+            places.insert(1, front);
+        }
+        places
     }
 
     /// Where a `cd` leads: inside the roots, and a directory as far as it is there.

@@ -296,6 +296,12 @@ fn places_follow_links() {
     assert_eq!(inside("../x"), [(0, false)]);
     assert_eq!(inside("--file=../x"), [(0, true), (7, false)]);
     assert_eq!(inside("-f/etc/passwd"), [(0, true), (2, false)]);
+    assert_eq!(inside("a::b"), [(0, true), (0, true)]);
+    assert_eq!(inside("out::b"), [(0, true), (0, false)]);
+    assert_eq!(inside("out/x::b"), [(0, false), (0, false)]);
+    assert_eq!(inside("a::/../x"), []);
+    assert_eq!(inside("out/..::b"), [(0, false)]);
+    assert_eq!(inside("::b"), [(0, true)]);
     assert_eq!(inside(""), []);
 }
 

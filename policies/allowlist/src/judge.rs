@@ -1,15 +1,18 @@
 //! Judging a script: every node by its kind, every redirection, every variable.
 
+use std::{cell::RefCell, collections::BTreeSet};
+
 use portcullis_sdk::{Argument, Node, NodeKind, Reason, Redirect, RedirectMode, Request, Word, literal};
 
 use crate::{
     condition::{self, Form},
     feed::{Feed, trace},
     input::Input,
+    loops::Loops,
     packs,
     reader::{self, Scope},
     rule::{self, Objection, Rule, shown},
-    settings::{Construct, Settings},
+    settings::{Construct, Program, Settings},
     value::Part,
     variable::Variables,
 };
@@ -23,6 +26,8 @@ struct Judge<'a> {
     variables: Variables<'a>,
     /// The script tells the shell first of all that nothing becomes names of files.
     is_noglob: bool,
+    /// Rules that were named to the host.
+    named: RefCell<BTreeSet<*const Program>>,
 }
 
 /// Judges a request.
@@ -31,17 +36,19 @@ struct Judge<'a> {
 ///
 /// The first thing that is denied; else, that something waits for another policy.
 pub fn judge(settings: &Settings, request: &Request) -> Result<(), Objection> {
-    let judge =
-        Judge { settings, variables: Variables::new(&settings.scripts, &request.env), is_noglob: is_noglob(&request.nodes) };
+    let judge = Judge::new(settings, &request.env, &request.nodes);
     let flagged = Construct::FLAGGED.iter().filter(|(_, flag)| request.constructs.contains(*flag));
     for (construct, _) in flagged {
         judge.construct(*construct)?;
     }
     let mut is_complete = true;
-    for (node, feed) in request.nodes.iter().zip(trace(&request.nodes)) {
-        match judge.node(node, feed) {
-            Err(Objection::NotYet) => is_complete = false,
-            other => other?,
+    let loops = Loops::new(&request.nodes);
+    for (at, feed) in trace(&request.nodes).into_iter().enumerate() {
+        for node in loops.instances(at) {
+            match judge.node(&node, feed) {
+                Err(Objection::NotYet) => is_complete = false,
+                other => other?,
+            }
         }
     }
     if is_complete { Ok(()) } else { Err(Objection::NotYet) }
@@ -53,15 +60,16 @@ pub fn judge(settings: &Settings, request: &Request) -> Result<(), Objection> {
 ///
 /// Why it may not be.
 pub fn judge_input(settings: &Settings, nodes: &[Node], pending: &[u8], data: &[u8]) -> Result<(), Reason> {
-    let judge = Judge { settings, variables: Variables::new(&settings.scripts, &[]), is_noglob: is_noglob(nodes) };
-    let readers = || nodes.iter().zip(trace(nodes)).filter(|(node, feed)| *feed == Feed::Job && reads(node));
+    let judge = Judge::new(settings, &[], nodes);
+    let loops = Loops::new(nodes);
+    let readers = || (0..nodes.len()).zip(trace(nodes)).filter(|(at, feed)| *feed == Feed::Job && reads(&nodes[*at]));
     // Another one, or the same again, could take a part of a line and leave the rest.
     let shares = |node: &Node| matches!(node.kind, NodeKind::Loop | NodeKind::ForLoop | NodeKind::ProcessSubstitution);
     let is_shared = readers().count() > 1 || nodes.iter().any(shares);
     let mut is_read = false;
-    for (node, _) in readers() {
+    for node in readers().flat_map(|(at, _)| loops.instances(at)) {
         is_read = true;
-        let rules = judge.rules(node).map_err(|objection| match objection {
+        let rules = judge.rules(&node).map_err(|objection| match objection {
             Objection::Denied(reason) => reason,
             Objection::NotYet => Reason::new("input-not-allowed", "no rule allows the command that would read this"),
         })?;
@@ -80,7 +88,12 @@ fn reads(node: &Node) -> bool {
 }
 
 impl<'a> Judge<'a> {
-    fn node(&self, node: &'a Node, feed: Feed) -> Result<(), Objection> {
+    fn new(settings: &'a Settings, env: &'a [(String, String)], nodes: &[Node]) -> Self {
+        let variables = Variables::new(&settings.scripts, env);
+        Self { settings, variables, is_noglob: is_noglob(nodes), named: RefCell::default() }
+    }
+
+    fn node(&self, node: &Node, feed: Feed) -> Result<(), Objection> {
         if let Some(construct) = construct(node.kind) {
             self.construct(construct)?;
         }
@@ -124,12 +137,13 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn rules(&self, node: &'a Node) -> Result<Vec<Rule<'_>>, Objection> {
+    fn rules<'n>(&'n self, node: &'n Node) -> Result<Vec<Rule<'n>>, Objection> {
         let rule = rule::find(self.settings, node)?;
-        reader::read(Scope { variables: &self.variables, constructs: &self.settings.scripts.constructs }, rule, node)
+        let scope = Scope { variables: &self.variables, constructs: &self.settings.scripts.constructs, named: &self.named };
+        reader::read(scope, rule, node)
     }
 
-    fn command(&self, node: &'a Node, feed: Feed) -> Result<(), Objection> {
+    fn command(&self, node: &Node, feed: Feed) -> Result<(), Objection> {
         let rules = self.rules(node)?;
         match feed {
             Feed::Job | Feed::Nothing => Ok(()),

@@ -8,6 +8,7 @@ mod condition;
 mod feed;
 mod input;
 mod judge;
+mod loops;
 mod packs;
 mod reader;
 mod rule;

@@ -1,5 +1,7 @@
 //! Reading the words of one command by its rule, the way the program reads them. Whatever the rule does not name is denied.
 
+use std::{cell::RefCell, collections::BTreeSet};
+
 use portcullis_sdk::{Argument, Expansion, Node, Reason, Word, literal, log};
 
 use crate::{
@@ -16,7 +18,9 @@ pub struct Scope<'a> {
     /// Which variables scripts may set.
     pub variables: &'a Variables<'a>,
     /// Constructs that may occur.
-    pub constructs: &'a std::collections::BTreeSet<Construct>,
+    pub constructs: &'a BTreeSet<Construct>,
+    /// Which rules were named to the host: once is enough.
+    pub named: &'a RefCell<BTreeSet<*const Program>>,
 }
 
 /// Reads one command.
@@ -65,7 +69,9 @@ impl<'a> Reader<'a> {
 
     /// Goes on by another rule, if what it wants in front is there.
     fn enter(&mut self, rule: Rule<'a>) -> Result<(), Objection> {
-        log::rule(&rule.key(&[]));
+        if self.scope.named.borrow_mut().insert(rule.program) {
+            log::rule(&rule.key(&[]));
+        }
         if rule.program.forbid == Some(true) {
             let message = format!("the rule `{}` forbids it", rule.key(&[]));
             return Err(Reason::new("forbidden", message).into());
@@ -151,7 +157,7 @@ impl<'a> Reader<'a> {
     fn free_word(&self, kind: &Value, arg: &'a Argument) -> Result<(), Reason> {
         let part = Part::of(arg, 0);
         if let Part::Literal { text, .. } = part
-            && matches!(kind, Value::Path | Value::File)
+            && kind.is_path()
         {
             no_dash(text, "there")?;
         }
@@ -159,7 +165,7 @@ impl<'a> Reader<'a> {
             Part::Dynamic(expansion) if !expansion.one_word => matches!(kind, Value::Words) && self.allows_globs(),
             _ => self.fits(kind, part),
         };
-        if fits { Ok(()) } else { Err(self.misfit(&format!("`{}`", shown(part.shown())), kind, &self.rule().key(&["operands"]))) }
+        if fits { Ok(()) } else { Err(self.misfit(&format!("`{}`", shown(part.shown())), kind, &self.operands_key())) }
     }
 
     fn finish(&self) -> Result<(), Reason> {
@@ -217,22 +223,26 @@ impl<'a> Reader<'a> {
 
     fn operand(&mut self, arg: &'a Argument) -> Result<(), Reason> {
         let part = Part::of(arg, 0);
-        let off = format!("operand `{}`", shown(part.shown()));
-        let (kind, key) = self.next_operand(&off)?;
-        if self.fits(kind, part) { Ok(()) } else { Err(self.misfit(&off, kind, &key)) }
+        let off = || format!("operand `{}`", shown(part.shown()));
+        let kind = self.next_operand(off)?;
+        if self.fits(kind, part) { Ok(()) } else { Err(self.misfit(&off(), kind, &self.operands_key())) }
+    }
+
+    fn operands_key(&self) -> String {
+        self.rule().key(&["operands"])
     }
 
     /// What the next operand must be, if there may be one; counts it.
-    fn next_operand(&mut self, off: &str) -> Result<(&'a Value, String), Reason> {
-        let key = self.rule().key(&["operands"]);
+    fn next_operand(&mut self, off: impl Fn() -> String) -> Result<&'a Value, Reason> {
         let room = self
             .operand_kind()
             .filter(|(operands, kind)| !matches!(kind, Value::Nothing) && operands.max.is_none_or(|max| self.operands < max));
         let Some((_, kind)) = room else {
-            return Err(self.rule().denied("operand-not-allowed", off, &format!("room for it to `{key}`")));
+            let add = format!("room for it to `{}`", self.operands_key());
+            return Err(self.rule().denied("operand-not-allowed", &off(), &add));
         };
         self.operands += 1;
-        Ok((kind, key))
+        Ok(kind)
     }
 
     /// A word that only the shell can tell, where options are read.
@@ -262,12 +272,12 @@ impl<'a> Reader<'a> {
 
     fn dynamic_operand(&mut self, arg: &'a Argument, expansion: &'a Expansion, standing: Standing) -> Result<(), Reason> {
         let source = shown(&expansion.source);
-        let off = format!("`{source}`, which only the shell can tell,");
+        let off = || format!("`{source}`, which only the shell can tell,");
         let is_harmless = || matches!(self.operand_kind(), Some((_, Value::Words)));
         if self.operands == 0 && self.program().commands.keys().any(|name| !name.starts_with('-') || !is_harmless()) {
-            return Err(self.rule().denied("dynamic-word", &off, "nothing: write the sub-command out"));
+            return Err(self.rule().denied("dynamic-word", &off(), "nothing: write the sub-command out"));
         }
-        let (kind, key) = self.next_operand(&off)?;
+        let kind = self.next_operand(off)?;
         let is_bounded = self.program().operands.as_ref().is_some_and(|operands| operands.max.is_some());
         let may_be_option = standing == Standing::AmongOptions && expansion.prefix.is_empty() && !is_absolute(expansion);
         match kind {
@@ -286,11 +296,12 @@ impl<'a> Reader<'a> {
             }
             Value::Text => Ok(()),
             Value::Assignment if self.fits(kind, Part::of(arg, 0)) => Ok(()),
-            Value::Path | Value::File => {
+            Value::Path | Value::File | Value::Source => {
+                let (off, key) = (off(), self.operands_key());
                 let message = format!("{off} is no path that can be judged; write paths out, as the rule `{key}` wants them");
                 Err(Reason::new("dynamic-path", message))
             }
-            _ => Err(self.misfit(&off, kind, &key)),
+            _ => Err(self.misfit(&off(), kind, &self.operands_key())),
         }
     }
 
@@ -347,14 +358,15 @@ impl<'a> Reader<'a> {
                 }
                 self.note(&flag)?;
                 // Some programs drop that sign, and others take it for a part of the path.
-                if word[behind..].starts_with('=') && matches!(kind, Value::Path | Value::File) {
+                if word[behind..].starts_with('=') && kind.is_path() {
                     let message = format!("`{}` is read in two ways; write `{flag}` and its path as two words", shown(word));
                     return Err(Reason::new("value-not-allowed", message));
                 }
                 return self.value(&flag, kind, Part::of(arg, behind));
             }
             if !self.program().flags.contains(&flag) {
-                return Err(self.unknown(if is_first { word } else { &flag }));
+                let said = self.rule().instead("flag-not-allowed", &flag);
+                return Err(said.unwrap_or_else(|| self.unknown(if is_first { word } else { &flag })));
             }
             self.note(&flag)?;
         }
@@ -392,9 +404,9 @@ impl<'a> Reader<'a> {
     fn fits(&self, kind: &Value, part: Part) -> bool {
         match (kind, part) {
             (Value::Variable, Part::Literal { text, .. }) => self.scope.variables.may_set(text),
-            (Value::Assignment, Part::Literal { text, .. }) => text.split_once('=').is_some_and(|(name, text)| {
-                self.env_kind(name).is_some_and(|kind| kind.fits(Part::Literal { text, place: None }))
-            }),
+            (Value::Assignment, Part::Literal { text, .. }) => text
+                .split_once('=')
+                .is_some_and(|(name, text)| self.env_kind(name).is_some_and(|kind| kind.fits(Part::text(text)))),
             (Value::Assignment, Part::Dynamic(expansion)) => {
                 expansion.prefix.split_once('=').is_some_and(|(name, _)| self.env_kind(name).is_some_and(|kind| kind.fits(part)))
             }
@@ -409,7 +421,7 @@ impl<'a> Reader<'a> {
     fn misfit(&self, off: &str, kind: &Value, key: &str) -> Reason {
         let code = match kind {
             _ if !is_printable(off) && !kind.takes_dynamic() => "control-character",
-            Value::Path | Value::File => "path-not-allowed",
+            Value::Path | Value::File | Value::Source => "path-not-allowed",
             Value::Assignment | Value::Variable => "assignment-not-allowed",
             _ => "value-not-allowed",
         };

@@ -1,5 +1,7 @@
 //! Finding the rule of a command, and saying what is off about a command.
 
+use std::ops::Bound;
+
 use portcullis_sdk::{Node, Program as File, Reason, literal};
 
 use crate::settings::{Program, Settings};
@@ -88,8 +90,9 @@ fn find_program<'a>(settings: &'a Settings, file: &File, directory: &str) -> Opt
     let by_name = file.name.rsplit('/').next().filter(|_| file.looked_up && !file.inside_roots);
     let by_name = by_name.and_then(|name| settings.programs.get_key_value(name));
     // Keys that are paths begin with `.` or `/`, which stand side by side.
-    let mut paths = settings.programs.range(".".to_owned().."0".to_owned());
-    let (name, program) = by_name.or_else(|| paths.find(|(path, _)| is_at(path, file, directory)))?;
+    let paths = (Bound::Included("."), Bound::Excluded("0"));
+    let by_path = || settings.programs.range::<str, _>(paths).find(|(path, _)| is_at(path, file, directory));
+    let (name, program) = by_name.or_else(by_path)?;
     Some(Rule { keys: vec!["programs", name], program })
 }
 
@@ -145,7 +148,11 @@ fn missing(name: &str, node: &Node) -> Reason {
     let key = toml_key(name);
     let is_own = node.resolved.as_ref().is_some_and(|file| file.inside_roots);
     if !is_own && RUNNERS.contains(&name.rsplit('/').next().unwrap_or_default()) {
-        let message = format!("`{shown}` runs whatever it is told, and no rule allows it; call the program itself, written out");
+        let instead = match name.rsplit('/').next() {
+            Some("xargs") => "give the program its words yourself, or have it look for files: `grep -rn x --include='*.rs' .`",
+            _ => "call the program itself, written out",
+        };
+        let message = format!("`{shown}` runs whatever it is told, and no rule allows it; {instead}");
         let code = if node.resolved.is_some() { "program-not-allowed" } else { "builtin-not-allowed" };
         return Reason::new(code, message);
     }

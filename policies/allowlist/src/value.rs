@@ -31,6 +31,9 @@ pub enum Value {
     Path,
     /// Like `path`, something that exists, and without `:`, which some programs take for the end of a host's name.
     File,
+    /// Like `path`, for programs that read more than a path in a word: also a test in a file, `file::test`, and without `@` in front,
+    /// which names a file of words.
+    Source,
     /// The name of a variable that scripts may give values to.
     Variable,
     /// `NAME=value`, as `env` of the same rule has it.
@@ -73,6 +76,8 @@ pub enum Part<'a> {
         text: &'a str,
         /// Where it leads.
         place: Option<&'a Place>,
+        /// Where what stands in front of its first `::` leads.
+        front: Option<&'a Place>,
     },
     /// A value that only the shell can tell.
     Dynamic(&'a Expansion),
@@ -135,17 +140,22 @@ impl<'a> Part<'a> {
     pub fn of(arg: &'a Argument, at: usize) -> Self {
         match &arg.word {
             Word::Literal(text) => {
-                let place = arg.places.iter().find(|place| usize::try_from(place.start) == Ok(at));
-                Self::Literal { text: text.get(at..).unwrap_or_default(), place }
+                let mut places = arg.places.iter().filter(|place| usize::try_from(place.start) == Ok(at));
+                Self::Literal { text: text.get(at..).unwrap_or_default(), place: places.next(), front: places.next() }
             }
             Word::Dynamic(expansion) => Self::Dynamic(expansion),
         }
     }
 
+    /// A text that never is a path.
+    pub fn text(text: &'a str) -> Self {
+        Self::Literal { text, place: None, front: None }
+    }
+
     /// The value of a variable, which never is a path.
     pub fn value(word: &'a Word) -> Self {
         match word {
-            Word::Literal(text) => Self::Literal { text, place: None },
+            Word::Literal(text) => Self::text(text),
             Word::Dynamic(expansion) => Self::Dynamic(expansion),
         }
     }
@@ -162,10 +172,11 @@ impl<'a> Part<'a> {
 impl Value {
     /// Whether this fits. Variables and assignments never do: what they may be stands elsewhere in the rules.
     pub fn fits(&self, part: Part) -> bool {
-        let (text, place) = match part {
-            Part::Literal { text, place } => (text, place),
+        let (text, place, front) = match part {
+            Part::Literal { text, place, front } => (text, place, front),
             Part::Dynamic(expansion) => return self.takes_dynamic() && expansion.one_word,
         };
+        let is_inside = |place: Option<&Place>| place.is_some_and(|place| place.inside_roots);
         match self {
             Self::Nothing | Self::Variable | Self::Assignment => false,
             // It may be what a word that only the shell could tell has become, and that is whatever a file holds.
@@ -173,7 +184,13 @@ impl Value {
             _ if !is_printable(text) => false,
             Self::Any => true,
             Self::Integer => is_digits(text.strip_prefix(['-', '+']).unwrap_or(text)),
-            Self::Path => place.is_some_and(|place| place.inside_roots),
+            Self::Path => is_inside(place),
+            // Before there is a bracket, some take it for the end of the path.
+            Self::Source => match text.split_once("::") {
+                _ if text.starts_with('@') => false,
+                Some((file, _)) => is_inside(place) && is_inside(front) && !file.contains('['),
+                None => is_inside(place) && !text.contains('['),
+            },
             Self::File => place.is_some_and(|place| place.inside_roots && place.exists) && !text.contains(':'),
             Self::OneOf(texts) => texts.iter().any(|known| known == text),
             Self::Pattern(pattern) => pattern.is_match(text),
@@ -183,6 +200,11 @@ impl Value {
     /// Whether words fit that only the shell can tell.
     pub fn takes_dynamic(&self) -> bool {
         matches!(self, Self::Text | Self::Words)
+    }
+
+    /// Whether it is some path.
+    pub fn is_path(&self) -> bool {
+        matches!(self, Self::Path | Self::File | Self::Source)
     }
 
     /// What fits, for a person.
@@ -195,6 +217,9 @@ impl Value {
             Self::Integer => "a number".to_owned(),
             Self::Path => "a path inside the working roots".to_owned(),
             Self::File => "an existing path inside the working roots, without `:`".to_owned(),
+            Self::Source => {
+                "a path inside the working roots, or a test in one: `file::test`; `./@x` for a name with `@`".to_owned()
+            }
             Self::Variable => "the name of a variable that scripts may set".to_owned(),
             Self::Assignment => "NAME=value, as `env` of the rule has it".to_owned(),
             Self::OneOf(texts) => format!("one of {}", texts.join(", ")),

@@ -94,9 +94,7 @@ impl<'a> Variables<'a> {
     /// Whether arithmetic leaves alone what may be exported: it could set that to any number.
     pub fn spares_exported(&self, word: &Word, kind: NodeKind) -> bool {
         let Word::Dynamic(expansion) = word else { return true };
-        let mut words = expansion.source.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
-        let is_arithmetic = kind == NodeKind::Arithmetic || expansion.source.contains("((");
-        !is_arithmetic || words.all(|word| self.exported(word).is_none())
+        !is_arithmetic(&expansion.source, kind) || names_in(&expansion.source).all(|word| self.exported(word).is_none())
     }
 
     /// What a variable may be that a builtin may export: once exported, programs see each later value.
@@ -104,6 +102,16 @@ impl<'a> Variables<'a> {
         let tables = ["export", "readonly"].into_iter().filter_map(|builtin| self.scripts.builtins.get(builtin));
         tables.map(|rule| &rule.env).find_map(|env: &'a BTreeMap<String, Value>| env.get(name))
     }
+}
+
+/// Whether there is arithmetic in a word of such a node.
+pub fn is_arithmetic(source: &str, kind: NodeKind) -> bool {
+    kind == NodeKind::Arithmetic || source.contains("((")
+}
+
+/// What may be names in a text.
+pub fn names_in(source: &str) -> impl Iterator<Item = &str> {
+    source.split(|c: char| c != '_' && !c.is_ascii_alphanumeric())
 }
 
 /// Whether it is a name, by the shell's grammar.

@@ -1,6 +1,6 @@
 //! What is asked of any command, and set in front of it.
 
-use portcullis_sdk::{Edit, Node, literal};
+use portcullis_sdk::{Edit, Edited, Node, literal};
 
 /// What a command runs: a builtin of this name, or the program that looking this name up leads to.
 pub fn name(node: &Node) -> Option<&str> {
@@ -23,4 +23,11 @@ pub fn with_variables(node: &Node, index: u32, variables: &[(&str, &str)]) -> Op
     let missing = variables.iter().filter(|variable| !is_set(variable));
     let edit = missing.fold(Edit::new(index), |edit, (name, value)| edit.set(*name, *value));
     (!edit.assignments.is_empty()).then_some(edit)
+}
+
+/// The arguments of a node, with one more that stands at this index.
+pub fn with_word(node: &Node, at: usize, word: &str) -> Vec<Edited> {
+    let mut args: Vec<Edited> = (0..node.args.len()).filter_map(|at| u32::try_from(at).ok()).map(Edited::Keep).collect();
+    args.insert(at, Edited::Literal(word.to_owned()));
+    args
 }

@@ -276,6 +276,11 @@ fn may_enter(git: &Node) -> bool {
     !(stays || switches(command).contains(&"--ignore-submodules=all"))
 }
 
+/// Whether this is a sub-command that [`reach`] knows. Later versions of git take aliases for some of them that are hardly used.
+pub fn is_known(command: &str) -> bool {
+    STAYING.contains(&command) || HARMLESS.contains(&command) || !switches(command).is_empty()
+}
+
 /// Refuses what takes [`QUIET`] back.
 pub fn is_told_quietly(git: &Node) -> Result<(), Refusal> {
     let (command, rest) = parts(git);

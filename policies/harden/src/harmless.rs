@@ -3,7 +3,7 @@
 //! A positive list, since git learns new settings that run programs with every release. Here stand also settings that the hardened
 //! form overrides; what they say does not count.
 
-use crate::config::Setting;
+use crate::{config::Setting, git::is_known};
 
 /// What a setting may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -370,6 +370,40 @@ const LFS: &[(&str, &str)] = &[
     ("required", "true"),
     ("smudge", "git-lfs smudge -- %f"),
 ];
+
+/// Settings without a subsection that do nothing but have programs executed, or say how.
+const EXECUTING: &[(&str, &[&str])] = &[
+    ("core", &["alternaterefscommand", "gitproxy"]),
+    ("diff", &["external", "guitool", "tool"]),
+    ("difftool", ALL),
+    ("gpg", &["format", "program"]),
+    ("interactive", &["difffilter"]),
+    ("merge", &["guitool", "tool"]),
+    ("mergetool", ALL),
+    // GIT_PAGER wins.
+    ("pager", ALL),
+    ("sequence", &["editor"]),
+];
+
+/// The same with a subsection. No filters: where one can not be executed, git goes on with what it has not filtered.
+const EXECUTING_NAMED: &[(&str, &[&str])] = &[
+    ("credential", &["helper"]),
+    ("diff", &["command", "textconv"]),
+    ("difftool", ALL),
+    ("gpg", &["defaultkeycommand", "program"]),
+    ("merge", &["driver"]),
+    ("mergetool", ALL),
+    ("remote", &["receivepack", "uploadpack"]),
+];
+
+/// Whether a setting means nothing to a call of git that stays in its repository and executes nothing: git does not ask for it, or fails.
+/// An alias is no program alone, but counts only for names that no sub-command of git's own has.
+pub fn only_executes(setting: &Setting) -> bool {
+    let Setting { section, subsection, key, .. } = setting;
+    let lists = if subsection.is_none() { EXECUTING } else { EXECUTING_NAMED };
+    let is_listed = lists.iter().any(|(name, keys)| name == section && (*keys == ALL || keys.contains(&key.as_str())));
+    is_listed || section == "alias" && subsection.is_none() && !is_known(key)
+}
 
 /// What the setting may say; none if it is not known to be harmless.
 pub fn allowed(setting: &Setting) -> Option<Says> {

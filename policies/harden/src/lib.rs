@@ -4,6 +4,7 @@
 //! lib ─▶ git         options, switches and variables that every call of git gets
 //!     ─▶ visit       what its calls do where they stand
 //!     ─▶ scripts     package managers, where asked
+//!     ─▶ search      rg
 //!     ─▶ command     variables in front of a command
 //!     ─▶ repository  what git would read: config (its grammar), harmless (what may stand there), files (the host's),
 //!                    index (which repositories lie inside)
@@ -17,6 +18,7 @@ mod harmless;
 mod index;
 mod repository;
 mod scripts;
+mod search;
 #[cfg(test)]
 mod tests;
 mod visit;
@@ -67,7 +69,7 @@ struct Settings {
     #[serde(default = "yes")]
     git: bool,
     /// Whether the kernel keeps git from executing anything but git, and from opening files outside of the roots but its own configuration
-    /// and what programs need of the system. It has to offer that: seccomp and Landlock (Linux 5.19). Filters, such as those of git-lfs, do
+    /// and what programs need of the system. It has to offer that: seccomp and Landlock (Linux 5.13). Filters, such as those of git-lfs, do
     /// not run then.
     #[serde(default = "yes")]
     confine: bool,
@@ -192,6 +194,9 @@ impl Harden {
         if let Some(manager) = self.settings.ignore_scripts.iter().find(|manager| runs(node, manager.name())) {
             return manager.hardened(node, index);
         }
+        if runs(node, "rg") {
+            return search::hardened(node, index);
+        }
         let asks_version = || matches!(node.args.as_slice(), [arg] if arg.text().is_some_and(|word| VERSION.contains(&word)));
         if (runs(node, "cargo") || runs(node, "rustc")) && asks_version() {
             return Ok(with_variables(node, index, TOOLCHAIN));
@@ -239,8 +244,8 @@ fn repositories(request: &Request, directories: BTreeMap<&str, Visit>, files: &i
     }
     let own = Own::of(request);
     own.lists.iter().try_for_each(|path| repository::judge_own_list(files, path))?;
-    let changes_files = directories.values().any(|visit| visit.changes_files);
-    own.configs.iter().try_for_each(|path| repository::judge_own(files, path, changes_files))
+    let all = directories.into_values().reduce(Visit::and).unwrap_or_default();
+    own.configs.iter().try_for_each(|path| repository::judge_own(files, path, &all))
 }
 
 /// What git reads of the user's own.

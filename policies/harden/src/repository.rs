@@ -8,7 +8,7 @@ use std::{cell::RefCell, collections::BTreeSet};
 use crate::{
     config::{self, Setting},
     files::{Files, Kind, Trouble},
-    harmless::{Says, allowed, danger},
+    harmless::{Says, allowed, danger, only_executes},
     index::{Fault, Index},
 };
 
@@ -131,6 +131,16 @@ impl Look {
     }
 }
 
+/// What git can execute there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Executes {
+    /// Programs.
+    #[default]
+    Something,
+    /// The kernel keeps it from executing anything.
+    Nothing,
+}
+
 /// What git does where it is started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Visit {
@@ -146,9 +156,17 @@ pub struct Visit {
     pub takes_changes: bool,
     /// Whether it may move repositories inside the working tree, or have git do that on the way.
     pub moves_repositories: bool,
+    /// What it can execute.
+    pub executes: Executes,
 }
 
 impl Visit {
+    /// This one and another one.
+    pub fn and(mut self, other: Self) -> Self {
+        self.add(other);
+        self
+    }
+
     /// Does what another one does too.
     pub fn add(&mut self, other: Self) {
         self.reach = self.reach.max(other.reach);
@@ -157,6 +175,9 @@ impl Visit {
         self.changes_files |= other.changes_files;
         self.takes_changes |= other.takes_changes;
         self.moves_repositories |= other.moves_repositories;
+        if other.executes == Executes::Something {
+            self.executes = Executes::Something;
+        }
     }
 }
 
@@ -203,13 +224,12 @@ pub fn is_of_git(files: &impl Files, path: &str) -> bool {
     std::iter::successors(parent(path), |directory| parent(directory)).any(|directory| has_parts(&directory))
 }
 
-/// Judges a configuration file that is the user's own, if it lies where jobs could write it.
-pub fn judge_own(files: &impl Files, path: &str, changes_files: bool) -> Judged {
+/// Judges a configuration file that is the user's own, for calls that do all this, if it lies where jobs could write it.
+pub fn judge_own(files: &impl Files, path: &str, visit: &Visit) -> Judged {
     if files.kind(path) == Err(Trouble::NotGranted) {
         return Ok(());
     }
-    let visit = Visit { changes_files, ..Visit::default() };
-    let judge = Judge { files, visit: &visit, inner: RefCell::default() };
+    let judge = Judge { files, visit, inner: RefCell::default() };
     judge.is_apart(parent(path).unwrap_or("/"))?;
     judge.all_settings(&[path.to_owned()], &Place { repository: path, tree: None }).map(drop)
 }
@@ -720,6 +740,9 @@ impl<F: Files> Judge<'_, F> {
 
     fn setting(&self, setting: &Setting, path: &str, place: &Place) -> Judged {
         let value = setting.value.as_deref().unwrap_or_default();
+        if self.visit.executes == Executes::Nothing && only_executes(setting) {
+            return Ok(());
+        }
         let why = match allowed(setting) {
             Some(Says::Anything) => return Ok(()),
             Some(Says::OneOf(known)) if known.iter().any(|known| known.eq_ignore_ascii_case(value)) => return Ok(()),

@@ -1,10 +1,13 @@
 //! Package managers that are told to leave the scripts of packages alone.
 
-use portcullis_sdk::{Argument, Edit, Edited, Node};
+use portcullis_sdk::{Argument, Edit, Node};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{command::with_variables, repository::Refusal};
+use crate::{
+    command::{with_variables, with_word},
+    repository::Refusal,
+};
 
 const FLAG: &str = "--ignore-scripts";
 
@@ -117,9 +120,7 @@ impl Manager {
         let Some(behind) = self.behind_command(&words).filter(|at| words.get(*at) != Some(&Some(FLAG))) else {
             return Ok(edit);
         };
-        let keep = |range: std::ops::Range<usize>| range.filter_map(|at| u32::try_from(at).ok()).map(Edited::Keep);
-        let args = keep(0..behind).chain([Edited::Literal(FLAG.to_owned())]).chain(keep(behind..words.len()));
-        Ok(Some(edit.unwrap_or_else(|| Edit::new(index)).args(args)))
+        Ok(Some(edit.unwrap_or_else(|| Edit::new(index)).args(with_word(node, behind, FLAG))))
     }
 
     /// The place behind the sub-command that installs; `yarn` alone installs too.

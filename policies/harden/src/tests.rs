@@ -10,9 +10,9 @@ use super::{
     config::{Setting, parse},
     files::native::Grants,
     git::{PREFIX, VARIABLES, switches},
-    harmless::allowed,
+    harmless::{allowed, only_executes},
     index::{Fault, Index},
-    repository::{Look, Reach},
+    repository::{Executes, Look, Reach},
     *,
 };
 
@@ -251,6 +251,27 @@ fn other_programs_are_not_touched() {
     assert_eq!(verdict(&policy("{}"), &World::new().request(&["npm", "ci"])), Verdict::Abstain);
     let own = World::new().request(&["./git", "status"]);
     assert_eq!(verdict(&policy("{}"), &own), Verdict::Abstain, "the allowlist refuses it");
+}
+
+#[test]
+fn searches_show_nothing_of_lists_of_files() {
+    const FORM: &str = "--no-ignore-messages";
+    for (command, expected) in [
+        (&["rg", "x"][..], &[FORM, "x"][..]),
+        (&["rg"], &[FORM]),
+        (&["rg", FORM, "x"], &[FORM, "x"]),
+        (&["rg", "-n", FORM, "x"], &[FORM, "-n", FORM, "x"]),
+        (&["rg", "--", "x"], &[FORM, "--", "x"]),
+    ] {
+        let hardened = hardened(command);
+        assert_eq!(words(&hardened), expected, "{command:?}");
+        assert_eq!(verdict(&policy("{}"), &hardened), Verdict::Abstain, "{command:?}");
+    }
+    for command in [&["rg", "--ignore-messages", "x"][..], &["rg", FORM, "x", "--ignore-messages"]] {
+        assert_eq!(denied("{}", &World::new().request(command)), "ignore-messages", "{command:?}");
+    }
+    let pack: toml::Table = include_str!("../../allowlist/packs/coreutils-read.toml").parse().unwrap();
+    assert_eq!(pack["programs"]["rg"]["prefix"], toml::Value::from(vec![FORM]));
 }
 
 #[test]
@@ -1014,7 +1035,9 @@ fn calls_are_told_apart_by_what_they_do_to_repositories_inside() {
         ("rm n", false, true),
         ("rm --cached n", false, false),
         ("rm --cached --no-c n", false, true),
+        ("rm -n n", false, true),
         ("mv n m", false, true),
+        ("mv -n n m", false, false),
         ("switch x", false, false),
         ("switch --recurse-submodules x", false, true),
         ("restore --no-recurse-submodules x", false, false),
@@ -1027,6 +1050,30 @@ fn calls_are_told_apart_by_what_they_do_to_repositories_inside() {
         let visits = visit::visits(&request, &[0]);
         assert_eq!((visits["/work"].takes_changes, visits["/work"].moves_repositories), (takes, moves), "{command}");
     }
+}
+
+#[test]
+fn calls_are_told_apart_by_whether_they_change_files() {
+    for (command, changes) in [
+        ("rm n", true),
+        ("rm -n n", false),
+        ("rm -r -q --dry-run -- -x", false),
+        ("rm -n --no-dry-run n", true),
+        ("rm --pathspec-from-file -n n", true),
+        ("rm -- -n", true),
+        ("rm -rn n", true),
+        ("mv n m", true),
+        ("mv -k -v -n n m", false),
+        ("mv -n --sparse n m", true),
+        // It writes wherever references lead, which may be symbolic.
+        ("reset --soft HEAD~1", true),
+    ] {
+        let words: Vec<&str> = ["git"].into_iter().chain(command.split(' ')).collect();
+        assert_eq!(visit::changes_files(&hardened(&words).nodes[0]), changes, "{command}");
+    }
+    let mut request = World::new().request(&["git", "mv", "-n", "x", "y"]);
+    dynamic(&mut request, 2);
+    assert!(visit::changes_files(&rewritten(&policy("{}"), request).nodes[0]));
 }
 
 #[test]
@@ -1187,9 +1234,10 @@ fn configuration_of_the_user_is_judged_where_jobs_can_write_it() {
     let scene = Scene::new();
     let files = Grants::new(vec![scene.path("root")]);
     scene.write("outside/.gitconfig", "[alias]x=!y");
-    assert_eq!(repository::judge_own(&files, &scene.path("outside/.gitconfig"), true), Ok(()));
+    assert_eq!(repository::judge_own(&files, &scene.path("outside/.gitconfig"), &Visit::default()), Ok(()));
     let own = |path: &str, changes_files| {
-        repository::judge_own(&files, &scene.path(path), changes_files).map_or_else(|refusal| refusal.code, |()| "fine")
+        repository::judge_own(&files, &scene.path(path), &Visit { changes_files, ..Visit::default() })
+            .map_or_else(|refusal| refusal.code, |()| "fine")
     };
     assert_eq!((own("root/.gitconfig", false), own("root/.gitconfig", true)), ("fine", "repository-inside"));
     fs::remove_dir_all(scene.path("root/.git")).unwrap();
@@ -1206,6 +1254,80 @@ fn configuration_of_the_user_is_judged_where_jobs_can_write_it() {
 #[test]
 fn the_schema_beside_the_policy_is_that_of_its_settings() {
     portcullis_sdk::harness::check_schema::<Settings>(concat!(env!("CARGO_MANIFEST_DIR"), "/settings.schema.json"));
+}
+
+/// A call that executes nothing is not asked what it would execute; one that could lead git elsewhere, or goes on with something else, is.
+#[test]
+fn settings_that_only_execute_are_told_apart() {
+    for name in [
+        "alias.st",
+        "diff.x.textconv",
+        "diff.external",
+        "merge.x.driver",
+        "gpg.program",
+        "gpg.ssh.program",
+        "pager.log",
+        "mergetool.x.cmd",
+    ] {
+        assert!(only_executes(&setting(name)), "{name}");
+    }
+    for name in [
+        "alias.log",
+        "alias.whatchanged",
+        "alias.x.command",
+        "core.worktree",
+        "diff.orderfile",
+        "diff.x.cachetextconv",
+        "diff.x.xfuncname",
+        "filter.x.clean",
+        "filter.x.process",
+        "filter.x.required",
+        "gpg.ssh.allowedsignersfile",
+        "gpg.ssh.revocationfile",
+        "include.path",
+        "merge.x.command",
+        "protocol.ext.allow",
+        "remote.x.proxy",
+        "url.x.insteadof",
+        "core.unknown",
+    ] {
+        assert!(!only_executes(&setting(name)), "{name}");
+    }
+    let scene = Scene::new();
+    let judged =
+        |executes| scene.visit("root", Visit { executes, ..Visit::default() }).map_or_else(|refusal| refusal.code, |()| "fine");
+    for (text, expected) in [
+        ("[alias]st=!x\n[diff \"x\"]textconv=x\n[pager]log=less", "fine"),
+        ("[alias]st=!x\n[filter \"x\"]clean=x", "repository-config"),
+        ("[pager]log=less\n[include]path=x", "repository-config"),
+    ] {
+        scene.write("root/.git/config", text);
+        assert_eq!((judged(Executes::Nothing), judged(Executes::Something)), (expected, "repository-config"), "{text}");
+    }
+}
+
+#[test]
+fn only_calls_that_stay_and_are_confined_execute_nothing() {
+    for (settings, command, expected) in [
+        ("{}", "status", Executes::Nothing),
+        ("{}", "cat-file -p HEAD", Executes::Nothing),
+        ("{}", "--version", Executes::Nothing),
+        ("{}", "commit -m x", Executes::Something),
+        ("{}", "diff --submodule", Executes::Something),
+        ("{}", "st", Executes::Something),
+        (r#"{"confine":false}"#, "status", Executes::Something),
+        (r#"{"exec_paths":["/usr/bin/x"]}"#, "status", Executes::Something),
+        (r#"{"exec_paths":[]}"#, "status", Executes::Nothing),
+        (r#"{"exec_paths":[]}"#, "st", Executes::Something),
+    ] {
+        let words: Vec<&str> = ["git"].into_iter().chain(command.split(' ')).collect();
+        let request = rewritten(&policy(settings), World::new().request(&words));
+        assert_eq!(visit::visits(&request, &[0])["/work"].executes, expected, "{settings} {command}");
+    }
+    let mut both = Visit { executes: Executes::Nothing, ..Visit::default() };
+    both.add(Visit { executes: Executes::Nothing, ..Visit::default() });
+    assert_eq!(both.executes, Executes::Nothing);
+    assert_eq!(both.and(Visit::default()).executes, Executes::Something);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use portcullis_sdk::{Argument, Node, NodeKind, Redirect, RedirectMode, Request, 
 
 use crate::{
     git::{HARMLESS, PREFIX, STAYING, is_about_others, parts, reach, switches},
-    repository::{Look, Refusal, Visit},
+    repository::{Executes, Look, Reach, Refusal, Visit},
 };
 
 /// Flags of `add` that do not change what its operands mean.
@@ -22,6 +22,10 @@ const UPDATE: &[&str] = &["-u", "--update"];
 /// Options of `stash` with which it leaves alone what is not tracked.
 const TRACKED: &[&str] = &["--keep-index", "--message", "--quiet", "--staged", "-S", "-k", "-m", "-q"];
 
+/// Options of `rm` and `mv` that take no value, and with which they only tell what they would do.
+const REHEARSED: &[&str] = &["--cached", "--force", "--quiet", "--verbose", "-f", "-k", "-q", "-r", "-v"];
+const REHEARSING: &[&str] = &["--dry-run", "-n"];
+
 /// What is to be judged for calls of git, by the directories they stand in.
 pub fn visits<'a>(request: &'a Request, calls: &[usize]) -> BTreeMap<&'a str, Visit> {
     let mut visits: BTreeMap<&str, Visit> = BTreeMap::new();
@@ -33,8 +37,9 @@ pub fn visits<'a>(request: &'a Request, calls: &[usize]) -> BTreeMap<&'a str, Vi
             changes_files: changes_files(git),
             takes_changes: takes_changes(git),
             moves_repositories: moves_repositories(git),
+            executes: executes(git),
         };
-        visits.entry(git.directory.as_str()).or_default().add(visit);
+        visits.entry(git.directory.as_str()).and_modify(|known| known.add(visit.clone())).or_insert(visit);
     }
     visits
 }
@@ -95,10 +100,26 @@ pub fn changes_files(git: &Node) -> bool {
         (Some("stash"), _) => !only_tells_stashes(rest),
         (Some("worktree"), [Some("list"), ..]) => false,
         (Some("add" | "commit" | "describe" | "push"), _) => false,
+        (Some("mv" | "rm"), _) if only_rehearses(rest) => false,
         (Some("rm"), _) => moves_repositories(git),
         (Some("checkout" | "reset" | "restore" | "switch"), _) => true,
         (Some(command), _) => !(STAYING.contains(&command) || HARMLESS.contains(&command)) && switches(command).is_empty(),
     }
+}
+
+/// Whether a call of `rm` or `mv` only tells what it would do.
+fn only_rehearses(args: &[Argument]) -> bool {
+    let words = args.iter().map(Argument::text).take_while(|word| *word != Some("--"));
+    let options: Vec<Option<&str>> = words.filter(|word| word.is_none_or(|word| word.starts_with('-'))).collect();
+    let is_in = |list: &[&str], word: &Option<&str>| word.is_some_and(|word| list.contains(&word));
+    options.iter().any(|word| is_in(REHEARSING, word))
+        && options.iter().all(|word| is_in(REHEARSING, word) || is_in(REHEARSED, word))
+}
+
+/// What a call can execute in the form that it has. What enters other repositories counts as something: it is to work.
+fn executes(git: &Node) -> Executes {
+    let is_confined = git.executes.as_ref().is_some_and(Vec::is_empty);
+    if is_confined && reach(git) == Reach::Own { Executes::Nothing } else { Executes::Something }
 }
 
 /// Whether a call may take over what became of the files that git knows.
@@ -112,7 +133,7 @@ fn takes_changes(git: &Node) -> bool {
     }
 }
 
-/// Whether a call may move repositories of submodules. What switches between commits leaves them where they are, unless it is told.
+/// Whether a call may move repositories of submodules: `rm` does so before it looks whether it is only to tell. What switches between commits leaves them where they are, unless it is told.
 fn moves_repositories(git: &Node) -> bool {
     let (command, rest) = parts(git);
     let has_no = |arg: &Argument| arg.text().is_none_or(|word| word.starts_with("--no"));

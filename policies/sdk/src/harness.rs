@@ -194,7 +194,11 @@ impl World {
         starts.sort_unstable();
         starts.dedup();
         let starts = starts.into_iter().filter(|start| *start < text.len());
-        Argument { places: starts.map(|start| self.place(text, start, directory)).collect(), word: word.clone() }
+        let mut places: Vec<_> = starts.map(|start| self.place(text, start, directory)).collect();
+        if let Some((front, _)) = text.split_once("::").filter(|(front, _)| !front.is_empty()) {
+            places.insert(1, self.place(front, 0, directory));
+        }
+        Argument { places, word: word.clone() }
     }
 
     fn place(&self, text: &str, start: usize, directory: &str) -> Place {

@@ -7,9 +7,6 @@ use crate::{Refusal, refuse::unsupported};
 
 /// The source words that a source word becomes; at most `most`.
 pub(super) fn expand(source: &str, most: usize) -> Result<Vec<String>, Refusal> {
-    if !source.contains('{') {
-        return Ok(vec![source.to_owned()]);
-    }
     let parts = brush_parser::word::parse_brace_expansions(source, &options());
     let parts = parts.map_err(|error| syntax_error(&error.to_string()))?;
     match parts {

@@ -73,7 +73,8 @@ fn options() -> ParserOptions {
 
 fn program(text: &str) -> Result<ast::Program, Refusal> {
     // The grammar overlooks the blank, and newer shells run what follows.
-    if ["${ ", "${\t", "${\n", "${|"].iter().any(|opening| text.contains(opening)) {
+    let opens_so = |behind: &str| behind.strip_prefix('{').is_some_and(|rest| rest.starts_with([' ', '\t', '\n', '|']));
+    if text.split('$').skip(1).any(opens_so) {
         return Err(syntax_error("a blank or `|` follows `${`"));
     }
     let options = TokenizerOptions { enable_extended_globbing: false, ..TokenizerOptions::default() };

@@ -64,6 +64,10 @@ impl Builder {
 
     /// One source word among arguments: braces make several of it.
     pub(super) fn words(&mut self, source: &str, id: Id, words: &mut Vec<Word>) -> Result<(), Refusal> {
+        if !source.is_empty() && !source.contains('{') {
+            words.push(self.word(source, Use::Argument, id)?);
+            return Ok(());
+        }
         // An empty member of braces is no word, unlike empty quotes.
         for source in braces::expand(source, MOST_WORDS - self.words)?.into_iter().filter(|source| !source.is_empty()) {
             words.push(self.word(&source, Use::Argument, id)?);
@@ -73,8 +77,8 @@ impl Builder {
 
     pub(super) fn word(&mut self, source: &str, usage: Use, id: Id) -> Result<Word, Refusal> {
         self.count_words(1)?;
-        if is_plain(source) {
-            return Ok(Word::literal(source));
+        if let Some(text) = plain(source, usage) {
+            return Ok(Word::literal(text));
         }
         let parsed = match usage {
             Use::Document => brush_parser::word::parse_heredoc(source, &options()),
@@ -365,10 +369,16 @@ impl Pieces {
     }
 }
 
-/// Whether nothing in a word means anything to the shell, as in most words: the word parser takes microseconds for each.
-fn is_plain(source: &str) -> bool {
+/// The text of a word that means nothing but itself, as most do: the word parser takes microseconds for each. Nothing in it means
+/// anything to the shell, or it is one pair of quotes and nothing in them does.
+fn plain(source: &str, usage: Use) -> Option<&str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+:,./-".contains(&byte);
-    !source.is_empty() && source.bytes().all(is_plain)
+    if !source.is_empty() && source.bytes().all(is_plain) {
+        return Some(source);
+    }
+    let within = |quote: char| source.strip_prefix(quote)?.strip_suffix(quote).filter(|_| usage != Use::Document);
+    let single = within('\'').filter(|text| !text.contains('\''));
+    single.or_else(|| within('"').filter(|text| !text.contains(['"', '$', '`', '\\'])))
 }
 
 fn word_options() -> ParserOptions {

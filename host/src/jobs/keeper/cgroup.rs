@@ -89,7 +89,10 @@ fn count(group: &Path) -> io::Result<()> {
     if !controllers.split_ascii_whitespace().any(|controller| controller == "pids") {
         return Err(failed("there is no controller `pids`"));
     }
-    fs::write(group.join("cgroup.subtree_control"), "+pids").map_err(|error| failed(&error.to_string()))
+    fs::write(group.join("cgroup.subtree_control"), "+pids").map_err(|error| match error.kind() {
+        io::ErrorKind::ResourceBusy => failed("it holds processes itself"),
+        _ => failed(&error.to_string()),
+    })
 }
 
 /// Makes a group as for a job, and sees whether its processes would be counted.
@@ -137,12 +140,13 @@ fn own(mounts: &str, groups: &str) -> Option<PathBuf> {
     })
 }
 
-/// Removes the groups of servers that are gone, unless something still runs there.
+/// Removes the groups of servers that are gone, unless something still runs there. One that had this very number is gone.
 fn sweep(own: &Path) {
     for folder in fs::read_dir(own).into_iter().flatten().flatten() {
         let name = folder.file_name();
         let server = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|id| id.parse::<u32>().ok());
-        if server.is_some_and(|server| !Path::new(&format!("/proc/{server}")).exists()) {
+        let is_gone = |server: u32| server == std::process::id() || !Path::new(&format!("/proc/{server}")).exists();
+        if server.is_some_and(is_gone) {
             remove(&folder.path());
         }
     }
@@ -262,12 +266,14 @@ mod tests {
     fn what_a_gone_server_left_is_removed() {
         let own = tempfile::tempdir().unwrap();
         let of = |id: u32| own.path().join(format!("{PREFIX}{id}"));
-        // No process has the first number.
-        for folder in [of(u32::MAX).join("1"), of(std::process::id()).join("1"), own.path().join("portcullis-x")] {
-            fs::create_dir_all(folder).unwrap();
+        // No process has the first number, and one that had that of this process is gone.
+        let gone = [of(u32::MAX), of(std::process::id())];
+        let others = [of(std::os::unix::process::parent_id()), own.path().join("portcullis-x")];
+        for folder in gone.iter().chain(&others) {
+            fs::create_dir_all(folder.join("1")).unwrap();
         }
         sweep(own.path());
-        assert!(!of(u32::MAX).exists() && of(std::process::id()).join("1").exists() && own.path().join("portcullis-x").exists());
+        assert!(!gone.iter().any(|folder| folder.exists()) && others.iter().all(|folder| folder.exists()));
     }
 
     /// Directories in the shape of groups.

@@ -140,11 +140,18 @@ struct New {
 }
 
 impl New {
+    /// What stands there under its name is removed, and neither followed nor opened: a link would lead elsewhere, and the opening of
+    /// a pipe would last for ever.
     fn beside(path: &Path) -> io::Result<Self> {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{}.{UNFINISHED}", std::process::id()));
         let path = PathBuf::from(name);
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Self { file, path })
     }
 

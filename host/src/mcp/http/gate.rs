@@ -5,11 +5,12 @@ use std::{
     net::IpAddr,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::BoxBody};
+use bytes::BytesMut;
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Body, Bytes, Frame, Incoming, SizeHint},
@@ -30,12 +31,13 @@ use super::{
     door::{Address, Door},
     members::{Front, Known, Members},
     room::{Asked, Place},
+    unsent::{Unsent, Waiting},
 };
 use crate::{
     config::{Authority, Config, NoName, WebOrigin},
     mcp::{
-        message::{Excess, MOST_BYTES, bounded, is_json, no_json, no_message},
-        server::Server,
+        message::{Excess, MOST_BYTES, bounded, is_greeting, is_json, is_long, no_json, no_message},
+        server::{Line, Server},
     },
     service::Service,
 };
@@ -133,22 +135,24 @@ impl<H: ServerHandler> Gate<H> {
         }
     }
 
-    async fn mcp(&self, request: Request<Incoming>, place: &Place, asked: Asked) -> Result<Answer, Answer> {
+    async fn mcp(&self, mut request: Request<Incoming>, place: &Place, asked: Asked) -> Result<Answer, Answer> {
         let member = self.members.of(&request).map_err(|error| {
             tracing::error!(%error, "a client could not be let in");
             last(plain(StatusCode::INTERNAL_SERVER_ERROR, "the server can not serve you now; its log says why"))
         })?;
         let member = member.ok_or_else(unknown)?;
-        if !place.settle() {
-            let text = "as many connections as may be are open; close one, or wait and send it again";
-            return Err(last(with(plain(StatusCode::SERVICE_UNAVAILABLE, text), RETRY_AFTER, "1")));
-        }
+        // Who is not admitted keeps no place.
         let turn = member.admit().ok_or_else(|| {
             let text =
                 "too many requests: as many of yours as may be are in progress, or came within a second; wait and send it again";
-            with(plain(StatusCode::TOO_MANY_REQUESTS, text), RETRY_AFTER, "1")
+            last(with(plain(StatusCode::TOO_MANY_REQUESTS, text), RETRY_AFTER, "1"))
         })?;
+        if !place.settle(member.principal()) {
+            let text = "as many connections as may be are open; close one, or wait and send it again";
+            return Err(last(with(plain(StatusCode::SERVICE_UNAVAILABLE, text), RETRY_AFTER, "1")));
+        }
         let shown = request.headers().get(AUTHORIZATION).cloned();
+        request.extensions_mut().insert(Line::until(place.left().clone()));
         let answer = member.answer(whole(request).await?).await;
         let answer = match answer.status() {
             // Its type was right, so it was not what its type says.
@@ -156,7 +160,15 @@ impl<H: ServerHandler> Gate<H> {
             StatusCode::INTERNAL_SERVER_ERROR => self.cut_short(shown),
             _ => answer,
         };
-        Ok(answer.map(|body| Held { body, _turn: turn, _asked: asked }.boxed()))
+        let unsent = member.unsent().clone();
+        // Of a stream each event is looked at when it is its turn.
+        let size = answer.body().size_hint().exact().unwrap_or_default();
+        let waiting = unsent.hold(usize::try_from(size).unwrap_or(usize::MAX)).ok_or_else(|| {
+            let text = "this was done, but too much of what you were answered before waits to be taken: read that, and ask again \
+                        for what came of this";
+            with(plain(StatusCode::SERVICE_UNAVAILABLE, text), RETRY_AFTER, "1")
+        })?;
+        Ok(answer.map(|body| Held { body, waiting, unsent, is_begun: false, _turn: turn, _asked: asked }.boxed()))
     }
 
     /// What is said to who showed this token, where a request was not answered.
@@ -173,9 +185,12 @@ impl<H: ServerHandler> Gate<H> {
     }
 }
 
-/// The body of an answer, and its request's turn, which lasts until all of it was sent.
+/// The body of an answer, what of it waits to be taken, and its request's turn, which lasts until all of it was handed on.
 struct Held {
     body: BoxBody<Bytes, Infallible>,
+    waiting: Waiting,
+    unsent: Unsent,
+    is_begun: bool,
     _turn: OwnedSemaphorePermit,
     _asked: Asked,
 }
@@ -185,11 +200,26 @@ impl Body for Held {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        // Who asks for more has sent what was given before.
+        if std::mem::replace(&mut self.is_begun, true) {
+            self.waiting = Waiting::nothing();
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame
+            && self.waiting.is_nothing()
+        {
+            match self.unsent.hold(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(waiting) => self.waiting = waiting,
+                // It has too much to read already, and loses this.
+                None => return Poll::Ready(None),
+            }
+        }
+        Poll::Ready(frame)
     }
 
+    /// What waits is not at its end, or it would be forgotten before it is sent.
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.waiting.is_nothing() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -209,8 +239,11 @@ async fn whole(request: Request<Incoming>) -> Result<Request<Full<Bytes>>, Answe
     match bounded(&body) {
         Err(excess @ Excess::Levels) => Err(wrong(excess.into())),
         Err(excess) => Err(plain(StatusCode::PAYLOAD_TOO_LARGE, excess.to_string())),
-        Ok(()) if is_posted && !is_json(&body) => Err(wrong(no_json())),
-        Ok(()) => Ok(Request::from_parts(head, Full::new(body))),
+        Ok(_) if is_posted && !is_json(&body) => Err(wrong(no_json())),
+        Ok(values) if is_long(&body, values) && serde_json::from_slice(&body).is_ok_and(|message| is_greeting(&message)) => {
+            Err(plain(StatusCode::PAYLOAD_TOO_LARGE, Excess::Greeting.to_string()))
+        }
+        Ok(_) => Ok(Request::from_parts(head, Full::new(body))),
     }
 }
 
@@ -224,12 +257,25 @@ async fn collected(body: Incoming) -> Result<Bytes, Answer> {
     if body.size_hint().lower() > MOST_BYTES as u64 {
         return Err(too_long());
     }
-    match tokio::time::timeout(BODY, Limited::new(body, MOST_BYTES).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
+    match tokio::time::timeout(BODY, gathered(body)).await {
+        Ok(Ok(body)) => body.ok_or_else(too_long),
         Ok(Err(_)) => Err(plain(StatusCode::BAD_REQUEST, "the request ended early")),
         Err(_) => Err(plain(StatusCode::REQUEST_TIMEOUT, format!("a request must be whole within {} s", BODY.as_secs()))),
     }
+}
+
+/// All of a body in one buffer; none: it is too long. Pieces that are kept as they come would take many times their size where a
+/// client sends them byte by byte.
+async fn gathered(mut body: Incoming) -> Result<Option<Bytes>, hyper::Error> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame?.into_data() else { continue };
+        if whole.len() + piece.len() > MOST_BYTES {
+            return Ok(None);
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(Some(whole.freeze()))
 }
 
 /// What clients may call this server by unless more is configured.

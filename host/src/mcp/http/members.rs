@@ -18,7 +18,7 @@ use rmcp::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{gate::Answer, pace::Pace, sessions::Sessions};
+use super::{gate::Answer, pace::Pace, sessions::Sessions, unsent::Unsent};
 use crate::{
     config::Tokens,
     digest::Digest,
@@ -63,6 +63,7 @@ struct Own {
     sessions: Arc<Sessions>,
     pace: Pace,
     requests: Arc<Semaphore>,
+    unsent: Unsent,
 }
 
 impl<H: ServerHandler> Members<H> {
@@ -106,6 +107,7 @@ impl<H: ServerHandler> Members<H> {
             sessions: Arc::new(Sessions::new()),
             pace: Pace::new(self.requests_per_s),
             requests: Arc::new(Semaphore::new(MOST_REQUESTS)),
+            unsent: Unsent::new(),
         })
     }
 
@@ -132,6 +134,14 @@ impl<H: ServerHandler> Members<H> {
 }
 
 impl<H: ServerHandler> Member<H> {
+    pub(super) fn principal(&self) -> &Principal {
+        &self.own.server.principal
+    }
+
+    pub(super) fn unsent(&self) -> &Unsent {
+        &self.own.unsent
+    }
+
     /// Lets a request begin, for as long as what it gives is held; not if there are too many.
     pub(super) fn admit(&self) -> Option<OwnedSemaphorePermit> {
         let Own { pace, requests, .. } = &*self.own;

@@ -12,6 +12,7 @@ mod pace;
 mod room;
 mod sessions;
 mod stream;
+mod unsent;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -35,12 +36,17 @@ use door::Stream;
 pub use door::{Address, Door, DoorError};
 use gate::Gate;
 use room::{Place, Room};
-use stream::Impatient;
+use stream::{Impatient, Watch};
 
 /// Bytes of a request's first line and headers that are held before more is asked for, which may be as many again; and how many
 /// headers it may have.
 const MOST_HEADER_BYTES: usize = 32 << 10;
 const MOST_HEADERS: usize = 64;
+/// How often, while something is being answered, it is looked whether the client is still there. HTTP itself would not notice: it
+/// reads nothing then, and does not tell one that sends no more from one that is gone.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long a client that sends nothing more is answered.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long nobody is let in after the system could not.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -148,12 +154,15 @@ async fn attend(stream: Stream, place: Place, gate: Arc<Gate<impl ServerHandler>
     let (gate, place) = (&gate, &place);
     let answer = service_fn(|request| async move { Ok::<_, Infallible>(gate.answer(request, place).await) });
     let mut http = http1::Builder::new();
-    http.header_read_timeout(None).max_buf_size(MOST_HEADER_BYTES).max_headers(MOST_HEADERS);
-    let connection = http.serve_connection(TokioIo::new(Impatient::new(stream)), answer);
+    http.header_read_timeout(None).max_buf_size(MOST_HEADER_BYTES).max_headers(MOST_HEADERS).half_close(true);
+    let stream = Impatient::new(stream);
+    let watch = stream.watch();
+    let connection = http.serve_connection(TokioIo::new(stream), answer);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = place.over() => return,
+        () = left(place, &watch) => return,
         () = gone.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -162,4 +171,17 @@ async fn attend(stream: Stream, place: Place, gate: Arc<Gate<impl ServerHandler>
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
+}
+
+/// Waits until a client has closed its side while something was being answered, and then, since it may only have said all it wants
+/// to say, for its last answers: waits end at once.
+async fn left(place: &Place, watch: &Watch) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if place.is_asked() && watch.is_closed() {
+            break;
+        }
+    }
+    place.left().cancel();
+    tokio::time::sleep(LAST_WORDS).await;
 }

@@ -2,23 +2,30 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use futures_core::Stream;
 use rmcp::{
-    model::{ClientJsonRpcMessage, ServerJsonRpcMessage},
-    transport::streamable_http_server::{
-        SessionManager,
-        session::{
-            ServerSseMessage, SessionId,
-            local::{LocalSessionManager, LocalSessionManagerError, SessionTransport},
+    RoleServer,
+    model::{ClientJsonRpcMessage, JsonRpcMessage, RequestId, ServerJsonRpcMessage},
+    transport::{
+        Transport,
+        streamable_http_server::{
+            SessionManager,
+            session::{
+                ServerSseMessage, SessionId,
+                local::{LocalSessionManager, LocalSessionManagerError, SessionTransport},
+            },
         },
     },
 };
+use tokio_util::either::Either;
 
-use crate::mcp::server::Session;
+use crate::mcp::{server::Session, transport::Calls};
 
 /// Most sessions of a principal. Where one more begins, that ends of which nothing was heard for the longest time.
 const MOST: usize = 256;
@@ -26,7 +33,8 @@ const MOST: usize = 256;
 /// longer is withdrawn.
 const IDLE: Duration = Duration::from_secs(30 * 60);
 
-/// rmcp's sessions, with two differences: there are never more than [`MOST`], and the calls of one that ends do not wait on.
+/// rmcp's sessions, with three differences: there are never more than [`MOST`], the calls of one that ends do not wait on, and a
+/// request does not take away the answer of another of its id.
 pub(super) struct Sessions {
     inner: LocalSessionManager,
     living: Mutex<HashMap<SessionId, Living>>,
@@ -34,6 +42,7 @@ pub(super) struct Sessions {
 
 struct Living {
     session: Session,
+    calls: Arc<Calls>,
     /// When something was heard of it last.
     heard: Instant,
 }
@@ -50,7 +59,7 @@ impl Sessions {
     }
 
     /// Takes note of a new session, in the place of another where there are as many as may be.
-    fn begin(&self, id: SessionId, session: Session) {
+    fn begin(&self, id: SessionId, session: Session, calls: Arc<Calls>) {
         let mut living = self.living();
         if living.len() >= MOST {
             let stalest = living.iter().min_by_key(|(_, living)| living.heard).map(|(id, _)| id.clone());
@@ -58,30 +67,77 @@ impl Sessions {
                 ended.session.end();
             }
         }
-        living.insert(id, Living { session, heard: Instant::now() });
+        living.insert(id, Living { session, calls, heard: Instant::now() });
     }
 
     /// The session of this id, if it lives, of which something is heard now.
-    fn hear(&self, id: &SessionId) -> Option<Session> {
+    fn hear(&self, id: &SessionId) -> Option<(Session, Arc<Calls>)> {
         let mut living = self.living();
         let living = living.get_mut(id)?;
         living.heard = Instant::now();
-        Some(living.session.clone())
+        Some((living.session.clone(), living.calls.clone()))
+    }
+}
+
+/// rmcp's end of a session, which tells what was answered.
+pub(super) struct Answering {
+    inner: SessionTransport,
+    calls: Arc<Calls>,
+}
+
+impl Transport<RoleServer> for Answering {
+    type Error = <SessionTransport as Transport<RoleServer>>::Error;
+
+    fn send(&mut self, item: ServerJsonRpcMessage) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
+        self.calls.told(&item);
+        self.inner.send(item)
+    }
+
+    async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
+        self.inner.receive().await
+    }
+
+    async fn close(&mut self) -> Result<(), Self::Error> {
+        self.inner.close().await
+    }
+}
+
+/// A request that is noted and not handed on yet. Dropped before, it is forgotten.
+struct Noted {
+    calls: Arc<Calls>,
+    id: Option<RequestId>,
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.id.iter().for_each(|id| self.calls.end(id));
+    }
+}
+
+/// A stream of one message.
+struct Only(Option<ServerSseMessage>);
+
+impl Stream for Only {
+    type Item = ServerSseMessage;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<ServerSseMessage>> {
+        Poll::Ready(self.0.take())
     }
 }
 
 impl SessionManager for Sessions {
     type Error = LocalSessionManagerError;
-    type Transport = SessionTransport;
+    type Transport = Answering;
 
     /// # Cancel safety
     ///
     /// Either there is no new session, or it is counted.
-    async fn create_session(&self) -> Result<(SessionId, SessionTransport), Self::Error> {
-        let (id, transport) = self.inner.create_session().await?;
+    async fn create_session(&self) -> Result<(SessionId, Answering), Self::Error> {
+        let (id, inner) = self.inner.create_session().await?;
+        let calls = Arc::<Calls>::default();
         // Nothing is awaited between the two: who asked may be gone at any such point, and with them this call.
-        self.begin(id.clone(), Session::until(transport.cancel_token()));
-        Ok((id, transport))
+        self.begin(id.clone(), Session::until(inner.cancel_token()), calls.clone());
+        Ok((id, Answering { inner, calls }))
     }
 
     async fn initialize_session(
@@ -104,18 +160,29 @@ impl SessionManager for Sessions {
         self.inner.close_session(id).await
     }
 
-    /// Hands a request on as one of this session.
+    /// Hands a request on as one of this session, unless one of its id is in progress.
     async fn create_stream(
         &self,
         id: &SessionId,
         mut message: ClientJsonRpcMessage,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
-        let session = self.hear(id).ok_or_else(|| LocalSessionManagerError::SessionNotFound(id.clone()))?;
+        let (session, calls) = self.hear(id).ok_or_else(|| LocalSessionManagerError::SessionNotFound(id.clone()))?;
+        let asked = if let JsonRpcMessage::Request(request) = &message { Some(request.id.clone()) } else { None };
+        if let Some(Err(refusal)) = asked.as_ref().map(|id| calls.begin(id)) {
+            let refusal = ServerSseMessage::from_message(JsonRpcMessage::error(refusal, asked));
+            return Ok(Either::Left(Only(Some(refusal))));
+        }
+        let mut noted = Noted { calls, id: asked };
         message.insert_extension(session);
-        self.inner.create_stream(id, message).await
+        let stream = self.inner.create_stream(id, message).await?;
+        noted.id = None;
+        Ok(Either::Right(stream))
     }
 
     async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), Self::Error> {
+        if let Some((_, calls)) = self.hear(id) {
+            calls.heard(&message);
+        }
         self.inner.accept_message(id, message).await
     }
 
@@ -155,7 +222,7 @@ mod tests {
         // The first was heard of after the second began.
         assert!(has_first && !has_second);
         sessions.close_session(&last.0).await.unwrap();
-        assert!(last.1.cancel_token().is_cancelled());
+        assert!(last.1.inner.cancel_token().is_cancelled());
         assert_eq!(sessions.living().len(), MOST - 1);
     }
 }

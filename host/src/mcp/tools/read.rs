@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     jobs::{
-        Beginning, Job, Until,
+        Beginning, Job, Met, Until,
         output::{Cursor, CursorError, Search, View},
     },
     mcp::server::Server,
@@ -169,7 +169,8 @@ impl Server {
         let job = self.job(&asked.job_id).await?;
         self.open(&job, longest).await?;
         let from = cursor.unwrap_or(Cursor::streams(job.id(), View::Both, 0, 0));
-        let met = self.reported(context, &job, longest, job.wait(&until, from, longest)).await.map_err(wrong_cursor)?;
+        let met = self.reported(context, &job, longest, job.wait(&until, from, longest)).await;
+        let met = met.unwrap_or(Ok(Met::TimeUp)).map_err(wrong_cursor)?;
         let from = cursor.map_or(Beginning::Lines(WAIT_LINES), Beginning::Cursor);
         let output = self.output(&job, View::Both, from, most, asked.tidy).await?;
         let is_all = output.is_all();

@@ -36,6 +36,9 @@ const SHORT: Duration = Duration::from_millis(500);
 /// What is said where an approved command is not executed.
 const DRY: &str = "this server is on a dry run: the policies allow the command, and it would run as `runs` shows; nothing was executed, so \
 there is neither a job nor output";
+/// What is said to a client that sent input and closed its side of the connection before the job answered.
+const LEFT: &str =
+    "you closed your side of the connection, and so this waits no more; what the job was sent and what it printed are there";
 
 #[tool_router(router = running_tools, vis = "pub(super)")]
 impl Server {
@@ -204,12 +207,13 @@ impl Server {
             let input = Input { data: data.clone(), then, consent, until: until.clone(), longest };
             let writing = self.service.write(&job, input, &client);
             match self.reported(&call.context, &job, longest, writing).await {
-                Ok(answered) => break answered,
-                Err(InputRefused::Asks(question)) => match self.said(call, *question, consent).await? {
+                None => return Err(error(LEFT.to_owned()).into()),
+                Some(Ok(answered)) => break answered,
+                Some(Err(InputRefused::Asks(question))) => match self.said(call, *question, consent).await? {
                     Said::Yes(said) => consent = Some(said),
                     Said::Later(question) => return Ok(question.into()),
                 },
-                Err(refused) => return Err(not_written(refused).into()),
+                Some(Err(refused)) => return Err(not_written(refused).into()),
             }
         };
         let output = self.output(&job, View::Both, Beginning::Cursor(answered.from), most, asked.tidy).await?;

@@ -51,7 +51,7 @@ fn split(line: &str) -> Option<Vec<String>> {
 fn harden(rules: &Allowlist, words: Vec<String>) -> Vec<String> {
     let is_front = |words: &[String]| words.iter().all(|word| word.contains('='));
     let Some(at) = words.iter().position(|word| word == "git").filter(|at| is_front(&words[..*at])) else {
-        return with_toolchain(words);
+        return with_toolchain(without_messages(words));
     };
     let Some(git) = rules.0.programs.get("git") else { return words };
     let mut rest = words[at + 1..].iter().skip_while(|word| *word == "--no-pager").cloned();
@@ -69,9 +69,19 @@ fn harden(rules: &Allowlist, words: Vec<String>) -> Vec<String> {
     hardened
 }
 
+/// What `harden` makes of a search.
+fn without_messages(mut words: Vec<String>) -> Vec<String> {
+    if words.first().is_some_and(|word| word == "rg") {
+        words.insert(1, "--no-ignore-messages".to_owned());
+    }
+    words
+}
+
 /// What `harden` makes of a question for a version.
 fn with_toolchain(words: Vec<String>) -> Vec<String> {
-    let asks = words.len() == 2 && ["cargo", "rustc"].contains(&words[0].as_str()) && words[1].starts_with("-");
+    let asks = words.len() == 2
+        && ["cargo", "rustc"].contains(&words[0].as_str())
+        && ["--version", "-V", "-vV"].contains(&words[1].as_str());
     let front: &[&str] = if asks { &["RUSTUP_AUTO_INSTALL=0", "RUSTUP_TOOLCHAIN=stable"] } else { &[] };
     front.iter().map(|word| (*word).to_owned()).chain(words).collect()
 }

@@ -71,6 +71,99 @@ fn what_agents_write_daily_passes() {
     }
 }
 
+/// `for f in VALUES; do BODY; done`.
+fn over(name: &str, values: &[&str], body: Item) -> Item {
+    let head = Item::compound(NodeKind::ForLoop, Role::Body, [body]).assign(name, dynamic("", "x"));
+    values.iter().fold(head, |item, value| item.word(literal(value)))
+}
+
+#[test]
+fn the_variable_of_a_loop_is_each_of_its_words() {
+    let rules = defaults();
+    let f = || dynamic("", "\"${f}\"");
+    let bare = || dynamic_words("", "${f}");
+    let head = |word: Word| command("head").word(word);
+    for (item, expected) in [
+        (over("f", &["a.txt", "b.txt"], head(f())), "allow"),
+        (over("f", &["a.txt", "b.txt"], head(bare())), "allow"),
+        (over("f", &["1", "2"], command("echo").word(bare())), "allow"),
+        (over("f", &["a b"], head(f())), "allow"),
+        (over("f", &["a.txt"], command("echo").substituted(dynamic("", "\"$(head \"${f}\")\""), head(f()))), "allow"),
+        (over("f", &["a.txt"], Item::pipeline([head(f()), command("grep -n x").word(f())])), "allow"),
+        (over("f", &["a.txt"], command("wc -l").redirect(0, RedirectMode::Read, f())), "allow"),
+        (over("f", &["a.txt"], command("[ -f").word(f()).word(literal("]"))), "allow"),
+        (over("f", &["a.txt"], Item::compound(NodeKind::Test, Role::Root, []).word(literal("-f")).word(f())), "allow"),
+        (over("f", &["a.txt"], over("g", &["x", "y"], command("grep -e").word(dynamic("", "\"${g}\"")).word(f()))), "allow"),
+        (over("f", &["HEAD", "main"], git("git show --stat").word(bare())), "allow"),
+        // One of them leads out.
+        (over("f", &["a.txt", "../outside/secret"], head(f())), "path-not-allowed"),
+        (over("f", &["a.txt", "/etc/passwd"], head(bare())), "path-not-allowed"),
+        (over("f", &["lnk"], head(f())), "path-not-allowed"),
+        (over("f", &[""], head(f())), "path-not-allowed"),
+        (over("f", &["/etc/passwd"], command("wc -l").redirect(0, RedirectMode::Read, f())), "path-not-allowed"),
+        (over("f", &["/etc/passwd"], command("[ -f").word(f()).word(literal("]"))), "path-not-allowed"),
+        (
+            over("f", &["a.txt"], over("g", &["x", "../y"], command("cat").word(f()).word(dynamic("", "\"${g}\"")))),
+            "path-not-allowed",
+        ),
+        // What looks like an option is none of these.
+        (over("f", &["a.txt", "-q"], head(f())), "dynamic-path"),
+        (over("f", &["a.txt", "-q"], command("head --").word(f())), "dynamic-path"),
+        // Without quotes they would be taken apart, or become names of files.
+        (over("f", &["a b"], head(bare())), "dynamic-path"),
+        (over("f", &["*"], head(bare())), "dynamic-path"),
+        (over("f", &["[a]"], command("echo").word(bare())), "dynamic-words"),
+        (over("f", &[""], command("echo").word(bare())), "dynamic-words"),
+        // It is not all of the word, another variable, or behind the loop.
+        (over("f", &["a.txt"], head(dynamic("", "\"${f}\"/x"))), "dynamic-path"),
+        (over("f", &["a.txt"], head(dynamic("", "\"${g}\""))), "dynamic-path"),
+        (over("f", &["a.txt"], head(dynamic("", "\"${f#a}\""))), "dynamic-path"),
+        (Item::sequence([over("f", &["a.txt"], command("ls")), head(f())]), "dynamic-path"),
+        (over("f", &["a.txt"], command("ls")).word(f()).part(Role::Word, head(f())), "dynamic-path"),
+        // Another directory.
+        (over("f", &["a.txt"], head(f()).at("/work/sub")), "dynamic-path"),
+        // Something else sets it.
+        (over("f", &["a.txt"], Item::sequence([Item::command(&["f=/etc/passwd"]), head(f())])), "dynamic-path"),
+        (Item::sequence([Item::command(&["f=x"]), over("f", &["a.txt"], head(f()))]), "dynamic-path"),
+        (over("f", &["a.txt"], Item::sequence([builtin("read -r f"), head(f())])), "dynamic-path"),
+        (over("f", &["a.txt"], Item::sequence([builtin("unset f"), head(f())])), "dynamic-path"),
+        (over("REPLY", &["a.txt"], Item::sequence([builtin("read"), head(dynamic("", "\"${REPLY}\""))])), "dynamic-path"),
+        (over("f", &["a.txt"], Item::sequence([over("f", &["b.txt"], command("ls")), head(f())])), "dynamic-path"),
+        (
+            over("f", &["1", "2"], Item::sequence([command("echo").word(dynamic("", "\"$((f = 7))\"")), head(f())])),
+            "dynamic-path",
+        ),
+        (over("f", &["1", "2"], Item::sequence([command("echo").word(dynamic("", "\"$((f++))\"")), head(f())])), "dynamic-path"),
+        (over("f", &["1", "2"], Item::sequence([command("echo").word(dynamic("", "\"$((f + 1))\"")), head(f())])), "allow"),
+        (Item::sequence([over("f", &["a.txt"], head(f())), over("f", &["b.txt"], head(f()))]), "allow"),
+        // Words that only the shell can tell, or none.
+        (over("f", &["a.txt"], head(f())).word(dynamic("", "\"$(ls)\"")).part(Role::Word, command("ls")), "dynamic-path"),
+        (over("f", &[], head(f())), "dynamic-path"),
+    ] {
+        assert_eq!(say(&rules, item.clone()), expected, "{item:#?}");
+    }
+    // The sub-command is one of the words; and what is sent to a program is for the rule of each of them to allow.
+    let rules = self::rules("include = ['shell', 'npm']\n[programs.t.commands.a]\ninput = true\n[programs.t.commands.b]");
+    let run = || command("npm run").word(dynamic("", "\"${f}\""));
+    assert_eq!(say(&rules, over("f", &["lint", "test"], run())), "allow");
+    assert_eq!(say(&rules, over("f", &["lint", "../x"], run())), "value-not-allowed");
+    let fed = || Item::pipeline([command("npm test"), command("t").word(dynamic("", "\"${f}\""))]);
+    assert_eq!(say(&rules, over("f", &["a"], fed())), "allow");
+    assert_eq!(say(&rules, over("f", &["a", "b"], fed())), "input-not-allowed");
+}
+
+#[test]
+fn a_command_is_judged_a_bounded_number_of_times() {
+    let rules = defaults();
+    let values: Vec<String> = (0..40).map(|number| format!("x{number}")).collect();
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    let word = |name: &str| dynamic("", &format!("\"${{{name}}}\""));
+    let two = over("a", &values[..25], over("b", &values, command("cat").word(word("a")).word(word("b"))));
+    assert_eq!(say(&rules, two), "allow");
+    let two = over("a", &values, over("b", &values, command("cat").word(word("a")).word(word("b"))));
+    assert_eq!(say(&rules, two), "dynamic-path");
+}
+
 #[test]
 fn every_node_is_judged() {
     let rules = defaults();

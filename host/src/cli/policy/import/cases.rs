@@ -157,8 +157,8 @@ fn fits(kind: &Value, text: &str) -> Option<bool> {
         Value::String(kind) => match kind.as_str() {
             "any" | "text" | "words" => Some(true),
             "integer" => Some(!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())),
-            "path" if text.starts_with(['/', '~']) || text.split('/').any(|part| part == "..") => None,
-            "path" => Some(true),
+            "path" | "source" if text.starts_with(['/', '~', '@']) || text.split('/').any(|part| part == "..") => None,
+            "path" | "source" => Some(true),
             _ => None,
         },
         Value::Table(kind) => kind.get("one-of")?.as_array().map(|texts| texts.iter().any(|known| known.as_str() == Some(text))),

@@ -540,7 +540,7 @@ fn needs_more(rule: &mut Table) -> Option<()> {
 
 /// Takes away all that may name a file.
 fn without_paths(rule: &mut Table) {
-    let is_path = |value: &Value| matches!(value.as_str(), Some("path" | "file"));
+    let is_path = |value: &Value| matches!(value.as_str(), Some("path" | "file" | "source"));
     let names_files = |operands: &Value| ["first", "kind", "rest"].iter().any(|key| operands.get(*key).is_some_and(is_path));
     if rule.get("operands").is_some_and(names_files) {
         rule.remove("operands");
