@@ -115,7 +115,7 @@ async fn a_fault_denies_and_the_next_command_is_unaffected(#[case] deed: Value, 
 /// Its table of nodes is the job's by then, and where there are none there is nothing that a policy could refuse.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_approved_is_not_judged_again() {
-    let chain = chain(json!({})).await;
+    let chain = chain(json!({"command": "allow"})).await;
     let Decision::Approved(approved) = chain.decide(request("true")).await.decision else { panic!("not approved") };
     assert_eq!(approved.job().nodes, request("true").script.nodes());
     let judgement = chain.decide(approved.request().clone()).await;
@@ -163,7 +163,7 @@ async fn a_rewrite_is_judged_again_by_all_and_is_what_runs() {
     let judgement = load(&entries, &limits()).await.unwrap().decide(request("echo one")).await;
     assert_eq!(judgement.shown, "/usr/bin/echo one more");
     let Decision::Approved(approved) = judgement.decision else { panic!("not approved") };
-    assert_eq!(approved.request().script.nodes()[0].args.len(), 2);
+    assert_eq!(approved.job().nodes[0].args.len(), 2);
     let seen: Vec<_> =
         judgement.trail.iter().map(|answer| (answer.round, answer.policy.as_str(), answer.verdict.name())).collect();
     assert_eq!(seen, [(1, "guest", "rewrite"), (1, "other", "allow"), (2, "guest", "abstain"), (2, "other", "allow")]);

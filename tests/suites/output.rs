@@ -454,8 +454,10 @@ fn row_15_beyond_the_limit_jobs_wait_in_their_order() {
     assert_eq!(wire.ended(&queued[1])["status"], "completed");
     assert_eq!(wire.output(&queued[1])["stdout"], "now\n");
     assert_eq!(wire.output(&queued[0])["stdout"], "");
-    let ends: Vec<_> = scene.audit().into_iter().filter(|line| line["event"] == "job_end").collect();
-    assert_eq!(ends.len(), 3, "{ends:?}");
+    let ends = eventually("all ends are recorded", || {
+        let ends: Vec<_> = scene.audit().into_iter().filter(|line| line["event"] == "job_end").collect();
+        (ends.len() == 3).then_some(ends)
+    });
     assert!(ends.iter().any(|end| end["job_id"] == queued[0].as_str() && end["started"].is_null()), "{ends:?}");
 }
 

@@ -504,9 +504,11 @@ impl<F: Files> Judge<'_, F> {
 
     fn repository(&self, place: &Place) -> Judged {
         let own = place.repository;
+        self.is_no_reference(own)?;
         self.no_links(own, is_passed)?;
         self.nothing_put_back(own)?;
         let common = self.common(own)?;
+        self.is_no_reference(&common)?;
         self.is_apart(own)?;
         if common != own {
             self.no_links(&common, is_passed)?;
@@ -553,6 +555,19 @@ impl<F: Files> Judge<'_, F> {
         Ok(())
     }
 
+    /// Where a repository keeps its references and their logs git writes files under names of anybody's choice, `commondir` among them.
+    fn is_no_reference(&self, path: &str) -> Judged {
+        for (at, _) in path.match_indices('/') {
+            let (above, below) = (&path[..at], &path[at + 1..]);
+            let first = below.split('/').next().unwrap_or_default();
+            let is_kept = ["logs", "refs"].iter().any(|name| first.eq_ignore_ascii_case(name));
+            if is_kept && !matches!(self.files.kind(&join(above, "objects")), Ok(Kind::Missing) | Err(Trouble::NotGranted)) {
+                return Err(Refusal::outside(path, "lies among the references of a repository, where git writes"));
+            }
+        }
+        Ok(())
+    }
+
     /// What a merge has set aside, or who writes there in its place, comes back with the commit that ends it, over any file.
     fn nothing_put_back(&self, own: &str) -> Judged {
         let aside = join(own, "MERGE_AUTOSTASH");
@@ -564,7 +579,8 @@ impl<F: Files> Judge<'_, F> {
     }
 
     /// A reference that stands for another names one below `refs/`: git takes any path in its directory for the name of a reference,
-    /// and would write into that file, such as `commondir`, whatever it has been told to write.
+    /// and would write into that file, such as `commondir`, whatever it has been told to write. Those that git writes by itself stand for
+    /// no other.
     fn references(&self, repository: &str) -> Judged {
         let is_one = |(name, kind): &(String, Kind)| matches!(kind, Kind::File(_)) && is_top_reference(name);
         let top = self.parts(repository)?.into_iter().filter(is_one).map(|(name, _)| name);
@@ -590,7 +606,10 @@ impl<F: Files> Judge<'_, F> {
     fn reference(&self, path: &str) -> Judged {
         let bytes = self.files.read(path, MOST_CONFIG_BYTES).map_err(|trouble| Refusal::of(path, trouble))?;
         let Some(named) = bytes.strip_prefix(b"ref:") else { return Ok(()) };
-        let named = named.trim_ascii();
+        let (named, name) = (named.trim_ascii(), path.rsplit('/').next().unwrap_or_default());
+        if name == "stash" || is_top_reference(name) && !["HEAD", "NOTES_MERGE_REF"].contains(&name) {
+            return Err(Refusal::outside(path, "stands for another reference, which git would write instead"));
+        }
         match named.starts_with(b"refs/") && !named.split(|byte| *byte == b'/').any(|part| part == b"..") {
             true => Ok(()),
             false => Err(Refusal::outside(path, "stands for what is no reference")),
@@ -684,6 +703,7 @@ impl<F: Files> Judge<'_, F> {
             if known.len() == MOST_ALTERNATES {
                 return Err(Refusal::unreadable(&path, "is one of too many directories of objects"));
             }
+            self.is_no_reference(&path)?;
             self.no_links(&path, is_loose)?;
             self.is_apart(&path)?;
             waiting.extend(self.alternates(&path)?.into_iter().filter(|other| !known.contains(other)));

@@ -1207,6 +1207,9 @@ fn a_reference_stands_for_references_alone() {
         ("ORIG_HEAD", "ref: commondir\n", false),
         ("ORIG_HEAD", "ref:commondir                            \n", false),
         ("ORIG_HEAD", "0123456789012345678901234567890123456789\n", true),
+        ("ORIG_HEAD", "ref: refs/heads/x/commondir\n", false),
+        ("NOTES_MERGE_REF", "ref: refs/notes/commits\n", true),
+        ("refs/stash", "ref: refs/heads/x\n", false),
         ("AUTO_MERGE", "ref:\tcommondir", false),
         ("COMMIT_EDITMSG", "ref: [#12] a message may say so\n", true),
         ("description", "ref: anything\n", true),
@@ -1218,6 +1221,31 @@ fn a_reference_stands_for_references_alone() {
         scene.write(&format!("root/.git/{file}"), text);
         let code = scene.judge("root").map_err(|refusal| refusal.code);
         assert_eq!(code, if is_fine { Ok(()) } else { Err("repository-outside") }, "{file}: {text}");
+    }
+}
+
+#[test]
+fn a_repository_does_not_lie_among_references() {
+    for (directory, is_fine) in [
+        ("other/logs/refs/heads/x", false),
+        ("other/refs/heads/x", false),
+        ("other/LOGS/x", false),
+        ("other/worktrees/x", true),
+        ("other/modules/refs", true),
+        ("logs/x", true),
+    ] {
+        let scene = Scene::new();
+        for name in ["root/other", &format!("root/{directory}")] {
+            scene.repository(name);
+        }
+        fs::remove_dir_all(scene.path("root/.git")).unwrap();
+        scene.write("root/.git", &format!("gitdir: {directory}\n"));
+        let code = scene.judge("root").map_err(|refusal| refusal.code);
+        assert_eq!(code, if is_fine { Ok(()) } else { Err("repository-outside") }, "{directory}");
+        scene.repository("root/plain");
+        scene.write("root/plain/commondir", &format!("../{directory}\n"));
+        scene.write("root/.git", "gitdir: plain\n");
+        assert_eq!(scene.judge("root").is_ok(), is_fine, "by way of commondir: {directory}");
     }
 }
 
