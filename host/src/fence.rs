@@ -167,8 +167,7 @@ impl Fence {
         }
         let programs = executes.iter().flatten().filter_map(|path| program(path, roots).transpose()).collect::<Result<_, _>>()?;
         let reads = opens.iter().flatten().filter_map(|path| handle(&place_to_read(Path::new(path), roots)?).ok()).collect();
-        let roots =
-            if opens.is_some() { roots.iter().map(|root| held_root(root)).collect::<Result<_, _>>()? } else { Vec::new() };
+        let roots = if opens.is_some() { outermost(roots).map(held_root).collect::<Result<_, _>>()? } else { Vec::new() };
         Ok(Arc::new(Self { bounds: bounds.clone(), programs, reads, roots }))
     }
 
@@ -255,6 +254,12 @@ fn program(path: &str, roots: &[PathBuf]) -> Result<Option<File>, Refusal> {
         Some(place) => handle(&place).map(Some).map_err(|error| refused(error.to_string())),
         None => Ok(None),
     }
+}
+
+/// A root inside of another is allowed with that, and could be a link to elsewhere by now.
+fn outermost(roots: &[PathBuf]) -> impl Iterator<Item = &Path> {
+    let is_inside = |root: &Path| roots.iter().any(|outer| outer != root && root.starts_with(outer));
+    roots.iter().map(PathBuf::as_path).filter(move |root| !is_inside(root))
 }
 
 fn held_root(path: &Path) -> Result<File, Refusal> {
@@ -386,6 +391,12 @@ mod tests {
     fn a_confinement_never_becomes_less(#[case] own: Option<&str>, #[case] paths: &str, #[case] expected: Option<&str>) {
         let list = |text: &str| text.split(' ').filter(|path| !path.is_empty()).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(within(own.map(list).as_deref(), &list(paths)).ok(), expected.map(list));
+    }
+
+    #[test]
+    fn roots_inside_of_others_are_left_out() {
+        let roots = ["/a", "/a/b", "/ab", "/c/d"].map(PathBuf::from);
+        assert_eq!(outermost(&roots).collect::<Vec<_>>(), ["/a", "/ab", "/c/d"].map(Path::new));
     }
 
     #[test]

@@ -107,7 +107,10 @@ fn known<'a>(nodes: &'a [Node], at: usize, node: &'a Node) -> Option<Known<'a>> 
     // Programs would read some of these as options, and none is needed: `./*` makes paths of them.
     let has_dashes = values.iter().any(|value| value.starts_with('-'));
     let is_set_by = |(other, node): (usize, &Node)| match node.kind {
-        NodeKind::ForLoop => other != at && self::name(node) == Some(name) && above(nodes, other).any(|above| above == at),
+        NodeKind::ForLoop => {
+            let is_inside = other != at && above(nodes, other).any(|above| above == at);
+            is_inside && self::name(node) == Some(name) || counts_anywhere(node, name)
+        }
         _ => sets(node, name),
     };
     if values.is_empty() || has_dashes || nodes.iter().enumerate().any(is_set_by) {
@@ -128,10 +131,15 @@ fn sets(node: &Node, name: &str) -> bool {
         // Without a name `read` sets this one.
         !SETTING_NOTHING.contains(&builtin) && (node.args.iter().any(is_named) || name == "REPLY")
     });
+    is_told || node.assignments.iter().any(|(known, _)| known == name) || counts_anywhere(node, name)
+}
+
+/// Whether any word of a node is arithmetic with this variable that may set it.
+fn counts_anywhere(node: &Node, name: &str) -> bool {
     let targets = node.redirects.iter().map(|redirect| &redirect.target);
     let assigned = node.assignments.iter().map(|(_, value)| value);
     let mut words = node.args.iter().map(|arg| &arg.word).chain(targets).chain(assigned);
-    is_told || node.assignments.iter().any(|(known, _)| known == name) || words.any(|word| counts(word, node.kind, name))
+    words.any(|word| counts(word, node.kind, name))
 }
 
 /// Whether a word is arithmetic with this variable that may set it.

@@ -181,8 +181,8 @@ impl Harden {
     }
 
     fn read_by_git(&self, request: &Request) -> Vec<String> {
-        let Own { configs, lists } = Own::of(request);
-        let own = configs.into_iter().chain(lists).filter(|path| is_plain(path));
+        let Own { configs, lists, familiar } = Own::of(request);
+        let own = configs.into_iter().chain(lists).chain(familiar).filter(|path| is_plain(path));
         self.settings.read_paths.iter().cloned().chain(own).collect()
     }
 
@@ -253,7 +253,12 @@ struct Own {
     configs: Vec<String>,
     /// Of patterns and attributes.
     lists: Vec<String>,
+    /// What configurations name by custom.
+    familiar: Vec<String>,
 }
+
+/// Files in the home directory that the user's configuration often names: this policy can not read whether it does.
+const FAMILIAR: &[&str] = &[".gitattributes", ".gitconfig.local", ".gitignore", ".gitignore_global", ".gitmessage", ".mailmap"];
 
 impl Own {
     fn of(request: &Request) -> Self {
@@ -266,6 +271,7 @@ impl Own {
         Self {
             configs: home.iter().map(|home| format!("{home}/.gitconfig")).chain(below("config")).collect(),
             lists: ["ignore", "attributes"].into_iter().flat_map(below).collect(),
+            familiar: home.iter().flat_map(|home| FAMILIAR.iter().map(move |name| format!("{home}/{name}"))).collect(),
         }
     }
 }

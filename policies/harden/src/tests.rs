@@ -138,7 +138,14 @@ fn git_stays_in_the_roots_but_for_what_is_its_own() {
         rewritten(&policy(settings), request).nodes[0].opens.clone()
     };
     let own = opens(r#"{"read_paths":["/srv/ca.pem"]}"#, "/home/ada/").unwrap();
-    for path in ["/etc/gitconfig", "/home/ada/.gitconfig", "/home/ada/.config/git/ignore", "/srv/ca.pem", "/usr/share"] {
+    for path in [
+        "/etc/gitconfig",
+        "/home/ada/.gitconfig",
+        "/home/ada/.config/git/ignore",
+        "/home/ada/.gitignore_global",
+        "/srv/ca.pem",
+        "/usr/share",
+    ] {
         assert!(own.iter().any(|known| known == path), "{path}: {own:?}");
     }
     assert!(!own.iter().any(|path| ["/", "/home/ada", "/home/ada/.config"].contains(&path.as_str())), "{own:?}");
@@ -1239,11 +1246,11 @@ fn a_repository_does_not_lie_among_references() {
             scene.repository(name);
         }
         fs::remove_dir_all(scene.path("root/.git")).unwrap();
-        scene.write("root/.git", &format!("gitdir: {directory}\n"));
+        scene.write("root/.git", format!("gitdir: {directory}\n"));
         let code = scene.judge("root").map_err(|refusal| refusal.code);
         assert_eq!(code, if is_fine { Ok(()) } else { Err("repository-outside") }, "{directory}");
         scene.repository("root/plain");
-        scene.write("root/plain/commondir", &format!("../{directory}\n"));
+        scene.write("root/plain/commondir", format!("../{directory}\n"));
         scene.write("root/.git", "gitdir: plain\n");
         assert_eq!(scene.judge("root").is_ok(), is_fine, "by way of commondir: {directory}");
     }

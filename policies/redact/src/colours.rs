@@ -17,7 +17,7 @@ const MOST_NAMED: usize = 2048;
 /// for the line's end.
 pub const TRIGGERS: &[&str] = &[
     "\x1b[m", "\x1b[K", "\x1b[;", "\x1b[:", "\x1b[0", "\x1b[1", "\x1b[2", "\x1b[3", "\x1b[4", "\x1b[5", "\x1b[6", "\x1b[7",
-    "\x1b[8", "\x1b[9", "\x1b(B", "\x1b(0", "\x1b)B", "\x1b)0", "\x1b]8;",
+    "\x1b[8", "\x1b[9", "\x1b(A", "\x1b(B", "\x1b(0", "\x1b)A", "\x1b)B", "\x1b)0", "\x1b]8;",
 ];
 
 /// Something that is left out of a line: what stands in front of one byte.

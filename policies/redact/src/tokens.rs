@@ -286,7 +286,8 @@ impl Token {
         if text.from(behind).starts_with(b"AAAAA") && self.text.ends_with("AAA") {
             return None;
         }
-        let end = text.run(behind, |byte| self.chars.has(byte));
+        // No further than to see that it is too long: it may begin again behind each colour.
+        let end = text.run_within(behind, self.max.saturating_add(1), |byte| self.chars.has(byte));
         (self.min..=self.max).contains(&(end - behind)).then_some(Found { start: at, end, rule: self.rule })
     }
 

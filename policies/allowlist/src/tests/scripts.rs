@@ -135,6 +135,18 @@ fn the_variable_of_a_loop_is_each_of_its_words() {
         ),
         (over("f", &["1", "2"], Item::sequence([command("echo").word(dynamic("", "\"$((f++))\"")), head(f())])), "dynamic-path"),
         (over("f", &["1", "2"], Item::sequence([command("echo").word(dynamic("", "\"$((f + 1))\"")), head(f())])), "allow"),
+        (
+            over(
+                "f",
+                &["1", "2"],
+                over("g", &["1"], head(f())).word(dynamic("", "\"$((f = 7))\"")).redirect(
+                    0,
+                    RedirectMode::Read,
+                    literal("a.txt"),
+                ),
+            ),
+            "dynamic-path",
+        ),
         (Item::sequence([over("f", &["a.txt"], head(f())), over("f", &["b.txt"], head(f()))]), "allow"),
         // Words that only the shell can tell, or none.
         (over("f", &["a.txt"], head(f())).word(dynamic("", "\"$(ls)\"")).part(Role::Word, command("ls")), "dynamic-path"),
