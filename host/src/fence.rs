@@ -109,7 +109,7 @@ const DEVICES: &[&str] = &["/dev/full", "/dev/null", "/dev/tty", "/dev/zero"];
 pub struct Bounds {
     /// What it may execute besides its own program.
     pub executes: Option<Vec<String>>,
-    /// What it may read besides the roots, in which it may write too, and the [`SYSTEM`].
+    /// What it may read besides the roots, in which it may write too, and the system's own.
     pub opens: Option<Vec<String>>,
 }
 

@@ -263,10 +263,11 @@ const FAMILIAR: &[&str] = &[".gitattributes", ".gitconfig.local", ".gitignore", 
 impl Own {
     fn of(request: &Request) -> Self {
         let variable = |name: &str| request.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-        let directory = |name: &str| variable(name).filter(|path| path.starts_with('/')).map(|path| path.trim_end_matches('/'));
+        let plain =
+            |path: &str| path.split('/').filter(|name| !name.is_empty()).fold(String::new(), |way, name| way + "/" + name);
+        let directory = |name: &str| variable(name).filter(|path| path.starts_with('/')).map(plain);
         let home = directory("HOME");
-        let config = directory("XDG_CONFIG_HOME").map(str::to_owned);
-        let config = config.or_else(|| home.map(|home| format!("{home}/.config")));
+        let config = directory("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| format!("{home}/.config")));
         let below = |name: &str| config.iter().map(move |config| format!("{config}/git/{name}")).collect::<Vec<_>>();
         Self {
             configs: home.iter().map(|home| format!("{home}/.gitconfig")).chain(below("config")).collect(),

@@ -137,7 +137,7 @@ fn git_stays_in_the_roots_but_for_what_is_its_own() {
         request.env = vec![("HOME".to_owned(), home.to_owned())];
         rewritten(&policy(settings), request).nodes[0].opens.clone()
     };
-    let own = opens(r#"{"read_paths":["/srv/ca.pem"]}"#, "/home/ada/").unwrap();
+    let own = opens(r#"{"read_paths":["/srv/ca.pem"]}"#, "/home//ada/").unwrap();
     for path in [
         "/etc/gitconfig",
         "/home/ada/.gitconfig",
