@@ -16,6 +16,7 @@ use std::{
     fs, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use rustix::{
@@ -114,7 +115,8 @@ fn own_group() -> io::Result<PathBuf> {
 fn make_folder(base: &Path) -> io::Result<PathBuf> {
     // Who makes a group may not yet be allowed to put anybody in: this is what the kernel asks for.
     access(base.join("cgroup.procs"), Access::WRITE_OK)?;
-    sweep(base);
+    // A process that has made none yet finds one of its number only where another had that number before.
+    sweep(base, !HAS_MADE.swap(true, Ordering::Relaxed));
     let folder = base.join(format!("{PREFIX}{}", getpid()));
     fs::create_dir(&folder)?;
     match fs::read_to_string(folder.join("cgroup.type")) {
@@ -140,12 +142,15 @@ fn own(mounts: &str, groups: &str) -> Option<PathBuf> {
     })
 }
 
-/// Removes the groups of servers that are gone, unless something still runs there. One that had this very number is gone.
-fn sweep(own: &Path) {
+/// Whether this process has made its group, or has tried to.
+static HAS_MADE: AtomicBool = AtomicBool::new(false);
+
+/// Removes the groups of servers that are gone, unless something still runs there. `is_first`: one that had this very number is gone.
+fn sweep(own: &Path, is_first: bool) {
     for folder in fs::read_dir(own).into_iter().flatten().flatten() {
         let name = folder.file_name();
         let server = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|id| id.parse::<u32>().ok());
-        let is_gone = |server: u32| server == std::process::id() || !Path::new(&format!("/proc/{server}")).exists();
+        let is_gone = |server: u32| is_first && server == std::process::id() || !Path::new(&format!("/proc/{server}")).exists();
         if server.is_some_and(is_gone) {
             remove(&folder.path());
         }
@@ -272,7 +277,7 @@ mod tests {
         for folder in gone.iter().chain(&others) {
             fs::create_dir_all(folder.join("1")).unwrap();
         }
-        sweep(own.path());
+        sweep(own.path(), true);
         assert!(!gone.iter().any(|folder| folder.exists()) && others.iter().all(|folder| folder.exists()));
     }
 

@@ -43,7 +43,7 @@ def request(*commands):
     """A request of these commands, one after the other; each is a list of words. Programs lie in /usr/bin, jobs in /work."""
     nodes = [_node(words, len(commands) > 1) for words in commands]
     if len(nodes) > 1:
-        sequence = types.Node(None, types.Role.ROOT, types.NodeKind.SEQUENCE, "/work", None, None, False, [], [], [], None)
+        sequence = types.Node(None, types.Role.ROOT, types.NodeKind.SEQUENCE, "/work", None, None, False, [], [], [], None, None)
         nodes.insert(0, sequence)
     launch = types.Launch.SHELL if len(nodes) > 1 else types.Launch.DIRECT
     source = "; ".join(" ".join(str(word) for word in words) for words in commands)
@@ -74,4 +74,4 @@ def _node(words, is_item):
     path = program if program is None or "/" in program else f"/usr/bin/{program}"
     resolved = None if path is None else types.Program(path, path, None, not path.startswith("/usr/"), "/" not in program)
     role, args = types.Role.ITEM if is_item else types.Role.ROOT, [types.Argument(word, []) for word in words[1:]]
-    return types.Node(parent, role, types.NodeKind.COMMAND, "/work", words[0], resolved, False, args, [], [], None)
+    return types.Node(parent, role, types.NodeKind.COMMAND, "/work", words[0], resolved, False, args, [], [], None, None)
