@@ -1,8 +1,9 @@
 //! Names of variables.
 
-/// Variables by which the shell decides what later text means, or whose values it evaluates. With all that begin with `BASH`,
+/// Variables by which the shell decides what later text means, whose values it evaluates, or which lead it to its own messages, which it
+/// takes for formats. With all that begin with `BASH`,
 /// `COMP_`, `HIST` or `READLINE_`. From bash's manual, "Shell Variables".
-const SHELL_VARIABLES: [&str; 52] = [
+const SHELL_VARIABLES: [&str; 55] = [
     "CDPATH",
     "CHILD_MAX",
     "COPROC",
@@ -51,10 +52,13 @@ const SHELL_VARIABLES: [&str; 52] = [
     "SHELLOPTS",
     "SHLVL",
     "SRANDOM",
+    "TEXTDOMAIN",
+    "TEXTDOMAINDIR",
     "TIMEFORMAT",
     "TMOUT",
     "UID",
     "auto_resume",
+    "ignoreeof",
 ];
 const SHELL_PREFIXES: [&str; 5] = ["BASH", "COMP_", "HIST", "READLINE_", "histchars"];
 

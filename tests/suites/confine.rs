@@ -1,12 +1,15 @@
 //! Commands that the kernel keeps from executing what their policies did not name. The policy here does nothing but confine, so
 //! that what a repository plants is as if it had been planted after every look at it.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
 
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::support::scene::Scene;
+use crate::support::{
+    eventually,
+    scene::{Running, Scene},
+};
 
 /// Nothing but the program.
 const NOTHING: &[&str] = &[];
@@ -217,6 +220,10 @@ const FAR_AWAY: &str = "setsid -f sh -c 'touch trace; (touch trace); exec touch 
 #[rstest]
 #[case::nothing(NOTHING, "touch trace 2>/dev/null; echo here > here")]
 #[case::the_loader(NOTHING, "/lib64/ld-linux-x86-64.so.2 /usr/bin/touch trace 2>/dev/null; echo here > here")]
+#[case::the_loader_beside_programs(&["/usr/bin/setsid"], "/lib64/ld-linux-x86-64.so.2 /usr/bin/touch trace 2>/dev/null; echo here > here")]
+#[case::the_loader_by_a_link(&["/usr/bin/setsid"], "ln -s /lib64/ld-linux-x86-64.so.2 l; ./l /usr/bin/touch trace 2>/dev/null; echo here > here")]
+#[case::by_a_link_of_its_own(&["/usr/bin/touch"], "/proc/self/root/usr/bin/touch trace 2>/dev/null; echo here > here")]
+#[case::by_a_way_from_here(&["/usr/bin/touch"], "(cd /usr/bin; ./touch $OLDPWD/trace 2>/dev/null); echo here > here")]
 #[case::listed(&["/usr/bin/setsid", "/bin/sh"], FAR_AWAY)]
 #[case::a_folder_beside(&["/usr/bin/setsid", "/usr/lib"], "/usr/bin/touch trace 2>/dev/null; echo here > here")]
 fn nothing_that_descends_executes_more(#[case] paths: &[&str], #[case] text: &str) {
@@ -225,6 +232,40 @@ fn nothing_that_descends_executes_more(#[case] paths: &[&str], #[case] text: &st
     assert_eq!(fs::read_to_string(scene.root().join("here")).unwrap(), "here\n");
     scene.deserted();
     assert!(!trace(&scene).exists());
+}
+
+/// Executes what lies in no directory, which would leave a trace.
+const FROM_MEMORY: &str = "
+import os, shutil
+copy = os.memfd_create('copy')
+with open('/usr/bin/touch', 'rb') as tool, open(copy, 'wb', closefd=False) as place: shutil.copyfileobj(tool, place)
+try: os.execve(copy, ['touch', 'trace'], {})
+except PermissionError: print('refused')
+";
+
+#[rstest]
+fn nothing_is_executed_from_memory(#[values(NOTHING, &["/usr/bin"])] paths: &[&str], #[values("", "true; ")] before: &str) {
+    // What `python3` is by name may be a script that looks for the one to be used.
+    let found = Command::new("python3").args(["-c", "import sys; print(sys.executable, end='')"]).output().unwrap();
+    let python = fs::canonicalize(String::from_utf8(found.stdout).unwrap()).unwrap().display().to_string();
+    let scene = confined(&python, paths);
+    let call = format!("{before}{python} -c {}", portcullis_shell::quote(FROM_MEMORY));
+    assert_eq!(scene.portcullis(["run", "-c", &call]).expect(0).stdout(), "refused\n");
+    assert!(!trace(&scene).exists());
+}
+
+/// The server holds a descriptor for each.
+#[test]
+fn a_script_has_so_many_overseen_programs_at_a_time() {
+    let scene = confined("sh", &["/usr/bin/sleep", "/bin/sleep"]);
+    let text = "for i in {1..70}; do (sh -c 'echo x >>began; sleep 1000' || echo x >>refused) & done; wait";
+    let running = Running::start(&mut scene.command(["run", "-c", text]));
+    let lines = |name: &str| fs::read_to_string(scene.root().join(name)).unwrap_or_default().lines().count();
+    eventually("each has begun or was refused", || (lines("began") + lines("refused") == 70).then_some(()));
+    assert_eq!((lines("began"), lines("refused")), (64, 6));
+    running.signal(rustix::process::Signal::TERM);
+    let said = running.done().stderr;
+    assert_eq!(said.matches("sh was not started: 64 programs of the script run that are confined like it").count(), 6, "{said}");
 }
 
 #[rstest]

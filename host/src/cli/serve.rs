@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
-use tokio::sync::Notify;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{CliError, exit, reload::Reloader, start_error, with_causes};
@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     mcp,
     service::{Execution, Service},
-    signals::exit_code,
+    signals::{Signals, exit_code},
 };
 
 /// Serves MCP on standard input and output, or over HTTP, until its client closes it or a signal comes; then every job is stopped.
@@ -35,6 +35,9 @@ pub struct Serve {
 impl Serve {
     /// `explicit` is the file that `--config` named, for reading it again.
     pub(super) async fn execute(self, config: Config, explicit: Option<PathBuf>) -> Result<u8, CliError> {
+        // Before anything is told of that it serves: who reads that may send one at once.
+        let caught = Signals::catch().and_then(|ending| Ok((ending, signal(SignalKind::hangup())?)));
+        let (signals, reload) = caught.map_err(|error| CliError::Failed(format!("could not wait for signals: {error}")))?;
         let execution = if self.dry_run { Execution::Dry } else { Execution::Real };
         let door = self.http.as_ref().map(|address| open(address, &config)).transpose()?;
         let keys = door.as_ref().map(|(_, keys)| keys.clone());
@@ -44,16 +47,15 @@ impl Serve {
         if self.dry_run {
             tracing::warn!("dry run: commands are judged and recorded, and none is executed");
         }
-        let reload = Arc::new(Notify::new());
         let loading = {
             let (service, config) = (service.clone(), config.clone());
             async move { service.adopt(&config).await }
         };
         let reloader = Reloader::new(service.clone(), config.clone(), explicit, keys);
-        let _reloading = AbortOnDropHandle::new(tokio::spawn(reloader.run(reload.clone())));
+        let _reloading = AbortOnDropHandle::new(tokio::spawn(reloader.run(reload)));
         let ended = match door {
-            None => mcp::serve_stdio(service, loading, reload).await,
-            Some((door, keys)) => mcp::serve_http(service, door, keys, &config, loading, reload, |server| server).await,
+            None => mcp::serve_stdio(service, loading, signals).await,
+            Some((door, keys)) => mcp::serve_http(service, door, keys, &config, loading, signals, |server| server).await,
         };
         let ended = ended.map_err(|error| match error {
             mcp::ServeError::Policies(error) => start_error(error.into()),

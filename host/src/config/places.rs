@@ -12,6 +12,8 @@ use super::mistakes::{Fault, Report};
 use super::raw::Checked;
 use super::surroundings::Surroundings;
 
+/// Where links lead to what a process has open, so each process elsewhere.
+const PROCESSES: &str = "/proc";
 /// How many links are followed on one way; what Linux does too. A file's author could else make a circle.
 const MAX_LINKS: usize = 40;
 
@@ -166,6 +168,9 @@ pub fn place_of_socket(path: &Path, roots: &[PathBuf]) -> Result<PathBuf, String
 /// What is wrong with the path.
 pub fn place_of_programs(path: &Path, roots: &[PathBuf]) -> Result<Option<PathBuf>, String> {
     let trail = own_trail(path, roots).map_err(|fault| fault.wrong)?;
+    if trail.steps.iter().any(|step| step.path.starts_with(PROCESSES)) {
+        return Err(format!("the way to it leads through {PROCESSES}, where each process finds something else"));
+    }
     if let Some(root) = roots.iter().find(|root| root.starts_with(&trail.end)) {
         return Err(format!("the job root {} lies in it, where an agent could write programs", root.display()));
     }

@@ -10,6 +10,7 @@ mod job;
 mod keeper;
 mod lanes;
 pub mod output;
+mod overseer;
 mod process;
 mod pump;
 mod registry;

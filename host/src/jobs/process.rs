@@ -25,6 +25,7 @@ use super::{
     SpawnError,
     intake::PIPE_BYTES,
     keeper::{Child, Execution, Keeper, Order, StartError, StreamKind, Target},
+    overseer::Overseer,
     terminal::{Screen, Size, Terminal},
 };
 use crate::{
@@ -148,6 +149,7 @@ pub(super) async fn start(
     let order = launch.order(streams.kind(), jobs.limits).map_err(|error| failed(io::Error::from(error).into()))?;
     let handles = launch.handles(&request.cwd, &ends);
     let child = keeper.start_job(&order, &handles).await.map_err(failed)?;
+    launch.overseer.map(|overseer| tokio::spawn(overseer.watch()));
     Ok((child, pipes))
 }
 
@@ -156,18 +158,29 @@ struct Launch<'a> {
     program: Arc<ProgramFile>,
     args: Vec<Cow<'a, str>>,
     env: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
-    bars: Option<Bars>,
+    key: Option<u64>,
+    rules: Option<OwnedFd>,
+    overseer: Option<Overseer>,
 }
 
-/// What is executed of an approved program that a script starts, and the handles that go with it. Its variables are those in
-/// front of it.
-pub(super) fn execution(request: &Request) -> Result<(Execution, Vec<OwnedFd>), SpawnError> {
+/// What is executed of an approved program that a script starts.
+pub(super) struct Inner {
+    /// Its variables are those in front of it.
+    pub(super) execution: Execution,
+    /// What go with it.
+    pub(super) handles: Vec<OwnedFd>,
+    /// Of one that is overseen.
+    pub(super) overseer: Option<Overseer>,
+}
+
+/// What is executed of an approved program that a script starts.
+pub(super) fn execution(request: &Request) -> Result<Inner, SpawnError> {
     let launch = Launch::planned(request.script.plan(""), &[], None)?;
     let failed =
         |error: io::Error| SpawnError::Start { program: launch.program.name().display().to_string(), source: error.into() };
     let execution = launch.execution().map_err(|error| failed(error.into()))?;
     let handles = launch.rest().map(|handle| handle.try_clone_to_owned()).collect::<Result<_, _>>().map_err(failed)?;
-    Ok((execution, handles))
+    Ok(Inner { execution, handles, overseer: launch.overseer })
 }
 
 impl<'a> Launch<'a> {
@@ -178,11 +191,12 @@ impl<'a> Launch<'a> {
             Plan::Direct { program, args, env: assignments, fence } => {
                 env.extend(assignments.into_iter().map(|(name, value)| (name.into(), value.into())));
                 let name = program.name().to_string_lossy().into_owned();
-                let bars = fence
-                    .map(|fence| fence.bars(|| program.executed()))
-                    .transpose()
-                    .map_err(|source| SpawnError::Start { program: name.clone(), source: StartError::Confinement(source) })?;
-                Ok(Self { args: [name].into_iter().chain(args).map(Cow::Owned).collect(), program, env, bars })
+                let failed = |source| SpawnError::Start { program: name.clone(), source: StartError::Confinement(source) };
+                let bars = fence.map(|fence| fence.bars(program.name(), || program.executed())).transpose().map_err(failed)?;
+                let Bars { key, rules, passes } = bars.unwrap_or_default();
+                let overseer = passes.map(Overseer::new).transpose().map_err(failed)?;
+                let args = [name].into_iter().chain(args).map(Cow::Owned).collect();
+                Ok(Self { program, args, env, key, rules, overseer })
             }
             Plan::Shell(text) => {
                 if text.len() > MOST_SHELL_BYTES {
@@ -191,7 +205,7 @@ impl<'a> Launch<'a> {
                 let shell = shell.ok_or(SpawnError::NoShell)?;
                 let opened = ProgramFile::open(shell).map_err(|error| SpawnError::Shell(shell.to_owned(), error))?;
                 let args = ["bash"].into_iter().chain(SHELL_OPTIONS).map(Cow::Borrowed).chain([text.into()]).collect();
-                Ok(Self { program: Arc::new(opened), args, env, bars: None })
+                Ok(Self { program: Arc::new(opened), args, env, key: None, rules: None, overseer: None })
             }
         }
     }
@@ -214,8 +228,9 @@ impl<'a> Launch<'a> {
             args: self.args.iter().map(|arg| CString::new(arg.as_bytes())).collect::<Result<_, _>>()?,
             env: self.env.iter().map(|(name, value)| CString::new(format!("{name}={value}"))).collect::<Result<_, _>>()?,
             unchanged,
-            key: self.bars.as_ref().and_then(|bars| bars.key),
-            is_ruled: self.rules().is_some(),
+            key: self.key,
+            is_ruled: self.rules.is_some(),
+            is_overseen: self.overseer.is_some(),
         })
     }
 
@@ -225,14 +240,11 @@ impl<'a> Launch<'a> {
         handles
     }
 
-    /// The program's, if it is executed by that, and that of its rules, if it is confined by such.
+    /// The program's, if it is executed by that, that of its rules, if it is confined by such, and its overseer's, if it has one.
     fn rest(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let program = (self.program.kind() == ProgramKind::Binary).then(|| self.program.as_fd());
-        program.into_iter().chain(self.rules())
-    }
-
-    fn rules(&self) -> Option<BorrowedFd<'_>> {
-        self.bars.as_ref()?.rules.as_ref().map(AsFd::as_fd)
+        let overseer = self.overseer.as_ref().map(|overseer| overseer.its.as_fd());
+        program.into_iter().chain(self.rules.as_ref().map(AsFd::as_fd)).chain(overseer)
     }
 }
 

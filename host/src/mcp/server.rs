@@ -17,10 +17,7 @@ use rmcp::{
     service::{RequestContext, SubscriptionContext},
     tool_handler,
 };
-use tokio::{
-    signal::unix::SignalKind,
-    sync::{Notify, Semaphore},
-};
+use tokio::{signal::unix::SignalKind, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -112,9 +109,6 @@ pub enum ServeError {
     /// The handshake failed.
     #[error("the client did not begin as the protocol demands: {0}")]
     Handshake(String),
-    /// Signals can not be waited for.
-    #[error("could not wait for signals")]
-    Signals(#[source] std::io::Error),
     /// There is no randomness for the seal on questions.
     #[error("could not get randomness from the system")]
     Randomness(#[source] std::io::Error),
@@ -128,15 +122,15 @@ pub enum ServeError {
 
 /// Serves one client on standard input and output until it closes its end or SIGTERM or SIGINT comes, then stops all jobs. A second
 /// such signal ends the process at once, and with it, through the keeper, all jobs. `loading` makes the policies ready meanwhile:
-/// calls wait for them. At SIGHUP `reload` is told, which looks whether they have changed.
+/// calls wait for them.
 pub async fn serve_stdio(
     service: Arc<Service>,
     loading: impl Future<Output = Result<(), ChainError>> + Send + 'static,
-    reload: Arc<Notify>,
+    signals: Signals,
 ) -> Result<Ended, ServeError> {
     let gone = CancellationToken::new();
     let server = Server::new(service.clone(), Principal::local(), &gone)?;
-    until_ended(service, serve(server, gone.clone()), gone, loading, reload).await
+    until_ended(service, serve(server, gone.clone()), gone, loading, signals).await
 }
 
 /// Serves until that ends, the client is gone or a signal comes, then stops all jobs.
@@ -145,9 +139,8 @@ pub(super) async fn until_ended(
     serving: impl Future<Output = Result<(), ServeError>>,
     gone: CancellationToken,
     loading: impl Future<Output = Result<(), ChainError>> + Send + 'static,
-    reload: Arc<Notify>,
+    mut signals: Signals,
 ) -> Result<Ended, ServeError> {
-    let mut signals = Signals::catch().map_err(ServeError::Signals)?;
     tokio::pin!(serving);
     let mut loading = tokio::spawn(loading);
     let (mut is_loaded, mut is_served) = (false, false);
@@ -160,7 +153,8 @@ pub(super) async fn until_ended(
             // Before `serving` ends, which an answer that nobody reads would hold up.
             () = gone.cancelled() => break Ok(Ended::ByClient),
             signal = signals.next() => match signal {
-                signal if signal == SignalKind::hangup() => reload.notify_one(),
+                // For whoever reloads.
+                signal if signal == SignalKind::hangup() => {}
                 signal => break Ok(Ended::BySignal(signal)),
             },
             loaded = &mut loading, if !is_loaded => match loaded {
@@ -197,6 +191,10 @@ impl Session {
 
     pub(super) fn end(&self) {
         self.0.cancel();
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.0.is_cancelled()
     }
 
     /// That which a call came in; none: it came in by standard input, or stands for itself.

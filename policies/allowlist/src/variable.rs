@@ -9,8 +9,8 @@ use crate::{
     value::{Part, Value},
 };
 
-/// What the shell reads while it runs a script: a value changes what the judged words mean.
-const OF_THE_SHELL: [&str; 30] = [
+/// What the shell reads while it runs a script: a value changes what the judged words mean, or where the shell keeps files of its own.
+const OF_THE_SHELL: [&str; 39] = [
     "CDPATH",
     "COLUMNS",
     "DIRSTACK",
@@ -26,20 +26,29 @@ const OF_THE_SHELL: [&str; 30] = [
     "HOME",
     "IFS",
     "LANG",
+    "LANGUAGE",
     "LINENO",
     "LINES",
     "OLDPWD",
     "OPTARG",
     "OPTERR",
     "OPTIND",
+    "OUTPUT_CHARSET",
     "PATH",
     "POSIXLY_CORRECT",
     "PPID",
     "PROMPT_COMMAND",
     "PWD",
     "SHELLOPTS",
+    "TERM",
+    "TERMCAP",
+    "TERMINFO",
+    "TEXTDOMAIN",
+    "TEXTDOMAINDIR",
     "TIMEFORMAT",
     "TMOUT",
+    "TMPDIR",
+    "TZ",
     "UID",
 ];
 
@@ -132,7 +141,9 @@ mod tests {
     #[test]
     fn the_shells_own_are_known() {
         assert!(OF_THE_SHELL.is_sorted());
-        for name in ["IFS", "PATH", "ENV", "BASH_ENV", "BASHOPTS", "LD_PRELOAD", "PS4", "LC_ALL", "_", "HOME"] {
+        for name in
+            ["IFS", "PATH", "ENV", "BASH_ENV", "BASHOPTS", "LD_PRELOAD", "PS4", "LC_ALL", "_", "HOME", "TMPDIR", "TEXTDOMAINDIR"]
+        {
             assert!(is_of_the_shell(name), "{name}");
         }
         for name in ["x", "file", "BRANCH", "CI", "i", "ifs", "NO_COLOR"] {

@@ -23,8 +23,8 @@ use portcullis::{
     config::{self, Surroundings},
     jobs, mcp, policy,
     service::{Execution, Service},
+    signals::Signals,
 };
-use tokio::sync::Notify;
 
 use fixtures::{ASKED, Fixtures};
 
@@ -92,6 +92,6 @@ async fn serve(directory: &Path) -> Result<(), Box<dyn Error>> {
     let (keys, door) = (Arc::new(mcp::Keys::of(&address, &config.http)?), mcp::Door::open(&address, &config.jobs.roots)?);
     service.adopt(&config).await?;
     fs::write(directory.join("address"), format!("{}/mcp\n", door.address()))?;
-    mcp::serve_http(service, door, keys, &config, async { Ok(()) }, Arc::new(Notify::new()), Fixtures).await?;
+    mcp::serve_http(service, door, keys, &config, async { Ok(()) }, Signals::catch()?, Fixtures).await?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
+use tokio::signal::unix::Signal;
 
 use super::{start_error, watch::Watch};
 use crate::{
@@ -33,19 +33,19 @@ impl Reloader {
         Self { service, config, explicit, keys }
     }
 
-    /// Waits and reloads, for ever.
-    pub(super) async fn run(mut self, asked: Arc<Notify>) {
+    /// Reloads at each of these signals, and when a file has changed, for ever.
+    pub(super) async fn run(mut self, mut asked: Signal) {
         self.service.chain().await;
-        // What changed between the reading and the watching is looked for once.
         let mut watch = self.watch(Watch::default(), &self.config);
-        if self.config.watch {
-            asked.notify_one();
-        }
+        // What changed between the reading and the watching.
+        let mut is_due = self.config.watch;
         loop {
             tokio::select! {
-                () = asked.notified() => {}
+                () = std::future::ready(()), if is_due => {}
+                _ = asked.recv() => {}
                 () = watch.changed() => {}
             }
+            is_due = false;
             tokio::time::sleep(SETTLING).await;
             watch = self.reload(watch).await;
         }

@@ -2,12 +2,12 @@
 
 use std::{
     mem::offset_of,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
 use rustix::io::Errno;
 
-use super::system::last_error;
+use super::{message::send, system::last_error};
 use crate::fence::MACHINE;
 
 /// From this number on there are the calls of another interface of the same machine, x32, which has executions of its own.
@@ -15,10 +15,13 @@ const OTHER_INTERFACE: u32 = 0x4000_0000;
 /// What an execution that is refused says.
 const REFUSED: u32 = libc::SECCOMP_RET_ERRNO | libc::EACCES.unsigned_abs();
 
+/// How many steps the filter has.
+const STEPS: usize = 13;
+
 /// How a process is confined.
 pub struct Confinement<'a> {
-    /// What keeps it from executing anything but its program, and what that is executed with.
-    pub program: Option<(Filter, u64)>,
+    /// What keeps it from executing anything but its program.
+    pub executions: Option<Executions<'a>>,
     /// Rules of Landlock.
     pub rules: Option<BorrowedFd<'a>>,
 }
@@ -27,16 +30,16 @@ impl Confinement<'_> {
     /// Confines the calling process, which can not be taken back. It gains no rights by what it executes from then on. Allocates
     /// nothing.
     pub fn enter(&self) -> Result<(), Errno> {
-        if self.program.is_some() || self.rules.is_some() {
+        if self.executions.is_some() || self.rules.is_some() {
             gain_nothing()?;
         }
         self.rules.map_or(Ok(()), enter)?;
-        self.program.as_ref().map_or(Ok(()), |(filter, _)| filter.enter())
+        self.executions.as_ref().map_or(Ok(()), Executions::enter)
     }
 
     /// The sixth argument of the execution, which the kernel does not look at.
     pub fn key(&self) -> u64 {
-        self.program.as_ref().map_or(0, |(_, key)| *key)
+        self.executions.as_ref().map_or(0, |executions| executions.key)
     }
 }
 
@@ -65,39 +68,57 @@ struct Call {
     args: [[u32; 2]; 6],
 }
 
-/// A filter of system calls: nothing is executed but by `execveat` with a number as its sixth argument, of which it takes five.
-pub struct Filter([libc::sock_filter; 12]);
+/// A filter of system calls: nothing is executed but by `execveat` with a number as its sixth argument, of which it takes five. An
+/// overseer, if there is one, is asked about what else is to be executed.
+pub struct Executions<'a> {
+    filter: [libc::sock_filter; STEPS],
+    key: u64,
+    overseer: Option<BorrowedFd<'a>>,
+}
 
-impl Filter {
+impl<'a> Executions<'a> {
     /// The filter for this number. Whoever guesses it can execute whatever there is.
-    pub fn new(key: u64) -> Self {
+    pub fn new(key: u64, overseer: Option<BorrowedFd<'a>>) -> Self {
         let [first, second] = halves(key);
         let number = |call: libc::c_long| u32::try_from(call).unwrap_or_default();
         let argument = offset_of!(Call, args) + 5 * size_of::<u64>();
-        Self([
+        let filter = [
             load(offset_of!(Call, machine)),
-            jump(libc::BPF_JEQ, MACHINE.unwrap_or_default(), 0, 8),
+            jump(libc::BPF_JEQ, MACHINE.unwrap_or_default(), 0, 10),
             load(offset_of!(Call, number)),
-            jump(libc::BPF_JGE, OTHER_INTERFACE, 6, 0),
+            jump(libc::BPF_JGE, OTHER_INTERFACE, 8, 0),
             jump(libc::BPF_JEQ, number(libc::SYS_execve), 5, 0),
             jump(libc::BPF_JEQ, number(libc::SYS_execveat), 0, 5),
             load(argument),
             jump(libc::BPF_JEQ, first, 0, 2),
             load(argument + size_of::<u32>()),
             jump(libc::BPF_JEQ, second, 1, 0),
-            answer(REFUSED),
+            answer(if overseer.is_some() { libc::SECCOMP_RET_USER_NOTIF } else { REFUSED }),
             answer(libc::SECCOMP_RET_ALLOW),
-        ])
+            answer(REFUSED),
+        ];
+        Self { filter, key, overseer }
     }
 
     fn enter(&self) -> Result<(), Errno> {
-        let program = libc::sock_fprog { len: 12, filter: self.0.as_ptr().cast_mut() };
+        let Some(overseer) = self.overseer else { return self.filter(0).map(drop) };
+        let asking = self.filter(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
+        #[expect(unsafe_code, reason = "the kernel hands on nothing but a number")]
+        // SAFETY: with this flag the kernel gives a descriptor, which is nobody else's.
+        let asking = unsafe { OwnedFd::from_raw_fd(asking) };
+        match send(overseer, &[0], &[asking.as_fd()]) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+        }
+    }
+
+    fn filter(&self, flags: libc::c_ulong) -> Result<i32, Errno> {
+        let program = libc::sock_fprog { len: STEPS as libc::c_ushort, filter: self.filter.as_ptr().cast_mut() };
         #[expect(unsafe_code, reason = "no safe function enters a filter")]
         // SAFETY: the kernel copies the filter, which has so many steps and lives through the call, and writes nothing.
-        let entered = unsafe {
-            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0 as libc::c_uint, std::ptr::from_ref(&program))
-        };
-        if entered == 0 { Ok(()) } else { Err(last_error()) }
+        let entered =
+            unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, std::ptr::from_ref(&program)) };
+        i32::try_from(entered).ok().filter(|entered| *entered >= 0).ok_or_else(last_error)
     }
 }
 

@@ -16,7 +16,7 @@ use rustix::{
 };
 
 use super::{
-    confine::{Confinement, Filter},
+    confine::{Confinement, Executions},
     message::{Execution, Fault, Order, Step, StreamKind, Target},
     system::{Closing, connect, last_error, seal},
 };
@@ -62,7 +62,7 @@ pub fn execute(order: &Order, handles: &[OwnedFd]) -> Result<Pid, Fault> {
 }
 
 /// Executes a program in the place of the calling one, in the directory and with the streams that this has. `rest` are the handles
-/// of the program and of its rules, as far as it has them.
+/// of the program, its rules and its overseer, as far as it has them.
 ///
 /// # Errors
 ///
@@ -108,12 +108,10 @@ impl<'a> Program<'a> {
         {
             return Err(Fault::Changed(path.clone()));
         }
-        let (rules, rest) = match (execution.is_ruled, rest) {
-            (false, rest) => (None, rest),
-            (true, [rest @ .., rules]) => (Some(rules.as_fd()), rest),
-            (true, []) => return Err(Fault::Order),
-        };
-        let confinement = Confinement { program: execution.key.map(|key| (Filter::new(key), key)), rules };
+        let (overseer, rest) = split_last(execution.is_overseen, rest)?;
+        let (rules, rest) = split_last(execution.is_ruled, rest)?;
+        let executions = execution.key.map(|key| Executions::new(key, overseer));
+        let confinement = Confinement { executions, rules };
         let file = match (&execution.target, rest) {
             (Target::Handle, [program]) => File::Handle(program.as_fd()),
             (Target::Path(path), []) => File::Path(path),
@@ -140,6 +138,15 @@ impl<'a> Program<'a> {
             libc::syscall(libc::SYS_execveat, directory, path.as_ptr(), args.as_ptr(), env.as_ptr(), flags, key);
         }
         (Step::Execute, last_error())
+    }
+}
+
+/// The last handle, if there is one of this kind, and those before it.
+fn split_last(has_it: bool, handles: &[OwnedFd]) -> Result<(Option<BorrowedFd<'_>>, &[OwnedFd]), Fault> {
+    match (has_it, handles) {
+        (false, rest) => Ok((None, rest)),
+        (true, [rest @ .., last]) => Ok((Some(last.as_fd()), rest)),
+        (true, []) => Err(Fault::Order),
     }
 }
 

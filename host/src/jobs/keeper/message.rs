@@ -35,13 +35,13 @@ use crate::{config::JobLimits, script::Identity};
 /// Longest order, in bytes: Linux starts no program with more than 6 MiB of arguments and variables. The configuration of jobs
 /// decides how much of it there is.
 pub const MOST_ORDER_BYTES: usize = 8 << 20;
-/// Most handles that come with an order: directory, three streams, program, rules.
-const MOST_HANDLES: usize = 6;
+/// Most handles that come with an order: directory, three streams, program, rules, overseer.
+const MOST_HANDLES: usize = 7;
 /// Bytes of a frame's length.
 const LENGTH_BYTES: usize = size_of::<u32>();
 
 /// What a job starts with. With it go these handles, in this order: directory, standard input, output and error, the program if
-/// it is executed by handle, and the rules if it is confined by such.
+/// it is executed by handle, the rules if it is confined by such, and the socket of its overseer if it has one.
 #[derive(Serialize, Deserialize)]
 pub struct Order {
     /// The program.
@@ -72,10 +72,12 @@ pub struct Execution {
     pub env: Vec<CString>,
     /// Of a program that is executed by its path: what that must still lead to.
     pub unchanged: Option<(PathBuf, Identity)>,
-    /// Of a program that executes nothing: the number that lets itself be executed, hard to guess.
+    /// Of a program that is kept in what it executes: the number that lets itself be executed, hard to guess.
     pub key: Option<u64>,
-    /// Whether it is kept to rules of Landlock, whose handle comes last.
+    /// Whether it is kept to rules of Landlock.
     pub is_ruled: bool,
+    /// Whether an overseer is asked about what else it executes; nothing else passes otherwise.
+    pub is_overseen: bool,
 }
 
 /// How the program is executed.
@@ -302,6 +304,7 @@ mod tests {
             unchanged: None,
             key: None,
             is_ruled: false,
+            is_overseen: false,
         };
         Order { execution, limits: JobLimits::default(), streams: StreamKind::Pipes }
     }

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! starter ─▶ server   a Call, with the directory's handle
-//! server ─▶ starter   an Answer, with the program's handle if it is executed by that, and that of its rules if it is confined by such
+//! server ─▶ starter   an Answer, with the handles of the program, its rules and its overseer, as far as it has them
 //! ```
 
 mod starter;
@@ -45,7 +45,7 @@ pub use starter::start_program;
 use super::{
     SpawnError,
     keeper::{Execution, frame, receive, send, unframe},
-    process::execution,
+    process::{Inner, execution},
 };
 use crate::{
     fence::Bounds,
@@ -54,6 +54,9 @@ use crate::{
 
 /// Starters of one job that are heard at the same time; others wait.
 const MOST_AT_ONCE: usize = 8;
+/// Programs of one job that are overseen at the same time, each of which takes a descriptor of the server's; more are refused, since
+/// one that waited could be who another waits for.
+const MOST_OVERSEEN: usize = 64;
 /// How long a starter may take to say what it wants.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// Pause where the system has no descriptor left for a starter.
@@ -129,13 +132,22 @@ impl Starts {
         let listener = StdListener::bind_addr(&address(&name)?)?;
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
-        Ok(Self { name, _answering: AbortOnDropHandle::new(tokio::spawn(listen(listener, job, judge))) })
+        let script = Script { job, judge, overseen: Arc::new(Semaphore::new(MOST_OVERSEEN)) };
+        Ok(Self { name, _answering: AbortOnDropHandle::new(tokio::spawn(listen(listener, script.into()))) })
     }
 
     /// What stands in a script in the place of a program, but for the number of the command.
     pub(super) fn starter(&self, program: &Path) -> String {
         format!("{} {MARK}{}.", portcullis_shell::quote(&program.to_string_lossy()), self.name)
     }
+}
+
+/// A job whose programs are started.
+struct Script<J> {
+    job: Arc<types::Job>,
+    judge: Arc<J>,
+    /// Turns of those that are overseen.
+    overseen: Arc<Semaphore>,
 }
 
 /// What the one argument of a starter begins with.
@@ -145,7 +157,7 @@ fn address(name: &str) -> io::Result<SocketAddr> {
     SocketAddr::from_abstract_name(format!("portcullis.{name}"))
 }
 
-async fn listen<J: Judge>(listener: UnixListener, job: Arc<types::Job>, judge: Arc<J>) {
+async fn listen<J: Judge>(listener: UnixListener, script: Arc<Script<J>>) {
     let mut answering = JoinSet::new();
     let turns = Arc::new(Semaphore::new(MOST_AT_ONCE));
     loop {
@@ -155,25 +167,25 @@ async fn listen<J: Judge>(listener: UnixListener, job: Arc<types::Job>, judge: A
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        let (job, judge) = (job.clone(), judge.clone());
+        let script = script.clone();
         answering.spawn(async move {
-            if let Err(error) = answer(socket, &job, &*judge).await {
-                tracing::warn!(job = job.id, %error, "a program of a script was not started");
+            if let Err(error) = answer(socket, &script).await {
+                tracing::warn!(job = script.job.id, %error, "a program of a script was not started");
             }
             drop(turn);
         });
     }
 }
 
-async fn answer<J: Judge>(mut socket: UnixStream, job: &types::Job, judge: &J) -> io::Result<()> {
+async fn answer<J: Judge>(mut socket: UnixStream, script: &Script<J>) -> io::Result<()> {
     let peer = socket.peer_cred()?;
     if peer.uid() != geteuid().as_raw() {
         return Err(io::Error::other("another user asked for it"));
     }
     let (call, handles) = timeout(CALL_DEADLINE, receive_call(&socket)).await??;
     let open = open_files(peer.pid().ok_or(io::ErrorKind::NotFound)?)?;
-    let name = name_of(&call, job).unwrap_or_else(|| "it".to_owned());
-    let (answer, handles) = match start(call, handles, open, job, judge).await {
+    let name = name_of(&call, &script.job).unwrap_or_else(|| "it".to_owned());
+    let (answer, handles) = match start(call, handles, open, script).await {
         Ok((execution, handles)) => (Answer::Start(execution), handles),
         Err(Unwanted { text, is_missing }) => {
             let code = if is_missing { NOT_FOUND } else { NOT_ALLOWED };
@@ -204,17 +216,31 @@ async fn start<J: Judge>(
     call: Call,
     handles: Vec<OwnedFd>,
     open: Vec<PathBuf>,
-    job: &types::Job,
-    judge: &J,
+    script: &Script<J>,
 ) -> Result<(Execution, Vec<OwnedFd>), Unwanted> {
     let refused = |text: &str| Unwanted { text: text.to_owned(), is_missing: false };
+    let Script { job, judge, overseen } = script;
     let [directory] = <[OwnedFd; 1]>::try_from(handles).map_err(|_| refused("its starter does not make sense"))?;
     let wanted = wanted(call, directory.into(), open, job).map_err(refused)?;
     let approved = judge.program(job, wanted).await?;
-    execution(approved.request()).map_err(|error| match error {
+    let Inner { execution, handles, overseer } = execution(approved.request()).map_err(|error| match error {
         SpawnError::NoShell => refused("there is no such program any more"),
         error => refused(&error.to_string()),
-    })
+    })?;
+    if let Some(overseer) = overseer {
+        let turn = overseen.clone().try_acquire_owned().map_err(|_| refused(&busy()))?;
+        tokio::spawn(async move {
+            overseer.watch().await;
+            drop(turn);
+        });
+    }
+    Ok((execution, handles))
+}
+
+fn busy() -> String {
+    format!(
+        "{MOST_OVERSEEN} programs of the script run that are confined like it; wait for some of them, or send several commands"
+    )
 }
 
 /// The program of a call, as it stands in the job's script.

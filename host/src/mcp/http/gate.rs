@@ -42,15 +42,10 @@ use crate::{
     service::Service,
 };
 
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// Headers of which there is one: who reads the first of two and who reads the last would read different requests.
-const SINGLE: [HeaderName; 6] = [
-    AUTHORIZATION,
-    CONTENT_TYPE,
-    HOST,
-    HeaderName::from_static("mcp-protocol-version"),
-    HeaderName::from_static("mcp-session-id"),
-    ORIGIN,
-];
+const SINGLE: [HeaderName; 6] =
+    [AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName::from_static("mcp-protocol-version"), SESSION, ORIGIN];
 /// How long a client may take to send a body.
 const BODY: Duration = Duration::from_secs(30);
 
@@ -151,12 +146,15 @@ impl<H: ServerHandler> Gate<H> {
             let text = "as many connections as may be are open; close one, or wait and send it again";
             return Err(last(with(plain(StatusCode::SERVICE_UNAVAILABLE, text), RETRY_AFTER, "1")));
         }
-        let shown = request.headers().get(AUTHORIZATION).cloned();
+        let [shown, session] = [AUTHORIZATION, SESSION].map(|name| request.headers().get(name).cloned());
         request.extensions_mut().insert(Line::until(place.left().clone()));
         let answer = member.answer(whole(request).await?).await;
         let answer = match answer.status() {
             // Its type was right, so it was not what its type says.
             StatusCode::UNSUPPORTED_MEDIA_TYPE => wrong(no_message()),
+            StatusCode::INTERNAL_SERVER_ERROR if session.is_some_and(|id| member.has_ended(&id)) => {
+                plain(StatusCode::NOT_FOUND, "this session has ended; begin another with `initialize`")
+            }
             StatusCode::INTERNAL_SERVER_ERROR => self.cut_short(shown),
             _ => answer,
         };

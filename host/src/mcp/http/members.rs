@@ -148,6 +148,11 @@ impl<H: ServerHandler> Member<H> {
         if pace.admit() { requests.clone().try_acquire_owned().ok() } else { None }
     }
 
+    /// Whether a session is none, or none any more.
+    pub(super) fn has_ended(&self, session: &HeaderValue) -> bool {
+        session.to_str().map_or(true, |id| self.own.sessions.has_ended(id))
+    }
+
     /// Answers a request.
     pub(super) async fn answer(&self, mut request: Request<Full<Bytes>>) -> Answer {
         // Handlers see the headers, and need not see this one.

@@ -19,7 +19,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use rmcp::ServerHandler;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker},
@@ -31,6 +31,7 @@ use crate::{
     policy::ChainError,
     principal::Principal,
     service::Service,
+    signals::Signals,
 };
 use door::Stream;
 pub use door::{Address, Door, DoorError};
@@ -106,13 +107,13 @@ pub async fn serve_http<H: ServerHandler>(
     keys: Arc<Keys>,
     config: &config::Config,
     loading: impl Future<Output = Result<(), ChainError>> + Send + 'static,
-    reload: Arc<Notify>,
+    signals: Signals,
     front: impl Fn(Server) -> H + Send + Sync + 'static,
 ) -> Result<Ended, ServeError> {
     let gone = CancellationToken::new();
     let server = Server::new(service.clone(), Principal::local(), &gone)?;
     let gate = Arc::new(Gate::new(server, Arc::new(front), &door, config, keys.tokens.subscribe()));
-    until_ended(service, serve(door, gate, gone.clone()), gone, loading, reload).await
+    until_ended(service, serve(door, gate, gone.clone()), gone, loading, signals).await
 }
 
 async fn serve(door: Door, gate: Arc<Gate<impl ServerHandler>>, gone: CancellationToken) -> Result<(), ServeError> {

@@ -70,6 +70,11 @@ impl Sessions {
         living.insert(id, Living { session, calls, heard: Instant::now() });
     }
 
+    /// Whether there is no session of this id, or only until what it leaves is cleared away.
+    pub(super) fn has_ended(&self, id: &str) -> bool {
+        self.living().get(id).is_none_or(|living| living.session.has_ended())
+    }
+
     /// The session of this id, if it lives, of which something is heard now.
     fn hear(&self, id: &SessionId) -> Option<(Session, Arc<Calls>)> {
         let mut living = self.living();

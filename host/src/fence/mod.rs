@@ -1,23 +1,24 @@
 //! What the kernel keeps a command to, and all that descends from it: it executes, and opens, nothing but what its policies name.
 //!
-//! That it executes nothing at all is a matter of seccomp: one execution passes, that of the program itself, told by a number that
-//! nobody else knows. What lies at some paths is a matter of Landlock, which looks at the files: so it has to let pass what the
-//! kernel opens to execute the program itself, its interpreter and its loader.
+//! What it executes is a matter of seccomp: one execution passes, that of the program itself, told by a number that nobody else
+//! knows. Others are refused or, where paths are named, asked about: whether what they name lies there. Landlock looks at the files
+//! besides; alone it would not do, since it has to let pass whatever the kernel opens to execute a program, and so the loader, which
+//! loads what it is told.
+
+mod landlock;
 
 use std::{
     collections::BTreeSet,
     fs::File,
     io,
-    os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd},
-        unix::fs::OpenOptionsExt,
-    },
+    os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use portcullis_shell::Refusal;
 
+use self::landlock::{EXECUTE, MOVE, OPEN, READ, Rules, WRITE_FILE};
 use crate::config::{place_of_programs, place_to_read};
 
 /// Most paths of one confinement, and longest of them in bytes: each is looked up and held open.
@@ -29,10 +30,6 @@ pub const UNAVAILABLE: &str = "confinement-unavailable";
 /// The code of a denial where a path of a confinement is none to be relied on.
 pub const REFUSED: &str = "confinement-refused";
 
-/// Versions of Landlock: from which on what it confines may move files to other directories, and from which on it can forbid to
-/// truncate what is not open for writing.
-const LANDLOCK_MOVES: libc::c_long = 2;
-const LANDLOCK_TRUNCATES: libc::c_long = 3;
 /// What the kernel calls the machine whose system calls can be filtered (`AUDIT_ARCH_…`).
 pub const MACHINE: Option<u32> =
     match (cfg!(target_arch = "x86_64"), cfg!(target_arch = "aarch64"), cfg!(target_arch = "riscv64")) {
@@ -41,25 +38,6 @@ pub const MACHINE: Option<u32> =
         (.., true) => Some(0xc000_00f3),
         _ => None,
     };
-/// `LANDLOCK_CREATE_RULESET_VERSION`.
-const ASK_VERSION: libc::c_uint = 1;
-/// `LANDLOCK_RULE_PATH_BENEATH`.
-const BELOW_PATH: libc::c_int = 1;
-/// `LANDLOCK_ACCESS_FS_…`.
-const EXECUTE: u64 = 1;
-const WRITE_FILE: u64 = 1 << 1;
-const READ_FILE: u64 = 1 << 2;
-const READ_DIRECTORY: u64 = 1 << 3;
-/// Removing and making files and directories of all kinds.
-const CHANGE_DIRECTORY: u64 = 0b1_1111_1111 << 4;
-/// Moving to another directory, which a set of rules forbids unless it is named and allowed.
-const MOVE: u64 = 1 << 13;
-/// Of a file that is open for nothing else; from the third version on.
-const TRUNCATE: u64 = 1 << 14;
-const READ: u64 = READ_FILE | READ_DIRECTORY;
-const OPEN: u64 = READ | WRITE_FILE | CHANGE_DIRECTORY | MOVE | TRUNCATE;
-/// What of it can be said of a file.
-const OF_FILES: u64 = EXECUTE | READ_FILE | WRITE_FILE | TRUNCATE;
 
 /// What programs need of the system: their libraries and data, and to know of users, times, languages, machines, certificates.
 const SYSTEM: &[&str] = &[
@@ -117,23 +95,48 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Fence {
     bounds: Bounds,
+    passes: Passes,
     programs: Vec<File>,
     reads: Vec<File>,
     roots: Vec<File>,
 }
 
 /// How a process is confined, made before it exists.
+#[derive(Default)]
 pub struct Bars {
-    /// With this number it executes its program, and nothing without.
+    /// With this number it executes its program; without, only what passes.
     pub key: Option<u64>,
+    /// What passes without; none: nothing does.
+    pub passes: Option<Passes>,
     /// Rules of Landlock.
     pub rules: Option<OwnedFd>,
+}
+
+/// Where lies what a confined process may execute.
+#[derive(Clone, Debug, Default)]
+pub struct Passes {
+    places: Vec<PathBuf>,
+    /// No way leads through these.
+    roots: Vec<PathBuf>,
 }
 
 impl Bounds {
     /// Whether it is kept to nothing.
     pub fn are_none(&self) -> bool {
         *self == Self::default()
+    }
+
+    fn execute_nothing(&self) -> bool {
+        self.executes.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    fn execute_something(&self) -> bool {
+        self.executes.as_ref().is_some_and(|paths| !paths.is_empty())
+    }
+
+    /// Whether they are a matter of Landlock.
+    fn are_of_files(&self) -> bool {
+        self.opens.is_some() || self.execute_something()
     }
 
     /// Keeps it to what both allow.
@@ -159,16 +162,21 @@ impl Fence {
     /// The kernel can not confine so, or what may be executed could be put there by an agent.
     pub fn open(bounds: &Bounds, roots: &[PathBuf]) -> Result<Arc<Self>, Refusal> {
         let Bounds { executes, opens } = bounds;
-        if executes.as_ref().is_some_and(Vec::is_empty) {
-            seccomp_is_offered()?;
+        if bounds.execute_nothing() {
+            seccomp_offers(libc::SECCOMP_RET_ERRNO)?;
         }
-        if opens.is_some() || executes.as_ref().is_some_and(|paths| !paths.is_empty()) {
+        if bounds.execute_something() {
+            seccomp_offers(libc::SECCOMP_RET_USER_NOTIF)?;
+        }
+        if bounds.are_of_files() {
             landlock_is_offered()?;
         }
-        let programs = executes.iter().flatten().filter_map(|path| program(path, roots).transpose()).collect::<Result<_, _>>()?;
+        let found = executes.iter().flatten().filter_map(|path| program(path, roots).transpose());
+        let (places, programs) = found.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+        let passes = Passes { places, roots: roots.to_owned() };
         let reads = opens.iter().flatten().filter_map(|path| handle(&place_to_read(Path::new(path), roots)?).ok()).collect();
         let roots = if opens.is_some() { outermost(roots).map(held_root).collect::<Result<_, _>>()? } else { Vec::new() };
-        Ok(Arc::new(Self { bounds: bounds.clone(), programs, reads, roots }))
+        Ok(Arc::new(Self { bounds: bounds.clone(), passes, programs, reads, roots }))
     }
 
     /// What it was made from.
@@ -181,24 +189,23 @@ impl Fence {
         self.programs.len() + self.reads.len() + self.roots.len()
     }
 
-    /// What confines a process to this and to its own program, which takes the files that `own` gives.
+    /// What confines a process to this and to its own program, which lies at `path` and takes the files that `own` gives.
     ///
     /// # Errors
     ///
     /// Those of `own`, or what the kernel says.
-    pub fn bars(&self, own: impl FnOnce() -> io::Result<Vec<File>>) -> io::Result<Bars> {
-        let Bounds { executes, opens } = &self.bounds;
-        let executes_nothing = executes.as_ref().is_some_and(Vec::is_empty);
-        let executed = if executes.is_some() && !executes_nothing { EXECUTE } else { 0 };
-        let opened = if opens.is_some() { OPEN } else { MOVE };
-        let is_ruled = executed != 0 || opens.is_some();
+    pub fn bars(&self, path: &Path, own: impl FnOnce() -> io::Result<Vec<File>>) -> io::Result<Bars> {
+        let bounds = &self.bounds;
         Ok(Bars {
-            key: executes_nothing.then(|| uuid::Uuid::new_v4().as_u64_pair().0),
-            rules: if is_ruled { Some(self.rules(executed, opened, own()?)?) } else { None },
+            key: bounds.executes.is_some().then(|| uuid::Uuid::new_v4().as_u64_pair().0),
+            passes: bounds.execute_something().then(|| self.passes.clone().and(path)),
+            rules: if bounds.are_of_files() { Some(self.rules(own()?)?) } else { None },
         })
     }
 
-    fn rules(&self, executed: u64, opened: u64, own: Vec<File>) -> io::Result<OwnedFd> {
+    fn rules(&self, own: Vec<File>) -> io::Result<OwnedFd> {
+        let executed = if self.bounds.execute_something() { EXECUTE } else { 0 };
+        let opened = if self.bounds.opens.is_some() { OPEN } else { MOVE };
         let rules = Rules::new(executed | opened)?;
         own.iter().chain(&self.programs).try_for_each(|file| rules.allow(file, executed | READ))?;
         if self.bounds.opens.is_none() {
@@ -212,6 +219,20 @@ impl Fence {
             paths.iter().filter_map(|path| following(Path::new(path)).ok()).try_for_each(|file| rules.allow(&file, allowed))?;
         }
         Ok(rules.set)
+    }
+}
+
+impl Passes {
+    /// Those, and the program at a path, if nobody can put another there.
+    fn and(mut self, path: &Path) -> Self {
+        self.places.extend(place_of_programs(path, &self.roots).ok().flatten());
+        self
+    }
+
+    /// Whether a process may execute what a path leads to.
+    pub fn let_pass(&self, path: &Path) -> bool {
+        let place = place_of_programs(path, &self.roots).ok().flatten();
+        path.is_absolute() && place.is_some_and(|place| self.places.iter().any(|allowed| place.starts_with(allowed)))
     }
 }
 
@@ -245,15 +266,14 @@ fn is_plain(path: &str) -> bool {
 }
 
 /// None: there is nothing.
-fn program(path: &str, roots: &[PathBuf]) -> Result<Option<File>, Refusal> {
+fn program(path: &str, roots: &[PathBuf]) -> Result<Option<(PathBuf, File)>, Refusal> {
     let refused = |why: String| {
         let message = format!("a policy confines the command to what lies at {path}, which nobody can rely on: {why}");
         Refusal::new(REFUSED, message)
     };
-    match place_of_programs(Path::new(path), roots).map_err(refused)? {
-        Some(place) => handle(&place).map(Some).map_err(|error| refused(error.to_string())),
-        None => Ok(None),
-    }
+    let Some(place) = place_of_programs(Path::new(path), roots).map_err(refused)? else { return Ok(None) };
+    let file = handle(&place).map_err(|error| refused(error.to_string()))?;
+    Ok(Some((place, file)))
 }
 
 /// A root inside of another is allowed with that, and could be a link to elsewhere by now.
@@ -285,20 +305,10 @@ fn unavailable(what: &str) -> Refusal {
 
 fn landlock_is_offered() -> Result<(), Refusal> {
     let what = "the kernel offers no Landlock that it takes (Linux 5.13 or later, with `landlock` among its security modules)";
-    if landlock() > 0 { Ok(()) } else { Err(unavailable(what)) }
+    if landlock::version() > 0 { Ok(()) } else { Err(unavailable(what)) }
 }
 
-/// Which version of Landlock the kernel offers; -1: none.
-fn landlock() -> libc::c_long {
-    #[expect(unsafe_code, reason = "no safe function asks for Landlock")]
-    // SAFETY: with this flag the call reads no memory.
-    unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u64>(), 0_usize, ASK_VERSION)
-    }
-}
-
-fn seccomp_is_offered() -> Result<(), Refusal> {
-    let action = libc::SECCOMP_RET_ERRNO;
+fn seccomp_offers(action: u32) -> Result<(), Refusal> {
     #[expect(unsafe_code, reason = "no safe function asks for seccomp")]
     // SAFETY: the call reads the action, which lives through it.
     let answer = unsafe {
@@ -306,66 +316,6 @@ fn seccomp_is_offered() -> Result<(), Refusal> {
     };
     let is_offered = answer == 0 && MACHINE.is_some();
     if is_offered { Ok(()) } else { Err(unavailable("the kernel offers no filters of system calls (seccomp)")) }
-}
-
-/// A set of rules of Landlock that nobody has entered yet.
-struct Rules {
-    set: OwnedFd,
-    /// What it forbids but where a rule allows it.
-    handled: u64,
-}
-
-/// `struct landlock_path_beneath_attr`.
-#[repr(C, packed)]
-struct Rule {
-    allowed: u64,
-    parent: i32,
-}
-
-impl Rules {
-    fn new(wanted: u64) -> io::Result<Self> {
-        let version = landlock();
-        let later = [(MOVE, LANDLOCK_MOVES), (TRUNCATE, LANDLOCK_TRUNCATES)];
-        let handled = later.iter().filter(|(_, since)| version < *since).fold(wanted, |all, (one, _)| all & !one);
-        #[expect(unsafe_code, reason = "no safe function makes rules of Landlock")]
-        // SAFETY: the kernel reads as many bytes as are told, which live through the call. What it gives, and -1 is none, is a
-        // descriptor that is nobody else's.
-        let set = unsafe {
-            let made = libc::syscall(
-                libc::SYS_landlock_create_ruleset,
-                std::ptr::from_ref(&handled),
-                size_of::<u64>(),
-                0 as libc::c_uint,
-            );
-            match i32::try_from(made) {
-                Ok(descriptor) if descriptor >= 0 => OwnedFd::from_raw_fd(descriptor),
-                _ => return Err(io::Error::last_os_error()),
-            }
-        };
-        Ok(Self { set, handled })
-    }
-
-    /// Allows of this, at and below the file, what the set is about.
-    fn allow(&self, file: &File, allowed: u64) -> io::Result<()> {
-        let fitting = if file.metadata()?.is_dir() { allowed } else { allowed & OF_FILES };
-        let rule = Rule { allowed: fitting & self.handled, parent: file.as_raw_fd() };
-        // The kernel takes no rule that allows nothing.
-        if rule.allowed == 0 {
-            return Ok(());
-        }
-        #[expect(unsafe_code, reason = "no safe function adds a rule of Landlock")]
-        // SAFETY: the kernel reads the rule, which is laid out as it has it and lives through the call.
-        let added = unsafe {
-            libc::syscall(
-                libc::SYS_landlock_add_rule,
-                self.set.as_raw_fd(),
-                BELOW_PATH,
-                std::ptr::from_ref(&rule),
-                0 as libc::c_uint,
-            )
-        };
-        if added == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
 }
 
 #[cfg(test)]
