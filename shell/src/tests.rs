@@ -140,6 +140,8 @@ fn scripts_have_one_canonical_text(#[case] source: &str, #[case] expected: &str)
 #[case("IFS=: ls", "never-allowed")]
 #[case("IFS=:", "never-allowed")]
 #[case("PS4=x read y", "never-allowed")]
+#[case("TEXTDOMAIN=bash; TEXTDOMAINDIR=/tmp/here; echo $((1/0))", "never-allowed")]
+#[case("TEXTDOMAINDIR=here ls", "never-allowed")]
 #[case("read PATH IFS", "never-allowed")]
 #[case("set -x", "construct-not-supported")]
 #[case("set -- a", "construct-not-supported")]

@@ -221,6 +221,17 @@ async fn a_file_is_read_only_where_granted() {
     assert_eq!(told(&granted.decide(request("true")).await).2, "policy-grant");
 }
 
+/// An agent can exchange a file that a policy has looked at: one who waited there would hold up a thread of the server's.
+#[tokio::test]
+async fn nobody_waits_for_who_writes_to_a_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    crate::support::named_pipe(&pipe);
+    let grants = Grants { env: Vec::new(), read: vec![folder.path().to_owned()] };
+    let granted = load(&[PolicyEntry { grants, ..guest(json!({"command": {"read-file": pipe}})) }], &limits()).await.unwrap();
+    assert_eq!(told(&granted.decide(request("true")).await).0, "approved");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_holds_a_resource_after_configure_works_unfrozen() {
     let chain = chain(json!({"configure": "prints", "command": "remembers"})).await;

@@ -11,6 +11,7 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use super::{
     bindings,
     conditions::Conditions,
+    files::open_without_waiting,
     limits::{Fault, Guest, MOST_PARTS},
 };
 use crate::config::{Grants, Limits};
@@ -65,6 +66,7 @@ impl Engine {
         start_ticker(&inner).map_err(EngineError::Ticker)?;
         let mut linker = Linker::new(&inner);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(EngineError::Configure)?;
+        open_without_waiting(&mut linker).map_err(EngineError::Configure)?;
         bindings::log::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest| guest).map_err(EngineError::Configure)?;
         bindings::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest| guest).map_err(EngineError::Configure)?;
         Ok(Self { inner, linker: Arc::new(linker), limits: limits.clone(), conditions })

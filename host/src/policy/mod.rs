@@ -11,6 +11,7 @@ mod consent;
 mod coverage;
 mod decision;
 mod engine;
+mod files;
 mod findings;
 mod inspect;
 mod limits;

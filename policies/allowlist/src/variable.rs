@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What the shell reads while it runs a script: a value changes what the judged words mean, or where the shell keeps files of its own.
-const OF_THE_SHELL: [&str; 39] = [
+const OF_THE_SHELL: [&str; 38] = [
     "CDPATH",
     "COLUMNS",
     "DIRSTACK",
@@ -40,7 +40,6 @@ const OF_THE_SHELL: [&str; 39] = [
     "PROMPT_COMMAND",
     "PWD",
     "SHELLOPTS",
-    "TERM",
     "TERMCAP",
     "TERMINFO",
     "TEXTDOMAIN",

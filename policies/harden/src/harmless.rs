@@ -19,6 +19,44 @@ pub enum Says {
 }
 
 const BOOLEAN: Says = Says::OneOf(&["", "true", "false", "yes", "no", "on", "off", "0", "1"]);
+/// Those that are written today, of which libraries convert to the rarer ones by code that few have looked at: `ISO-2022-CN-EXT`
+/// overflowed (CVE-2024-2961).
+const CHARSET: Says = Says::OneOf(&[
+    "utf-8",
+    "utf8",
+    "us-ascii",
+    "ascii",
+    "iso-8859-1",
+    "iso8859-1",
+    "latin1",
+    "latin-1",
+    "iso-8859-2",
+    "iso-8859-5",
+    "iso-8859-9",
+    "iso-8859-15",
+    "iso8859-15",
+    "windows-1250",
+    "windows-1251",
+    "windows-1252",
+    "cp1250",
+    "cp1251",
+    "cp1252",
+    "cp932",
+    "cp936",
+    "cp949",
+    "koi8-r",
+    "koi8-u",
+    "shift_jis",
+    "shift-jis",
+    "sjis",
+    "euc-jp",
+    "eucjp",
+    "euc-kr",
+    "gbk",
+    "gb2312",
+    "gb18030",
+    "big5",
+]);
 const UPDATE: Says = Says::OneOf(&["checkout", "rebase", "merge", "none"]);
 
 /// `*` stands for every key.
@@ -195,7 +233,6 @@ const PLAIN: &[(&str, &[&str])] = &[
     ("gui", ALL),
     // No protocol is allowed.
     ("http", HTTP),
-    ("i18n", &["commitencoding", "logoutputencoding"]),
     ("index", &["recordendofindexentries", "recordoffsettable", "skiphash", "sparse", "threads", "version"]),
     ("init", &["defaultbranch"]),
     ("lfs", &["locksverify", "repositoryformatversion"]),
@@ -358,6 +395,8 @@ const SOME: &[(&str, &str, Says)] = &[
     ("core", "attributesfile", Says::File),
     ("core", "excludesfile", Says::File),
     ("core", "worktree", Says::WorkTree),
+    ("i18n", "commitencoding", CHARSET),
+    ("i18n", "logoutputencoding", CHARSET),
     ("mailmap", "file", Says::File),
     // The hardened form sets GIT_PAGER, which wins; so this is not dangerous, but a pager of its own is not ordinary either.
     ("pager", "*", BOOLEAN),

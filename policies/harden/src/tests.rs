@@ -647,7 +647,7 @@ fn ordinary_repositories_are_fine() {
     scene.link("root/.git/hooks", "../hooks");
     scene.write(
         "root/.git/config",
-        "[blame]ignoreRevsFile=.ignore\n[filter \"lfs\"]\nclean = git-lfs clean -- %f\n[pager]log=false\n",
+        "[i18n]commitEncoding=ISO-8859-1\nlogOutputEncoding=utf-8\n[blame]ignoreRevsFile=.ignore\n[filter \"lfs\"]\nclean = git-lfs clean -- %f\n[pager]log=false\n",
     );
     assert_eq!(scene.code(), "fine");
 }
@@ -683,6 +683,9 @@ fn hostile_repositories_are_denied() {
             scene.write("root/.git/config", "[mailmap]file=out/x");
         }),
         ("update", "repository-config", |scene, _| scene.write("root/.git/config", "[submodule \"a\"]update=!x")),
+        ("a rare charset", "repository-config", |scene, _| {
+            scene.write("root/.git/config", "[i18n]logOutputEncoding=ISO-2022-CN-EXT");
+        }),
         ("pager", "repository-config", |scene, _| scene.write("root/.git/config", "[pager]log=evil")),
         ("no configuration", "repository-unreadable", |scene, _| scene.write("root/.git/config", "[core")),
         ("a large one", "repository-unreadable", |scene, _| scene.write("root/.git/config", "#\n".repeat(200_000))),
