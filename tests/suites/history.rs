@@ -5,7 +5,6 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::Path,
     process::Command,
-    time::Duration,
 };
 
 use rstest::rstest;
@@ -16,7 +15,7 @@ use rustix::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    DEADLINE, eventually, gone,
+    eventually, gone,
     scene::{Scene, keeping},
     secret,
     wire::Wire,
@@ -38,8 +37,7 @@ fn records_survive_a_restart() {
     let mut wire = Wire::open(&scene);
     let job = wire.sh("echo one; exit 3");
     let before = wire.ended(&job);
-    wire.hang_up();
-    wire.exit_within(Duration::from_secs(10));
+    wire.close();
     let mut wire = Wire::open(&scene);
     let listed = wire.tell("list_jobs", json!({}))["jobs"][0].clone();
     for key in ["job_id", "status", "command", "started", "ended", "exit_code"] {
@@ -60,8 +58,7 @@ fn why_a_job_was_stopped_survives_a_restart() {
     let job = wire.sh("echo trap here; exec sleep 1000");
     let before = wire.ended(&job);
     assert!(text(&before["fault"]).contains("\"guest\" trapped"), "{before}");
-    wire.hang_up();
-    wire.exit_within(Duration::from_secs(10));
+    wire.close();
     let mut wire = Wire::open(&scene);
     let after = wire.status(&job);
     assert_eq!((&after["status"], &after["fault"]), (&before["status"], &before["fault"]));
@@ -100,8 +97,7 @@ fn spilled_output_is_whole_and_survives() {
     let tail = wire.tell("tail_job_output", json!({ "job_id": job, "lines": 1000 }));
     assert_eq!(tail["stdout"], (4001..=5000).map(|line| format!("{line}\n")).collect::<String>());
     assert_eq!(tail["truncated"], true);
-    wire.hang_up();
-    wire.exit_within(Duration::from_secs(10));
+    wire.close();
     let mut wire = Wire::open(&scene);
     assert!(wire.output(&job)["stdout"] == count(5000));
 }
@@ -125,8 +121,7 @@ fn spilled_output_is_searched_and_waited_for() {
         ] })
     );
     wire.tell("kill_job", json!({ "job_id": job }));
-    wire.hang_up();
-    wire.exit_within(Duration::from_secs(10));
+    wire.close();
     let mut wire = Wire::open(&scene);
     assert_eq!(wire.tell("search_job_output", search), found);
     let waited = wire.tell("wait_for_job", json!({ "job_id": job, "pattern": "^10000$" }));
@@ -146,8 +141,7 @@ fn what_an_earlier_server_kept_passes_the_filters_of_now_as_a_whole() {
         wire.ended(&job);
         job
     });
-    wire.hang_up();
-    assert!(wire.exit_within(DEADLINE).success());
+    wire.close();
     let folder = scene.audit_file().parent().unwrap().join("jobs");
     let file = |job: &str| folder.join(format!("{job}.stdout"));
     let untouched = fs::metadata(file(&plain)).unwrap().ino();
@@ -214,8 +208,7 @@ fn nothing_of_it_is_readable_for_others_or_holds_a_secret() {
     let mut wire = Wire::open(&scene);
     let job = wire.execute(&format!("echo {}", secret()));
     wire.ended(&job);
-    wire.hang_up();
-    wire.exit_within(Duration::from_secs(10));
+    wire.close();
     let folder = scene.audit_file().parent().unwrap().to_owned();
     let jobs = folder.join("jobs");
     assert_eq!(fs::metadata(&jobs).unwrap().permissions().mode() & 0o777, 0o700);
@@ -296,8 +289,7 @@ fn kept(output: &str) -> (Scene, String) {
     let mut wire = Wire::open(&scene);
     let job = wire.execute("cat kept");
     wire.ended(&job);
-    wire.hang_up();
-    assert!(wire.exit_within(DEADLINE).success());
+    wire.close();
     (scene, job)
 }
 
@@ -318,8 +310,7 @@ fn what_was_taken_out_of_a_file_is_not_counted_by_the_next_server() {
         assert_eq!((&shown["total_bytes"], &shown["dropped_bytes"]), (&whole.len().into(), &0.into()), "{shown}");
         let tail = wire.tell("tail_job_output", json!({ "job_id": job, "lines": 1 }));
         assert_eq!(tail["stdout"], "last\n");
-        wire.hang_up();
-        assert!(wire.exit_within(DEADLINE).success());
+        wire.close();
     }
 }
 
@@ -351,8 +342,7 @@ fn a_filter_that_fails_takes_nothing_from_a_file() {
         told.starts_with("what an earlier server kept of its output can not be filtered, and so not be shown: policy \"two\""),
         "{told}"
     );
-    wire.hang_up();
-    assert!(wire.exit_within(DEADLINE).success());
+    wire.close();
     scene.configure(&keeping("two", REDACT));
     let mut wire = Wire::open(&scene);
     assert_eq!(wire.output(&job)["stdout"], "one\ntrap here\nthree\n");
@@ -372,8 +362,7 @@ fn another_file_in_its_place_is_filtered_too() {
     // What a server that was killed left half made goes with the next one.
     let abandoned = folder.join(format!("{job}.stdout.{}.new", i32::MAX));
     fs::write(&abandoned, "half").unwrap();
-    wire.hang_up();
-    assert!(wire.exit_within(DEADLINE).success());
+    wire.close();
     let _next = Wire::open(&scene);
     eventually("it is removed", || (!abandoned.exists()).then_some(()));
 }

@@ -632,8 +632,7 @@ fn row_27_logs_pass_the_output_filters() {
     let refused = wire.refused("execute_command", json!({ "command": format!("no-such-{}", secret()) }));
     let all = [started.to_string(), wire.output(&job).to_string(), echoed.to_string(), refused];
     let lists = wire.tell("list_jobs", json!({})).to_string();
-    wire.hang_up();
-    wire.exit_within(Duration::from_secs(10));
+    wire.close();
     let audit = fs::read_to_string(scene.audit_file()).unwrap();
     for text in all.iter().chain([&lists, &audit, &wire.stderr()]) {
         assert!(!text.contains(&secret()), "{text}");

@@ -4,7 +4,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::{
-    DEADLINE, eventually, gone, is_alive,
+    eventually, gone, is_alive,
     scene::{Scene, keeping},
     secret,
     wire::Wire,
@@ -175,8 +175,7 @@ fn a_job_of_an_earlier_server_shows_no_more_in_a_task_than_elsewhere() {
     let mut wire = Wire::open(&scene);
     let job = wire.execute(&format!("echo {}", secret()));
     wire.ended(&job);
-    wire.hang_up();
-    assert!(wire.exit_within(DEADLINE).success());
+    wire.close();
     scene.configure(&keeping("one", "component = \"builtin:redact\""));
     let mut wire = Wire::start(&scene);
     let shown = task(&mut wire, &job).to_string();

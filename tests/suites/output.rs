@@ -236,8 +236,7 @@ fn a_cancelled_call_leaves_nothing_half_done() {
         std::thread::sleep(Duration::from_micros(250 * pause));
         wire.send(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": called.id() } }));
     }
-    wire.hang_up();
-    wire.exit_within(Duration::from_secs(10));
+    wire.close();
     let audit = scene.audit();
     let of = |event: &'static str| audit.iter().filter(move |line| line["event"] == event);
     let approved: Vec<_> = of("decision").map(|line| line["job_id"].as_str().unwrap()).collect();
@@ -296,8 +295,7 @@ fn many_waits_make_the_server_deaf_to_nothing() {
     for _ in 0..128 {
         _ = wire.begin("wait_for_job", json!({ "job_id": job, "wait_ms": 600_000 }));
     }
-    wire.hang_up();
-    wire.exit_within(Duration::from_secs(10));
+    wire.close();
     scene.deserted();
 }
 
@@ -514,8 +512,7 @@ fn what_is_queued_ends_with_the_server() {
     let mut wire = Wire::open(&scene);
     wire.execute("sleep 1000");
     wire.execute("sleep 1000");
-    wire.hang_up();
-    wire.exit_within(Duration::from_secs(10));
+    wire.close();
     let ends = scene.audit().iter().filter(|line| line["event"] == "job_end" && line["state"] == "killed").count();
     assert_eq!(ends, 2);
 }

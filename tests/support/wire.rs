@@ -277,6 +277,14 @@ impl Wire {
         self.stdin = None;
     }
 
+    /// Closes the server's standard input and waits until it has ended well.
+    #[track_caller]
+    pub fn close(&mut self) {
+        self.hang_up();
+        let ended = self.exit_within(DEADLINE);
+        assert!(ended.success(), "{ended}: {}", self.stderr());
+    }
+
     /// Waits for the server's end.
     #[track_caller]
     pub fn exit_within(&mut self, deadline: Duration) -> ExitStatus {

@@ -157,7 +157,7 @@ const OWN_VARIABLES: &[&str] = &[
 /// # Errors
 ///
 /// What the form can not make harmless: another repository, other configuration, a sub-command that nobody can read.
-pub fn hardened(git: &Node, index: u32, kept: Option<Kept>) -> Result<Option<Edit>, Refusal> {
+pub fn hardened(git: &Node, index: u32, kept: Option<&Kept>) -> Result<Option<Edit>, Refusal> {
     own_variables(git)?;
     let edit = with_form(git, index)?;
     let Some(kept) = kept else { return Ok(edit) };

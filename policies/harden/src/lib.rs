@@ -136,24 +136,26 @@ impl Harden {
     /// Rewrites what has not its form. What has it is judged by the files that git would read: last, so that as little time as can be
     /// passes before git reads them.
     fn judge<F: Files>(&self, request: &Request, files: impl Fn() -> F) -> Result<Verdict, Refusal> {
+        let calls: Vec<usize> = (0..request.nodes.len()).filter(|at| self.is_git(&request.nodes[*at])).collect();
+        let own = (!calls.is_empty()).then(|| Own::of(request));
+        let kept = own.as_ref().and_then(|own| self.kept(own));
         let mut edits = Vec::new();
         for (node, index) in request.nodes.iter().zip(0..) {
-            edits.extend(self.hardened(request, node, index)?);
+            edits.extend(self.hardened(request, node, index, kept.as_ref())?);
         }
-        let calls: Vec<usize> = (0..request.nodes.len()).filter(|at| self.is_git(&request.nodes[*at])).collect();
-        if !calls.is_empty() {
+        if own.is_some() {
             git::variables_of_the_script(request)?;
         }
         if !edits.is_empty() {
             let message = "it runs with what a repository's own files could make it execute switched off";
             return Ok(Verdict::rewrite(edits, "hardened", message));
         }
-        if !calls.is_empty() {
+        if let Some(own) = own {
             calls.iter().try_for_each(|git| git::files_of_the_repository(&request.nodes[*git]))?;
             calls.iter().try_for_each(|git| git::is_told_quietly(&request.nodes[*git]))?;
             visit::nothing_is_opened(request, &calls)?;
             let files = files();
-            repositories(request, visit::visits(request, &calls), &files)?;
+            repositories(visit::visits(request, &calls), &own, &files)?;
         }
         if self.settings.git {
             nothing_of_gits(visit::written(request), files)?;
@@ -166,8 +168,8 @@ impl Harden {
     }
 
     /// The edit that gives a node its hardened form; none if it has it or there is none for it.
-    fn hardened(&self, request: &Request, node: &Node, index: u32) -> Result<Option<Edit>, Refusal> {
-        let mut edit = self.hardened_program(request, node, index)?;
+    fn hardened(&self, request: &Request, node: &Node, index: u32, git: Option<&Kept>) -> Result<Option<Edit>, Refusal> {
+        let mut edit = self.hardened_program(node, index, git)?;
         if self.settings.quiet && node.resolved.is_some() {
             let set = edit.get_or_insert_with(|| Edit::new(index));
             for (name, value) in missing(request, node) {
@@ -180,16 +182,16 @@ impl Harden {
         Ok(edit.filter(changes))
     }
 
-    fn read_by_git(&self, request: &Request) -> Vec<String> {
-        let Own { configs, lists, familiar } = Own::of(request);
-        let own = configs.into_iter().chain(lists).chain(familiar).filter(|path| is_plain(path));
-        self.settings.read_paths.iter().cloned().chain(own).collect()
+    /// What calls of git are kept to; none: nothing.
+    fn kept(&self, own: &Own) -> Option<Kept<'_>> {
+        let programs = self.programs.as_ref()?;
+        let own = [&own.configs, &own.lists, &own.familiar].into_iter().flatten().filter(|path| is_plain(path));
+        Some(Kept { programs, reads: self.settings.read_paths.iter().chain(own).cloned().collect() })
     }
 
-    fn hardened_program(&self, request: &Request, node: &Node, index: u32) -> Result<Option<Edit>, Refusal> {
+    fn hardened_program(&self, node: &Node, index: u32, git: Option<&Kept>) -> Result<Option<Edit>, Refusal> {
         if self.is_git(node) {
-            let kept = self.programs.as_ref().map(|programs| Kept { programs, reads: self.read_by_git(request) });
-            return git::hardened(node, index, kept);
+            return git::hardened(node, index, git);
         }
         if let Some(manager) = self.settings.ignore_scripts.iter().find(|manager| runs(node, manager.name())) {
             return manager.hardened(node, index);
@@ -234,7 +236,7 @@ fn nothing_of_gits<'a, F: Files>(paths: impl Iterator<Item = &'a str>, files: im
 
 /// Judges the repositories of these directories, and the user's own configuration where jobs could write it. What lies elsewhere is
 /// the user's own and trusted.
-fn repositories(request: &Request, directories: BTreeMap<&str, Visit>, files: &impl Files) -> Result<(), Refusal> {
+fn repositories(directories: BTreeMap<&str, Visit>, own: &Own, files: &impl Files) -> Result<(), Refusal> {
     if directories.len() > MOST_DIRECTORIES {
         let message = format!("git is called in more than {MOST_DIRECTORIES} directories; do it in several commands");
         return Err(Refusal { code: "too-many-directories", message });
@@ -242,7 +244,6 @@ fn repositories(request: &Request, directories: BTreeMap<&str, Visit>, files: &i
     for (directory, visit) in &directories {
         repository::judge(files, directory, visit)?;
     }
-    let own = Own::of(request);
     own.lists.iter().try_for_each(|path| repository::judge_own_list(files, path))?;
     let all = directories.into_values().reduce(Visit::and).unwrap_or_default();
     own.configs.iter().try_for_each(|path| repository::judge_own(files, path, &all))

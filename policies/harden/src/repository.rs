@@ -98,6 +98,9 @@ impl Refusal {
 
 type Judged<T = ()> = Result<T, Refusal>;
 
+/// A file or directory of a repository: its path in there, or its name in the directory that is listed.
+type Part = (String, Kind);
+
 /// How far git goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
@@ -357,7 +360,7 @@ impl<F: Files> Judge<'_, F> {
         if self.kind(&names)? == Kind::Link {
             return Err(Refusal::link(&names));
         }
-        own.iter().try_for_each(|own| self.no_links(own, is_single))
+        own.iter().try_for_each(|own| self.no_links(own, is_single).map(drop))
     }
 
     /// A directory of the working tree that has become a link: git reads what it leads to as the files that it knows.
@@ -423,7 +426,7 @@ impl<F: Files> Judge<'_, F> {
     }
 
     /// The entries of a directory of a working tree.
-    fn listed_tree(&self, directory: &str, bytes: u64) -> Judged<Vec<(String, Kind)>> {
+    fn listed_tree(&self, directory: &str, bytes: u64) -> Judged<Vec<Part>> {
         self.inner.borrow_mut().looked += 1;
         if self.inner.borrow().looked > MOST_LOOKED || bytes > MOST_DIRECTORY_BYTES {
             let message = format!(
@@ -505,20 +508,17 @@ impl<F: Files> Judge<'_, F> {
     fn repository(&self, place: &Place) -> Judged {
         let own = place.repository;
         self.is_no_reference(own)?;
-        self.no_links(own, is_passed)?;
+        let mut seen = vec![(own, self.no_links(own, is_passed)?)];
         self.nothing_put_back(own)?;
         let common = self.common(own)?;
         self.is_no_reference(&common)?;
         self.is_apart(own)?;
         if common != own {
-            self.no_links(&common, is_passed)?;
+            seen.push((&common, self.no_links(&common, is_passed)?));
             self.is_apart(&common)?;
         }
         self.worktrees(&common)?;
-        self.references(own)?;
-        if common != own {
-            self.references(&common)?;
-        }
+        seen.iter().try_for_each(|(repository, parts)| self.references(repository, parts))?;
         let settings = self.all_settings(&[join(&common, "config"), join(own, "config.worktree")], place)?;
         self.listed(own, "reftable", "tables.list")?;
         self.listed(&common, "reftable", "tables.list")?;
@@ -581,26 +581,17 @@ impl<F: Files> Judge<'_, F> {
     /// A reference that stands for another names one below `refs/`: git takes any path in its directory for the name of a reference,
     /// and would write into that file, such as `commondir`, whatever it has been told to write. Those that git writes by itself stand for
     /// no other.
-    fn references(&self, repository: &str) -> Judged {
-        let is_one = |(name, kind): &(String, Kind)| matches!(kind, Kind::File(_)) && is_top_reference(name);
-        let top = self.parts(repository)?.into_iter().filter(is_one).map(|(name, _)| name);
-        let mut count = 0;
-        let (mut files, mut waiting) = (top.collect::<Vec<_>>(), vec!["refs".to_owned()]);
-        while let Some(directory) = waiting.pop() {
-            for (name, kind) in self.parts(&join(repository, &directory))? {
-                let path = format!("{directory}/{name}");
-                if let Kind::Directory(_) = kind {
-                    waiting.push(path)
-                } else {
-                    files.push(path)
-                }
-                count += 1;
-            }
-            if count > MOST_PARTS || directory.split('/').count() > MOST_DEPTH {
-                return Err(Refusal::unreadable(&join(repository, "refs"), "has too many files or directories"));
-            }
+    fn references(&self, repository: &str, parts: &[Part]) -> Judged {
+        let refs = join(repository, "refs");
+        match parts.iter().find(|(path, _)| path == "refs") {
+            Some((_, Kind::Directory(_))) => {}
+            Some(_) => return Err(Refusal::unreadable(&refs, "is no directory")),
+            None if self.kind(&refs)? == Kind::Missing => {}
+            // As where a file system makes no difference between cases: its files were not seen as references.
+            None => return Err(Refusal::unreadable(&refs, "is listed under another name")),
         }
-        files.iter().try_for_each(|file| self.reference(&join(repository, file)))
+        let is_one = |(path, kind): &&Part| matches!(kind, Kind::File(_)) && is_reference(path);
+        parts.iter().filter(is_one).try_for_each(|(path, _)| self.reference(&join(repository, path)))
     }
 
     fn reference(&self, path: &str) -> Judged {
@@ -657,9 +648,9 @@ impl<F: Files> Judge<'_, F> {
     }
 
     /// Nothing at or below the path is a link, which git follows anywhere, or a pipe, which it would wait for. Hooks do not run and are
-    /// not looked at; nor are the directories that are passed by their paths from there.
-    fn no_links(&self, root: &str, is_passed: fn(&str) -> bool) -> Judged {
-        let (mut waiting, mut count) = (vec![String::new()], 0);
+    /// not looked at; nor are the directories that are passed by their paths from there. Returns what else was seen.
+    fn no_links(&self, root: &str, is_passed: fn(&str) -> bool) -> Judged<Vec<Part>> {
+        let (mut seen, mut waiting, mut count) = (Vec::new(), vec![String::new()], 0);
         while let Some(below) = waiting.pop() {
             let entries = self.parts(&join(root, &below))?;
             count += entries.len();
@@ -672,19 +663,20 @@ impl<F: Files> Judge<'_, F> {
             for (name, kind) in entries {
                 let path = if below.is_empty() { name } else { format!("{below}/{name}") };
                 match kind {
-                    _ if path == "hooks" || path == SOCKET && kind == Kind::Other => {}
+                    _ if path == "hooks" || path == SOCKET && kind == Kind::Other => continue,
                     Kind::Link => return Err(Refusal::link(&join(root, &path))),
                     Kind::Other => return Err(Refusal::unreadable(&join(root, &path), "is neither a file nor a directory")),
-                    Kind::Directory(_) if !is_passed(&path) => waiting.push(path),
+                    Kind::Directory(_) if !is_passed(&path) => waiting.push(path.clone()),
                     Kind::Directory(_) | Kind::File(_) | Kind::Missing => {}
                 }
+                seen.push((path, kind));
             }
         }
-        Ok(())
+        Ok(seen)
     }
 
     /// The entries of a directory of the repository; none if it is missing.
-    fn parts(&self, path: &str) -> Judged<Vec<(String, Kind)>> {
+    fn parts(&self, path: &str) -> Judged<Vec<Part>> {
         match self.kind(path)? {
             Kind::Missing => return Ok(Vec::new()),
             Kind::Directory(bytes) if bytes <= MOST_DIRECTORY_BYTES => {}
@@ -809,6 +801,11 @@ impl<F: Files> Judge<'_, F> {
     }
 }
 
+/// Whether git takes a file at this path in a repository for a reference by itself.
+fn is_reference(path: &str) -> bool {
+    path.starts_with("refs/") || !path.contains('/') && is_top_reference(path)
+}
+
 /// Whether git uses a file of the repository's own directory as a reference, by itself (`is_root_ref` of git's refs.c). Others it does
 /// if it is told their name, such as a message that begins with `ref:`.
 fn is_top_reference(name: &str) -> bool {
@@ -836,7 +833,7 @@ fn is_loose(name: &str) -> bool {
 }
 
 /// Whether a directory in a repository is a working tree, as beside a bare repository, and its name is none that git reads below.
-fn is_working_tree(below: &str, entries: &[(String, Kind)]) -> bool {
+fn is_working_tree(below: &str, entries: &[Part]) -> bool {
     let first = below.split('/').next().unwrap_or_default();
     !first.is_empty() && !OF_GIT.contains(&first) && entries.iter().any(|(name, _)| name == ".git")
 }

@@ -1,4 +1,4 @@
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{cell::RefCell, fs, os::unix::fs::symlink, path::Path};
 
 use portcullis_sdk::{
     Expansion, Word,
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{
     config::{Setting, parse},
-    files::native::Grants,
+    files::{Kind, Trouble, native::Grants},
     git::{PREFIX, VARIABLES, switches},
     harmless::{allowed, only_executes},
     index::{Fault, Index},
@@ -608,6 +608,11 @@ impl Scene {
         repository::judge(&Grants::new(vec![self.path("root")]), &self.path(directory), &visit)
     }
 
+    fn judge_listed(&self, list: impl Fn(&str, Vec<(String, Kind)>) -> Vec<(String, Kind)>) -> Result<(), Refusal> {
+        let files = Listed { files: Grants::new(vec![self.path("root")]), list };
+        repository::judge(&files, &self.path("root"), &Visit::default())
+    }
+
     fn code(&self) -> &'static str {
         self.judge("root").map_or_else(|refusal| refusal.code, |()| "fine")
     }
@@ -745,6 +750,10 @@ fn hostile_repositories_are_denied() {
         }),
         ("deeper than anything", "repository-unreadable", |scene, _| {
             scene.write(&format!("root/.git/refs/{}x", "d/".repeat(40)), "")
+        }),
+        ("references in no directory", "repository-unreadable", |scene, _| {
+            fs::remove_dir(scene.path("root/.git/refs")).unwrap();
+            scene.write("root/.git/refs", "");
         }),
         ("more than anything", "repository-unreadable", |scene, _| {
             for at in 0..17_000 {
@@ -1232,6 +1241,50 @@ fn a_reference_stands_for_references_alone() {
         let code = scene.judge("root").map_err(|refusal| refusal.code);
         assert_eq!(code, if is_fine { Ok(()) } else { Err("repository-outside") }, "{file}: {text}");
     }
+}
+
+/// Files whose directories are listed by way of a test.
+struct Listed<L> {
+    files: Grants,
+    list: L,
+}
+
+impl<L: Fn(&str, Vec<(String, Kind)>) -> Vec<(String, Kind)>> Files for Listed<L> {
+    fn kind(&self, path: &str) -> Result<Kind, Trouble> {
+        self.files.kind(path)
+    }
+
+    fn read(&self, path: &str, most: usize) -> Result<Vec<u8>, Trouble> {
+        self.files.read(path, most)
+    }
+
+    fn entries(&self, path: &str, most: usize) -> Result<Vec<(String, Kind)>, Trouble> {
+        Ok((self.list)(path, self.files.entries(path, most)?))
+    }
+}
+
+#[test]
+fn directories_of_references_are_listed_once() {
+    let scene = Scene::new();
+    scene.write("root/.git/refs/heads/deep/er", "");
+    let listed = RefCell::new(BTreeMap::<String, u32>::new());
+    scene
+        .judge_listed(|path, entries| {
+            *listed.borrow_mut().entry(path.to_owned()).or_default() += 1;
+            entries
+        })
+        .unwrap();
+    for directory in ["root/.git", "root/.git/refs", "root/.git/refs/heads", "root/.git/refs/heads/deep"] {
+        assert_eq!(listed.borrow().get(&scene.path(directory)), Some(&1), "{directory}");
+    }
+}
+
+/// As on a file system that makes no difference between cases.
+#[test]
+fn references_that_are_listed_under_another_name_are_refused() {
+    let renamed = |(name, kind): (String, Kind)| (if name == "refs" { "REFS".to_owned() } else { name }, kind);
+    let judged = Scene::new().judge_listed(|_, entries| entries.into_iter().map(renamed).collect());
+    assert_eq!(judged.unwrap_err().code, "repository-unreadable");
 }
 
 #[test]

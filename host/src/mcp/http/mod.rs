@@ -178,6 +178,7 @@ async fn attend(stream: Stream, place: Place, gate: Arc<Gate<impl ServerHandler>
 /// to say, for its last answers: waits end at once.
 async fn left(place: &Place, watch: &Watch) {
     loop {
+        place.answers().await;
         tokio::time::sleep(LOOK).await;
         if place.is_asked() && watch.is_closed() {
             break;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -50,7 +50,7 @@ struct Seat {
 }
 
 /// Since when nothing is asked on a connection; none: something is being answered.
-struct Quiet(Mutex<Option<Instant>>);
+struct Quiet(watch::Sender<Option<Instant>>);
 
 /// A request, from its headers on until all of its answer was sent.
 pub(super) struct Asked(Arc<Quiet>);
@@ -108,7 +108,7 @@ impl Room {
 /// came first.
 fn give_up(seats: &mut Vec<Weak<Seat>>) {
     let now = Instant::now();
-    let since = |seat: &Weak<Seat>| seat.upgrade().and_then(|seat| *seat.quiet.since()).unwrap_or(now);
+    let since = |seat: &Weak<Seat>| seat.upgrade().and_then(|seat| seat.quiet.since()).unwrap_or(now);
     if let Some((first, _)) = seats.iter().enumerate().min_by_key(|(_, seat)| since(seat))
         && let Some(seat) = seats.remove(first).upgrade()
     {
@@ -136,9 +136,15 @@ impl Place {
         self.seat.quiet.since().is_none()
     }
 
+    /// Waits until something is being answered.
+    pub(super) async fn answers(&self) {
+        let mut quiet = self.seat.quiet.0.subscribe();
+        quiet.wait_for(Option::is_none).await.expect("this place holds the sender");
+    }
+
     /// Takes note of a request. A connection has one at a time.
     pub(super) fn asked(&self) -> Asked {
-        *self.seat.quiet.since() = None;
+        self.seat.quiet.0.send_replace(None);
         Asked(self.seat.quiet.clone())
     }
 
@@ -153,11 +159,11 @@ impl Place {
 
 impl Quiet {
     fn now() -> Self {
-        Self(Mutex::new(Some(Instant::now())))
+        Self(watch::Sender::new(Some(Instant::now())))
     }
 
-    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.0.lock().expect("no holder of this lock panics")
+    fn since(&self) -> Option<Instant> {
+        *self.0.borrow()
     }
 
     /// Waits until it was quiet for so long. It looks at most that often, instead of setting a timer anew with each request, which
@@ -176,7 +182,7 @@ impl Quiet {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        *self.0.since() = Some(Instant::now());
+        self.0.0.send_replace(Some(Instant::now()));
     }
 }
 
@@ -254,6 +260,17 @@ mod tests {
         assert_eq!(of_ada.iter().filter(|place| is_over(place)).count(), MOST_KNOWN / 2);
         let _eve = settled(&room, "eve").await;
         assert_eq!(of_ada.iter().chain(&of_bob).filter(|place| is_over(place)).count(), MOST_KNOWN / 2 + 1);
+    }
+
+    #[tokio::test]
+    async fn a_request_is_noticed_while_it_is_answered() {
+        let place = Arc::new(Room::new()).enter().await;
+        for _ in 0..2 {
+            assert!(tokio::time::timeout(Duration::ZERO, place.answers()).await.is_err());
+            let ((), asked) = tokio::join!(place.answers(), async { place.asked() });
+            place.answers().await;
+            drop(asked);
+        }
     }
 
     #[tokio::test]

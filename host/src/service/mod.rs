@@ -1,16 +1,10 @@
 //! One method per verb, each the steps of the way through in their order. Command line and MCP server call nothing below this.
 
 mod asking;
+mod later;
+mod renewal;
 
-use std::{
-    collections::HashMap,
-    ffi::OsString,
-    io,
-    os::unix::ffi::OsStrExt,
-    path::Path,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::HashMap, ffi::OsString, os::unix::ffi::OsStrExt, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
@@ -18,15 +12,17 @@ use uuid::Uuid;
 
 pub use asking::Question;
 use asking::{Seen, Standing, What};
+use later::Later;
+use renewal::Renewals;
 
 use crate::{
     audit::{self, Altered, Audit, AuditError, Decided, Outcome, Subject},
     config::{self, Config},
     digest::Digest,
     jobs::{
-        ControlError, History, Job, JobId, Judge, Keeper, KeeperError, Met, Order, Reading, Record, Registry, Signal, SpawnError,
-        Status, Stdin, Stop, StreamName, Streams, THIS_PROGRAM, Until, Unwanted, Wanted, WriteError,
-        output::{Cursor, Part, Spill},
+        ControlError, History, Job, JobId, Keeper, KeeperError, Met, Order, Reading, Record, Registry, Signal, SpawnError,
+        Status, Stdin, Stop, Streams, THIS_PROGRAM, Until, WriteError,
+        output::{Cursor, Part},
     },
     policy::{
         Answer, Approved, Chain, ChainError, Consent, Decision, Denial, Engine, InputDecision, InputJudgement, Judgement,
@@ -34,15 +30,13 @@ use crate::{
         types::{self, Client},
     },
     principal::Principal,
-    script::{Directory, PROGRAM_NOT_FOUND, Refusal, Script, Site, check_text, source_of, tree_of_program, tree_of_words},
+    script::{Directory, Refusal, Script, Site, check_text, source_of, tree_of_words},
 };
 
 /// Longest name and version of a client that are kept, in bytes.
 const MOST_CLIENT_BYTES: usize = 256;
 /// Most bytes of a text in the record that is not a command's final form.
 const MOST_EXCERPT_BYTES: usize = 4096;
-/// How long a reader waits until what an earlier server kept is filtered.
-const LONGEST_RENEWAL: Duration = Duration::from_secs(30);
 /// What the record says of an approved command where nothing is executed.
 const REHEARSED: &str = "dry run: nothing is executed";
 
@@ -247,8 +241,7 @@ pub struct Service {
     recorders: TaskTracker,
     /// Turns for judging programs that scripts start.
     starts: Semaphore,
-    /// Turns for filtering what an earlier server kept, of each principal, so that nobody's much holds up another's little.
-    renewals: Mutex<HashMap<Principal, Arc<Semaphore>>>,
+    renewals: Renewals,
 }
 
 /// Makes all policies of a configuration ready, and tries each of them.
@@ -293,7 +286,7 @@ impl Service {
             standing: Standing::default(),
             recorders: TaskTracker::new(),
             starts: Semaphore::new(std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))),
-            renewals: Mutex::default(),
+            renewals: Renewals::default(),
         }))
     }
 
@@ -478,53 +471,6 @@ impl Service {
     /// The job of this id, if it is this principal's.
     pub fn job(&self, of: &Principal, id: Uuid) -> Option<Arc<Job>> {
         self.registry.find(of, JobId(id))
-    }
-
-    /// Makes a job's output readable: what an earlier server kept in files passes the filters of now, as a whole, or whoever reads
-    /// could choose where the filters begin. That goes on when nobody waits for it any more.
-    ///
-    /// # Errors
-    ///
-    /// It can not be read within `longest` or half a minute, or not at all: the text says why.
-    pub async fn open_output(self: &Arc<Self>, job: &Arc<Job>, longest: Duration) -> Result<(), String> {
-        let Some(left) = job.left() else { return Ok(()) };
-        let renewed = tokio::time::timeout(longest.min(LONGEST_RENEWAL), self.renewed(job, left)).await;
-        renewed.unwrap_or_else(|_| {
-            Err("what an earlier server kept of its output is still being filtered; ask again in a moment".to_owned())
-        })
-    }
-
-    /// One at a time of each principal: there is more to do than to filter what was.
-    fn renewals(&self, of: &Principal) -> Arc<Semaphore> {
-        let mut all = self.renewals.lock().expect("no holder of this lock panics");
-        all.entry(of.clone()).or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
-    }
-
-    async fn renewed(self: &Arc<Self>, job: &Arc<Job>, left: &Spill) -> Result<(), String> {
-        let chain = self.chain().await;
-        let renewal = left.renewal().await;
-        if left.is_renewed(&renewal, chain.digest()) {
-            return Ok(());
-        }
-        let (service, job) = (self.clone(), job.clone());
-        let task = tokio::spawn(async move {
-            let turns = service.renewals(job.owner());
-            let _turn = turns.acquire().await.expect("it is never closed");
-            let filter = |name| {
-                let kind = match name {
-                    StreamName::Stdout => StreamKind::Stdout,
-                    StreamName::Stderr => StreamKind::Stderr,
-                };
-                chain.output_filter(kind, &Arc::default())
-            };
-            let renewed = job.renew(renewal, chain.digest(), filter).await;
-            service.registry.recount(&job);
-            renewed
-        });
-        let renewed = task.await.map_err(io::Error::other).flatten();
-        renewed.map_err(|error| {
-            format!("what an earlier server kept of its output can not be filtered, and so not be shown: {error}")
-        })
     }
 
     /// All jobs of a principal, newest first.
@@ -796,78 +742,6 @@ impl About<'_> {
             Self::Program { yes, .. } => yes.filter(|yes| yes.set == chain.digest()).map(|yes| yes.question),
         }
     }
-}
-
-/// Judges what can be judged only later.
-struct Later {
-    service: Arc<Service>,
-    asked: Asked,
-    yes: Option<Yes>,
-    /// Of the programs that this script starts at a time, one waits to be judged with those of others; the rest wait here, so that
-    /// no script stands before another more than once.
-    turn: Semaphore,
-}
-
-impl Later {
-    fn new(service: Arc<Service>, asked: Asked, yes: Option<Yes>) -> Self {
-        Self { service, asked, yes, turn: Semaphore::new(1) }
-    }
-}
-
-impl Judge for Later {
-    async fn again(&self, earlier: &Approved) -> Result<Approved, String> {
-        let judged = self.service.judge(&self.asked, About::Again(earlier)).await;
-        judged.map(|judged| judged.approved).map_err(|refused| refused.to_string())
-    }
-
-    async fn program(&self, job: &types::Job, wanted: Wanted) -> Result<Approved, Unwanted> {
-        let Asked { client, timeout, streams, .. } = &self.asked;
-        let (service, about) = (&self.service, About::Program { job, yes: self.yes });
-        let _own = self.turn.acquire().await.expect("it is never closed");
-        // So that no script keeps the server from judging what else comes in.
-        let _turn = service.starts.acquire().await.expect("it is never closed");
-        let chain = service.chain().await;
-        let words = Command::Words(wanted.words.iter().map(OsString::from).collect());
-        let judged = match program(wanted, job, &self.asked, &service.site) {
-            Ok(request) => service.decide(&chain, request, manner(*streams), None, about).await,
-            Err(denial) => Err(service.refuse_unparsed(&chain, &words, client, *timeout, denial, about).await),
-        };
-        match judged {
-            Ok(judged) => Ok(judged.approved),
-            Err(refused) => {
-                let is_missing = matches!(&refused, Refused::Denied(denial) if denial.code == PROGRAM_NOT_FOUND);
-                Err(Unwanted { text: refused.to_string(), is_missing })
-            }
-        }
-    }
-}
-
-/// The command that a program of a job's script is by itself.
-fn program(wanted: Wanted, job: &types::Job, asked: &Asked, site: &Site) -> Result<Request, Denial> {
-    let refused = |refusal: Refusal| Denial::by_host(&refusal.code, refusal.message);
-    let Wanted { words, assignments, env, bounds, directory, open } = wanted;
-    if let Some(file) = open.iter().find(|file| !site.contains(file) && !is_judged(file, job)) {
-        let message = format!(
-            "a redirection leads to {}, outside of the working roots, where it did not lead when the script was judged",
-            file.display()
-        );
-        return Err(Denial::by_host("redirection-outside", message));
-    }
-    let cwd = site.directory_of(directory).map_err(refused)?;
-    let tree = tree_of_program(&assignments, &words).map_err(refused)?;
-    let judged = || Script::confined(source_of(&tree), tree, &[bounds], site, &cwd);
-    let script = tokio::task::block_in_place(judged).map_err(refused)?;
-    Ok(Request { script, cwd, env, timeout: asked.timeout, client: asked.client.clone() })
-}
-
-/// Whether a redirection of the job's script led here when it was judged, as far as that could be told then.
-fn is_judged(file: &Path, job: &types::Job) -> bool {
-    let redirects = job.nodes.iter().flat_map(|node| &node.redirects);
-    redirects.into_iter().any(|redirect| match (&redirect.place, &redirect.target) {
-        (Some(place), _) => Path::new(&place.path) == file,
-        (None, types::Word::Dynamic(_)) => redirect.mode != types::RedirectMode::Text,
-        (None, types::Word::Literal(_)) => false,
-    })
 }
 
 /// What a person reads of a command, if they can be shown all of it.
