@@ -311,10 +311,19 @@ fn joined<T>(out: &mut String, between: &str, items: impl IntoIterator<Item = T>
 }
 
 fn escaped_pattern(pattern: &Word) -> String {
-    let piece = |piece: &Piece| match piece {
-        Piece::Literal(text) => in_pattern(text),
-        Piece::Pattern(text) => text.clone(),
-        _ => String::new(),
-    };
-    pattern.0.iter().map(piece).collect()
+    let (mut out, mut is_behind_pattern) = (String::new(), false);
+    for piece in &pattern.0 {
+        match piece {
+            Piece::Literal(text) => {
+                let escaped = in_pattern(text);
+                // Else it would be read as more of the pattern.
+                out.push_str(if is_behind_pattern && !escaped.starts_with('\\') { "\\" } else { "" });
+                out.push_str(&escaped);
+            }
+            Piece::Pattern(text) => out.push_str(text),
+            _ => {}
+        }
+        is_behind_pattern = matches!(piece, Piece::Pattern(_));
+    }
+    out
 }
