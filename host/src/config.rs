@@ -210,7 +210,8 @@ pub struct Limits {
     pub log_bytes: usize,
 }
 
-/// One policy: which component, with which powers, told what. `Debug` does not show the settings, which may hold secrets to look for.
+/// One policy: which component, with which powers, told what. `Debug` does not show the settings, which may hold secrets to look
+/// for.
 #[derive(Clone)]
 pub struct PolicyEntry {
     /// Unique; 1 to 64 characters of `a-z`, `0-9` and `-`.
@@ -278,8 +279,8 @@ pub fn load(explicit: Option<&Path>, surroundings: &Surroundings) -> Result<Conf
     report.conclude(config.map(|config| Config { files, ..config }))
 }
 
-/// [`load`] of the audit log alone, for who only reads it: mistakes elsewhere are no reason to hide what was recorded, and neither is
-/// a directory that is no root for jobs.
+/// [`load`] of the audit log alone, for who only reads it: mistakes elsewhere are no reason to hide what was recorded, and neither
+/// is a directory that is no root for jobs.
 ///
 /// # Errors
 /// All mistakes about the file as a whole and `[audit]`.
@@ -294,8 +295,8 @@ pub fn load_audit(explicit: Option<&Path>, surroundings: &Surroundings) -> Resul
     report.conclude(audit)
 }
 
-/// What the text of a source means; none if it is not TOML. Where a value is wrong something takes its place, so that the search for
-/// mistakes goes on; `Report::conclude` sees to it that such a result is never used.
+/// What the text of a source means; none if it is not TOML. Where a value is wrong something takes its place, so that the search
+/// for mistakes goes on; `Report::conclude` sees to it that such a result is never used.
 fn mean(source: Source, surroundings: &Surroundings, report: &mut Report) -> Option<Config> {
     let root = parsed(&source, report)?;
     let raw = report.section("", &root)?;

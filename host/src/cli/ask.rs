@@ -41,8 +41,8 @@ pub(super) async fn ask(service: &Service, question: &Question, signals: &mut Si
     let text = service.asks(question, Way::Terminal).map_err(Refusal::Denied)?;
     // What was typed before the question is no answer to it.
     _ = tcflush(&terminal, QueueSelector::IFlush);
-    // There, and not on standard error, which could be another's terminal: who sees the question answers it. Nobody to see it is nobody
-    // to answer it.
+    // There, and not on standard error, which could be another's terminal: who sees the question answers it. Nobody to see it is
+    // nobody to answer it.
     _ = write!(&terminal, "{text}\n\nDo it? [y/N] ");
     let longest = service.ask().timeout;
     let reading = tokio::task::spawn_blocking(move || answer(&terminal));
@@ -64,7 +64,8 @@ fn terminal() -> Result<File, Refusal> {
     File::options().read(true).write(true).open(TERMINAL).map_err(|error| Refusal::Unable(format!("{TERMINAL}: {error}")))
 }
 
-/// A line that does not end within what is read says something that is not known: it is no yes, and what is left of it is for nobody.
+/// A line that does not end within what is read says something that is not known: it is no yes, and what is left of it is for
+/// nobody.
 fn answer(terminal: &File) -> Reply {
     let mut line = String::new();
     let read = BufReader::new(terminal.take(MOST_ANSWER_BYTES)).read_line(&mut line);

@@ -12,7 +12,8 @@ use crate::{
     service,
 };
 
-/// Loads the configuration, every policy, and tries each; reports all mistakes, and runs nothing. Exit 0: all is well; 3: it is not.
+/// Loads the configuration, every policy, and tries each; reports all mistakes, and runs nothing. Exit 0: all is well; 3: it is
+/// not.
 #[derive(Debug, Args)]
 pub struct ConfigCheck {
     /// Writes the SHA-256 of every component that is a file into the configuration file, in the place of pins that are there: from

@@ -54,8 +54,8 @@ pub mod exit {
     pub const NOT_FOUND: u8 = 127;
 }
 
-/// The gate between AI agents and this machine: every command is judged by sandboxed policies, rewritten where they say so, run, and
-/// its output filtered.
+/// The gate between AI agents and this machine: every command is judged by sandboxed policies, rewritten where they say so, run,
+/// and its output filtered.
 #[derive(Debug, Parser)]
 #[command(
     name = "portcullis",

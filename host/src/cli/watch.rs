@@ -1,6 +1,6 @@
 //! Files that are watched for changes, by inotify on their directories: editors and package managers put a new file in the place of
-//! the old one, which a watch of the file itself would not see. Straight from the system: the usual library for it has a licence that
-//! is not among those allowed here, and threads of its own.
+//! the old one, which a watch of the file itself would not see. Straight from the system: the usual library for it has a licence
+//! that is not among those allowed here, and threads of its own.
 
 use std::{
     collections::HashSet,

@@ -160,8 +160,8 @@ pub fn place_of_socket(path: &Path, roots: &[PathBuf]) -> Result<PathBuf, String
     }
 }
 
-/// Where programs lie that a confined command may execute, links followed: neither jobs nor other users can put others there, nor below it as
-/// far as its own mode says. None: nothing is there.
+/// Where programs lie that a confined command may execute, links followed: neither jobs nor other users can put others there, nor
+/// below it as far as its own mode says. None: nothing is there.
 ///
 /// # Errors
 ///
@@ -191,8 +191,8 @@ pub fn place_to_read(path: &Path, roots: &[PathBuf]) -> Option<PathBuf> {
     (is_own && trail.found().is_some()).then_some(trail.end)
 }
 
-/// The path that is written, `~/` replaced by the home directory. Relative ones are refused: they would lead to whatever lies in the
-/// directory the server was started in, which is where agents write.
+/// The path that is written, `~/` replaced by the home directory. Relative ones are refused: they would lead to whatever lies in
+/// the directory the server was started in, which is where agents write.
 pub(super) fn absolute(path: &Path, home: Option<&Path>) -> Result<PathBuf, Fault> {
     let right = "must be a path, absolute or `~/…`";
     if path.as_os_str().is_empty() {

@@ -396,8 +396,8 @@ impl<'de> Deserializer<'de> for Probe<'_, 'de> {
     }
 }
 
-/// A value as a type, or what it is instead. By way of its text, since `toml::Value` as a deserializer makes a string of every date,
-/// and a date in the settings of a policy would pass unseen.
+/// A value as a type, or what it is instead. By way of its text, since `toml::Value` as a deserializer makes a string of every
+/// date, and a date in the settings of a policy would pass unseen.
 fn typed<T: DeserializeOwned>(value: &toml::Value) -> Result<T, String> {
     // Dotted keys take less depth in the file than the tables they stand for take in this text.
     let text = value.to_string();

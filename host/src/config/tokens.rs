@@ -34,8 +34,8 @@ struct Token {
 }
 
 impl Tokens {
-    /// Reads a file that only its owner, this user or root, can read, by this name alone: a name and a token a line, `#` before what
-    /// is none.
+    /// Reads a file that only its owner, this user or root, can read, by this name alone: a name and a token a line, `#` before
+    /// what is none.
     ///
     /// # Errors
     ///

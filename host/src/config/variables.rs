@@ -137,8 +137,8 @@ fn matching(report: &mut Report, leaf: &Checked<Vec<Checked<String>>>, surroundi
     known.filter(|(name, _)| is_passed(name)).map(|(name, value)| (name.to_owned(), as_judged(name, value))).collect()
 }
 
-/// The value, or of a locale with another character set one with that of the judges: a shell that reads GBK sees other quotes in the same
-/// bytes, and so another script.
+/// The value, or of a locale with another character set one with that of the judges: a shell that reads GBK sees other quotes in
+/// the same bytes, and so another script.
 fn as_judged(name: &str, value: &str) -> String {
     if reads_as_judged(name, value) { value } else { "C.UTF-8" }.to_owned()
 }

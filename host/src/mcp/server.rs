@@ -89,8 +89,8 @@ pub struct Server {
 #[derive(Clone)]
 pub(super) struct Session(CancellationToken);
 
-/// The connection that a request over HTTP came by. With its client's side of it a wait ends too, but not in a session, whose client
-/// may come back by another.
+/// The connection that a request over HTTP came by. With its client's side of it a wait ends too, but not in a session, whose
+/// client may come back by another.
 #[derive(Clone)]
 pub(super) struct Line(CancellationToken);
 

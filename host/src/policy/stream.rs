@@ -1,9 +1,9 @@
 //! Output on its way through the filters: the only maker of [`Chunk`]s.
 //!
 //! A filter with triggers sees a line from the first trigger in it to its end, in pieces of at most 64 KiB. What stands before a
-//! trigger is passed on natively, at once, but for a suffix that may become a trigger, or the beginning of one that an escape parts.
-//! So what a filter is called with depends on the bytes alone, and filtered output is the same however a stream was cut and paced on
-//! its way.
+//! trigger is passed on natively, at once, but for a suffix that may become a trigger, or the beginning of one that an escape
+//! parts. So what a filter is called with depends on the bytes alone, and filtered output is the same however a stream was cut and
+//! paced on its way.
 
 use std::sync::Arc;
 
@@ -144,7 +144,8 @@ pub fn is_hidden(c: char) -> bool {
             '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{1680}' | '\u{17b4}' | '\u{17b5}'
             | '\u{180b}'..='\u{180f}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{2800}'
             | '\u{3000}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-            | '\u{13430}'..='\u{1345f}' | '\u{16fe4}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+            | '\u{13430}'..='\u{1345f}' | '\u{16fe4}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
         )
 }
 

@@ -1,5 +1,5 @@
-//! What of an approved command is judged only after it came in: itself once more when its turn comes, and the programs that its script
-//! starts.
+//! What of an approved command is judged only after it came in: itself once more when its turn comes, and the programs that its
+//! script starts.
 
 use std::{ffi::OsString, path::Path, sync::Arc};
 

@@ -1,7 +1,7 @@
 //! What `"$f"` is inside of `for f in a.txt b.txt`: each of these words in turn, with the place it leads to.
 //!
-//! A command with such words is judged once for each of them, as if they stood there. When it starts, the host has it judged once more, by
-//! what they have become.
+//! A command with such words is judged once for each of them, as if they stood there. When it starts, the host has it judged once
+//! more, by what they have become.
 
 use std::{borrow::Cow, collections::BTreeMap};
 

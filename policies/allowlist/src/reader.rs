@@ -452,7 +452,8 @@ fn no_dash(word: &str, standing: &str) -> Result<(), Reason> {
     Err(Reason::new("operand-not-allowed", message))
 }
 
-/// Whether a word that only the shell can tell begins with the directory it stands in, which no script sets and which begins with `/`.
+/// Whether a word that only the shell can tell begins with the directory it stands in, which no script sets and which begins with
+/// `/`.
 fn is_absolute(expansion: &Expansion) -> bool {
     let behind = expansion.source.strip_prefix("\"$PWD").is_some_and(|rest| rest.starts_with(['"', '/']));
     behind || expansion.source.starts_with("\"${PWD}")

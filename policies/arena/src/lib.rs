@@ -1,7 +1,7 @@
 //! Memory for sandboxes that answer once.
 //!
-//! An instance that makes one decision and is thrown away needs nobody to keep account of what it freed. So blocks are handed out in a
-//! row, and only the last one can grow where it stands or be taken back:
+//! An instance that makes one decision and is thrown away needs nobody to keep account of what it freed. So blocks are handed out
+//! in a row, and only the last one can grow where it stands or be taken back:
 //!
 //! ```
 //! # #[cfg(target_family = "wasm")]
@@ -20,8 +20,8 @@ use core::{
     ptr,
 };
 
-/// Bytes by which memory grows at least, in whole pages of WebAssembly: growing is a call to the system, and what is not touched costs
-/// nothing but its place below the limit.
+/// Bytes by which memory grows at least, in whole pages of WebAssembly: growing is a call to the system, and what is not touched
+/// costs nothing but its place below the limit.
 const STEP: usize = 1 << 20;
 
 /// Hands out memory in a row.

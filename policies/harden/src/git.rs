@@ -94,8 +94,8 @@ const STASHED: &[&str] = &["apply", "branch", "pop"];
 
 const DIFF: &[&str] = &["--no-ext-diff", "--no-textconv", "--ignore-submodules=all"];
 
-/// Sub-commands that never enter a repository inside the working tree, besides those with `--ignore-submodules=all`. All others may:
-/// `add`, `commit` and `stash` run `git status` there, with that repository's own configuration.
+/// Sub-commands that never enter a repository inside the working tree, besides those with `--ignore-submodules=all`. All others
+/// may: `add`, `commit` and `stash` run `git status` there, with that repository's own configuration.
 pub const STAYING: &[&str] = &[
     "blame",
     "branch",
@@ -151,8 +151,8 @@ const OWN_VARIABLES: &[&str] = &[
     "GIT_COMMITTER_NAME",
 ];
 
-/// The edit that gives the node with this index, a call of git, the hardened form; none if it has it. `kept` says what it is kept to, if it
-/// is.
+/// The edit that gives the node with this index, a call of git, the hardened form; none if it has it. `kept` says what it is kept
+/// to, if it is.
 ///
 /// # Errors
 ///

@@ -435,8 +435,8 @@ const EXECUTING_NAMED: &[(&str, &[&str])] = &[
     ("remote", &["receivepack", "uploadpack"]),
 ];
 
-/// Whether a setting means nothing to a call of git that stays in its repository and executes nothing: git does not ask for it, or fails.
-/// An alias is no program alone, but counts only for names that no sub-command of git's own has.
+/// Whether a setting means nothing to a call of git that stays in its repository and executes nothing: git does not ask for it, or
+/// fails. An alias is no program alone, but counts only for names that no sub-command of git's own has.
 pub fn only_executes(setting: &Setting) -> bool {
     let Setting { section, subsection, key, .. } = setting;
     let lists = if subsection.is_none() { EXECUTING } else { EXECUTING_NAMED };

@@ -45,8 +45,8 @@ const MOST_ERRORS: usize = 64;
 /// Most directories of one script in which repositories are judged.
 const MOST_DIRECTORIES: usize = 32;
 
-/// What is set where cargo or rustc is asked for its version: `rust-toolchain.toml` could name a program of the repository's own, or
-/// a toolchain to fetch.
+/// What is set where cargo or rustc is asked for its version: `rust-toolchain.toml` could name a program of the repository's own,
+/// or a toolchain to fetch.
 const TOOLCHAIN: &[(&str, &str)] = &[("RUSTUP_AUTO_INSTALL", "0"), ("RUSTUP_TOOLCHAIN", "stable")];
 
 /// Ways to ask for a version and nothing else.
@@ -133,8 +133,8 @@ impl CommandPolicy for Harden {
 }
 
 impl Harden {
-    /// Rewrites what has not its form. What has it is judged by the files that git would read: last, so that as little time as can be
-    /// passes before git reads them.
+    /// Rewrites what has not its form. What has it is judged by the files that git would read: last, so that as little time as can
+    /// be passes before git reads them.
     fn judge<F: Files>(&self, request: &Request, files: impl Fn() -> F) -> Result<Verdict, Refusal> {
         let calls: Vec<usize> = (0..request.nodes.len()).filter(|at| self.is_git(&request.nodes[*at])).collect();
         let own = (!calls.is_empty()).then(|| Own::of(request));

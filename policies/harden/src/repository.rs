@@ -237,7 +237,8 @@ pub fn judge_own(files: &impl Files, path: &str, visit: &Visit) -> Judged {
     judge.all_settings(&[path.to_owned()], &Place { repository: path, tree: None }).map(drop)
 }
 
-/// Judges a list of patterns that is the user's own, if it lies where jobs could write it: git shows its lines, wherever a link leads.
+/// Judges a list of patterns that is the user's own, if it lies where jobs could write it: git shows its lines, wherever a link
+/// leads.
 pub fn judge_own_list(files: &impl Files, path: &str) -> Judged {
     match files.kind(path) {
         Ok(Kind::Missing | Kind::File(_)) | Err(Trouble::NotGranted) => Ok(()),
@@ -317,8 +318,8 @@ impl<F: Files> Judge<'_, F> {
         if self.visit.reach == Reach::Inner { self.note(tree, &found.repositories, &index) } else { Ok(()) }
     }
 
-    /// Notes the repositories right below directories that git knows: where a file was, git would take one for part of this one, and
-    /// enter it at once.
+    /// Notes the repositories right below directories that git knows: where a file was, git would take one for part of this one,
+    /// and enter it at once.
     fn beside(&self, tree: &str, directories: &[&str]) -> Judged {
         for directory in [""].iter().chain(directories) {
             let path = join(tree, directory);
@@ -333,8 +334,8 @@ impl<F: Files> Judge<'_, F> {
         Ok(())
     }
 
-    /// Where git moves a submodule, or removes it, it first takes one that has its repository inside to where the others are, through
-    /// whatever lies there, and goes on in it: as another one, where paths count from elsewhere.
+    /// Where git moves a submodule, or removes it, it first takes one that has its repository inside to where the others are,
+    /// through whatever lies there, and goes on in it: as another one, where paths count from elsewhere.
     fn nothing_is_absorbed(&self, tree: &str, submodules: &[String], own: [&str; 2]) -> Judged {
         let refused = |path: &str, what: &str| {
             let message = format!(
@@ -466,8 +467,8 @@ impl<F: Files> Judge<'_, F> {
         self.resolved(&join(directory, path), git)
     }
 
-    /// The directory that a path in a file of the repository leads to, plainly: without `..`, and without links on the way, which may
-    /// lead elsewhere by the time git goes there.
+    /// The directory that a path in a file of the repository leads to, plainly: without `..`, and without links on the way, which
+    /// may lead elsewhere by the time git goes there.
     fn resolved(&self, path: &str, whence: &str) -> Judged<String> {
         let nowhere = || Refusal::outside(whence, "names no directory that can be looked at");
         let mut way = String::new();
@@ -526,8 +527,8 @@ impl<F: Files> Judge<'_, F> {
         self.objects(join(&common, "objects"))
     }
 
-    /// A directory that may lie among the files of a repository: git changes those and starts itself anew on the way, which would read
-    /// as settings what it has just written. What lies in a `.git` below its working tree it never writes as a file.
+    /// A directory that may lie among the files of a repository: git changes those and starts itself anew on the way, which would
+    /// read as settings what it has just written. What lies in a `.git` below its working tree it never writes as a file.
     fn is_apart(&self, path: &str) -> Judged {
         if !self.visit.changes_files {
             return Ok(());
@@ -555,7 +556,8 @@ impl<F: Files> Judge<'_, F> {
         Ok(())
     }
 
-    /// Where a repository keeps its references and their logs git writes files under names of anybody's choice, `commondir` among them.
+    /// Where a repository keeps its references and their logs git writes files under names of anybody's choice, `commondir` among
+    /// them.
     fn is_no_reference(&self, path: &str) -> Judged {
         for (at, _) in path.match_indices('/') {
             let (above, below) = (&path[..at], &path[at + 1..]);
@@ -578,9 +580,9 @@ impl<F: Files> Judge<'_, F> {
         Err(Refusal::new("repository-merge", message))
     }
 
-    /// A reference that stands for another names one below `refs/`: git takes any path in its directory for the name of a reference,
-    /// and would write into that file, such as `commondir`, whatever it has been told to write. Those that git writes by itself stand for
-    /// no other.
+    /// A reference that stands for another names one below `refs/`: git takes any path in its directory for the name of a
+    /// reference, and would write into that file, such as `commondir`, whatever it has been told to write. Those that git writes by
+    /// itself stand for no other.
     fn references(&self, repository: &str, parts: &[Part]) -> Judged {
         let refs = join(repository, "refs");
         match parts.iter().find(|(path, _)| path == "refs") {
@@ -647,8 +649,8 @@ impl<F: Files> Judge<'_, F> {
         Ok(())
     }
 
-    /// Nothing at or below the path is a link, which git follows anywhere, or a pipe, which it would wait for. Hooks do not run and are
-    /// not looked at; nor are the directories that are passed by their paths from there. Returns what else was seen.
+    /// Nothing at or below the path is a link, which git follows anywhere, or a pipe, which it would wait for. Hooks do not run and
+    /// are not looked at; nor are the directories that are passed by their paths from there. Returns what else was seen.
     fn no_links(&self, root: &str, is_passed: fn(&str) -> bool) -> Judged<Vec<Part>> {
         let (mut seen, mut waiting, mut count) = (Vec::new(), vec![String::new()], 0);
         while let Some(below) = waiting.pop() {
@@ -806,15 +808,15 @@ fn is_reference(path: &str) -> bool {
     path.starts_with("refs/") || !path.contains('/') && is_top_reference(path)
 }
 
-/// Whether git uses a file of the repository's own directory as a reference, by itself (`is_root_ref` of git's refs.c). Others it does
-/// if it is told their name, such as a message that begins with `ref:`.
+/// Whether git uses a file of the repository's own directory as a reference, by itself (`is_root_ref` of git's refs.c). Others it
+/// does if it is told their name, such as a message that begins with `ref:`.
 fn is_top_reference(name: &str) -> bool {
     const ODD: &[&str] = &["AUTO_MERGE", "BISECT_EXPECTED_REV", "MERGE_AUTOSTASH", "NOTES_MERGE_PARTIAL", "NOTES_MERGE_REF"];
     name == "HEAD" || name.ends_with("_HEAD") || ODD.contains(&name)
 }
 
-/// The directories of a repository that are not looked at: repositories of submodules are judged where git enters them, and for single
-/// objects see [`is_loose`].
+/// The directories of a repository that are not looked at: repositories of submodules are judged where git enters them, and for
+/// single objects see [`is_loose`].
 fn is_passed(below: &str) -> bool {
     match below.split('/').collect::<Vec<_>>()[..] {
         ["modules"] | ["worktrees", _, "modules"] => true,
@@ -838,8 +840,8 @@ fn is_working_tree(below: &str, entries: &[Part]) -> bool {
     !first.is_empty() && !OF_GIT.contains(&first) && entries.iter().any(|(name, _)| name == ".git")
 }
 
-/// The length of the names of objects, if the settings say it as git reads it: later lines win, and a repository of an older version
-/// has no extensions.
+/// The length of the names of objects, if the settings say it as git reads it: later lines win, and a repository of an older
+/// version has no extensions.
 fn id_bytes(settings: &[Setting]) -> Option<usize> {
     let last = |section: &str, key: &str| {
         let is_it = |one: &&Setting| (&*one.section, one.subsection.as_deref(), &*one.key) == (section, None, key);

@@ -1347,7 +1347,8 @@ fn the_schema_beside_the_policy_is_that_of_its_settings() {
     portcullis_sdk::harness::check_schema::<Settings>(concat!(env!("CARGO_MANIFEST_DIR"), "/settings.schema.json"));
 }
 
-/// A call that executes nothing is not asked what it would execute; one that could lead git elsewhere, or goes on with something else, is.
+/// A call that executes nothing is not asked what it would execute; one that could lead git elsewhere, or goes on with something
+/// else, is.
 #[test]
 fn settings_that_only_execute_are_told_apart() {
     for name in [

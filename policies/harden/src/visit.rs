@@ -133,8 +133,8 @@ fn takes_changes(git: &Node) -> bool {
     }
 }
 
-/// Whether a call may move repositories of submodules: `rm` does so before it looks whether it is only to tell. What switches between
-/// commits leaves them where they are, unless it is told.
+/// Whether a call may move repositories of submodules: `rm` does so before it looks whether it is only to tell. What switches
+/// between commits leaves them where they are, unless it is told.
 fn moves_repositories(git: &Node) -> bool {
     let (command, rest) = parts(git);
     let has_no = |arg: &Argument| arg.text().is_none_or(|word| word.starts_with("--no"));

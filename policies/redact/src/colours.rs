@@ -42,8 +42,8 @@ pub struct Line {
 }
 
 impl Line {
-    /// `is_parted`: the context ends with what sets a colour. `goes_on`: the piece may end within a sequence, which is then no part of
-    /// it.
+    /// `is_parted`: the context ends with what sets a colour. `goes_on`: the piece may end within a sequence, which is then no part
+    /// of it.
     pub fn of(context: &[u8], is_parted: bool, piece: &[u8], goes_on: bool) -> Self {
         let mut bytes = Vec::with_capacity(context.len() + piece.len());
         bytes.extend_from_slice(context);
@@ -123,8 +123,8 @@ enum Sequence {
     Whole { length: usize, text: Range<usize> },
 }
 
-/// A sequence that sets a colour, a set of characters, a title or a link, or erases the rest of the line, as programs put around what
-/// they point out.
+/// A sequence that sets a colour, a set of characters, a title or a link, or erases the rest of the line, as programs put around
+/// what they point out.
 fn sequence(bytes: &[u8]) -> Sequence {
     match bytes {
         [0x0f, ..] => whole(1),

@@ -12,8 +12,8 @@ use crate::tokens::Parts;
 use crate::values::Stand;
 use crate::{Beginning, Redact, Rule, named, places, tokens};
 
-/// How far behind its beginning a secret may be recognised, in bytes without what sets colours: as much is held back where a line is
-/// cut. A value that is longer takes the rest of its line with it.
+/// How far behind its beginning a secret may be recognised, in bytes without what sets colours: as much is held back where a line
+/// is cut. A value that is longer takes the rest of its line with it.
 pub const REACH: usize = 8 * 1024;
 
 /// Most bytes that the host holds, with what sets colours.
@@ -22,12 +22,12 @@ const MAX_HELD: usize = 64 * 1024;
 /// How much of a line is held back of which nothing is shown, in bytes: the first line of a private key may be cut.
 const FIRST_LINE: usize = 160;
 
-/// Most first lines of private keys in one line that no key follows. Each costs a look at the rest of the line; behind so many nothing
-/// more of it is shown.
+/// Most first lines of private keys in one line that no key follows. Each costs a look at the rest of the line; behind so many
+/// nothing more of it is shown.
 const MAX_HOLLOW: u8 = 32;
 
-/// Most bytes that are put in the place of a piece before the rest of its line is left out: the host takes no more than 256 KiB, and a
-/// line that is all secrets grows.
+/// Most bytes that are put in the place of a piece before the rest of its line is left out: the host takes no more than 256 KiB,
+/// and a line that is all secrets grows.
 const MAX_OUT: usize = 128 * 1024;
 
 /// How much of what was passed on is remembered inside a line, in bytes without what sets colours.
@@ -215,7 +215,8 @@ impl Redaction {
         true
     }
 
-    /// The values of variables that begin behind `from` and before the end of a secret: one that goes on there must not be shown in part.
+    /// The values of variables that begin behind `from` and before the end of a secret: one that goes on there must not be shown in
+    /// part.
     fn values(&self, from: usize, found: &Found, text: Text) -> Values {
         let mut values = Values { end: found.end, within: false, cut: false };
         let mut at = if self.policy.values.is_empty() { found.end } else { from };
@@ -547,7 +548,8 @@ impl Redaction {
         line.named.iter().rev().filter_map(judged).collect()
     }
 
-    /// How much of what was given needs not be given again. What sets colours at its end is passed on, unless nothing is shown there.
+    /// How much of what was given needs not be given again. What sets colours at its end is passed on, unless nothing is shown
+    /// there.
     fn kept(&self, piece: &mut Piece) -> usize {
         if piece.at < piece.text.0.len() {
             return piece.line.place(piece.at);

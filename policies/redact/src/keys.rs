@@ -57,8 +57,8 @@ pub fn begins(text: Text, at: usize) -> Option<usize> {
 impl Key {
     const BEGUN: Self = Self { newline_passed: false, newline_owed: false, in_body: false, lines: 0, foreign: 0 };
 
-    /// After a first line that ends at `at`, of which the logical line ends at `next`: where the body begins and the key; none if the
-    /// rest of the line is no part of a key, which may then begin in the next line.
+    /// After a first line that ends at `at`, of which the logical line ends at `next`: where the body begins and the key; none if
+    /// the rest of the line is no part of a key, which may then begin in the next line.
     pub fn open(text: Text, at: usize, next: usize) -> Result<(usize, Self), Self> {
         let rest = text.between(at, next);
         let newline_passed = rest.ends_with(b"\n");

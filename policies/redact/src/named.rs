@@ -37,8 +37,8 @@ pub const SHORT_KEYWORDS: &[&str] = &[
 /// The longest part of a name that is looked at, to each side of the keyword.
 const NAME: usize = 64;
 
-/// How much of a value without quotes tells whether it is a secret, in bytes. Only one that is one is followed to its end, so that each
-/// byte of a line is gone through a few times at most.
+/// How much of a value without quotes tells whether it is a secret, in bytes. Only one that is one is followed to its end, so that
+/// each byte of a line is gone through a few times at most.
 const JUDGED: usize = 256;
 
 /// What the rules for values are called in replacements.
@@ -322,8 +322,8 @@ fn option(text: Text, start: usize, end: usize, value: usize) -> Option<(Joint, 
     (named && value > end && !matches!(text.byte(value), Some(b'-' | b','))).then_some((Joint::Option, value))
 }
 
-/// Where a value begins that no sign joins to its name: the attribute of the next name, the second argument of a call, the next cell
-/// of a table, a string of a statement, or the rest of a line.
+/// Where a value begins that no sign joins to its name: the attribute of the next name, the second argument of a call, the next
+/// cell of a table, a string of a statement, or the rest of a line.
 fn apart(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
     let closed = text.run_within(end, 1, |byte| b"\"'".contains(&byte));
     let next = text.blanks(closed);
@@ -364,8 +364,8 @@ fn begins(text: &[u8], with: &[u8]) -> bool {
     text.get(..with.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(with))
 }
 
-/// Where the string begins that a variable is declared with whose name ends at `end`: `password string = "value"`. With blanks, unlike
-/// the attribute that follows a word.
+/// Where the string begins that a variable is declared with whose name ends at `end`: `password string = "value"`. With blanks,
+/// unlike the attribute that follows a word.
 fn declared(text: Text, end: usize) -> Option<usize> {
     let kind = text.blanks(end);
     let behind = text.run_within(kind, NAME, |byte| byte.is_ascii_alphanumeric() || b"_.*[]&".contains(&byte));
@@ -433,8 +433,8 @@ fn value(text: Text, joint: Joint, at: usize) -> Value {
     }
 }
 
-/// Behind what a value is put into: the letters of `b"…"`, the bracket of `["…"]` and the calls of `Some(String::from("…"))` if a quote
-/// follows, the tag of `!!str …`.
+/// Behind what a value is put into: the letters of `b"…"`, the bracket of `["…"]` and the calls of `Some(String::from("…"))` if a
+/// quote follows, the tag of `!!str …`.
 fn behind_prefix(text: Text, at: usize) -> usize {
     let tag = text.run_within(at, 2, |byte| byte == b'!');
     let tagged = text.run_within(tag, NAME, |byte| byte.is_ascii_lowercase());

@@ -24,7 +24,8 @@ pub const PROGRAMS: &[Program] = &[
 pub const DOCKER: Program = Program { begins: "login ", option: "-p", is_apart: true };
 
 /// The values of a `Cookie` header, which begin at `at`: from the first to the last that looks like the proof of a session, or all
-/// there is if the line is cut. Of a `Set-Cookie` header only the first value is a cookie. If there is none, how far it was looked for.
+/// there is if the line is cut. Of a `Set-Cookie` header only the first value is a cookie. If there is none, how far it was looked
+/// for.
 pub fn cookie(text: Text, at: usize) -> Result<Found<'static>, usize> {
     const SET: &[u8] = b"set-cookie: ";
     let is_set = text.between(at.saturating_sub(SET.len()), at).eq_ignore_ascii_case(SET);

@@ -353,8 +353,8 @@ pub fn json_web_token(text: Text, at: usize, [first, second]: &mut Parts) -> Opt
     (second - first > 10 || is_encrypted()).then(|| Found { start: at, end: text.run(at, is_part), rule: "jwt" })
 }
 
-/// A private key in one run of base64, as kubeconfig files and secrets hold it, whose `-----BEGIN` is encoded at `at`; and whether the
-/// run is one line of many.
+/// A private key in one run of base64, as kubeconfig files and secrets hold it, whose `-----BEGIN` is encoded at `at`; and whether
+/// the run is one line of many.
 pub fn encoded_key(text: Text, at: usize) -> Option<(usize, bool)> {
     const WRAPPED: [usize; 2] = [76, 64];
     let begins = decoded(text.until(at + 64).from(at));

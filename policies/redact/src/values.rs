@@ -141,7 +141,8 @@ fn kind(name: &str) -> String {
     "env-".chars().chain(name.chars().map(letter)).take(MAX_KIND).collect()
 }
 
-/// Those characters of the base64 of any text, with `value` in it behind `shift` bytes of a group of three, that `value` alone decides.
+/// Those characters of the base64 of any text, with `value` in it behind `shift` bytes of a group of three, that `value` alone
+/// decides.
 fn base64(value: &[u8], shift: usize, alphabet: &[u8; 64]) -> Vec<u8> {
     let bit = |at: usize| value.get((at - 8 * shift) / 8).map_or(0, |byte| byte >> (7 - at % 8) & 1);
     let first = (8 * shift).div_ceil(6);

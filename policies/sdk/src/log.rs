@@ -24,8 +24,8 @@ pub fn error(message: &str) {
     write(Level::Error, message);
 }
 
-/// Names a rule of the settings that applies to what is judged, by its place, such as `programs.git`. `portcullis policy test` tells
-/// which rules no case reached, of those that the schema of the settings marks: `x-rules` of a table or a list is true.
+/// Names a rule of the settings that applies to what is judged, by its place, such as `programs.git`. `portcullis policy test`
+/// tells which rules no case reached, of those that the schema of the settings marks: `x-rules` of a table or a list is true.
 pub fn rule(place: &str) {
     #[cfg(target_family = "wasm")]
     crate::bindings::common::portcullis::policy::log::rule(place);

@@ -156,16 +156,17 @@ impl Edit {
         self
     }
 
-    /// Confined by the kernel: it and all that descends from it may execute nothing but its own program and what is or lies below one of
-    /// these absolute paths; with none of them, nothing once it has started. It can not be taken back, only be made stricter.
+    /// Confined by the kernel: it and all that descends from it may execute nothing but its own program and what is or lies below
+    /// one of these absolute paths; with none of them, nothing once it has started. It can not be taken back, only be made
+    /// stricter.
     pub fn confine(mut self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.executes = Some(paths.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Kept in the roots by the kernel: it and all that descends from it open no file elsewhere, wherever links lead, but what programs
-    /// need of the system and what is or lies below one of these absolute paths, and that only to read. It can not be taken back, only
-    /// be made stricter.
+    /// Kept in the roots by the kernel: it and all that descends from it open no file elsewhere, wherever links lead, but what
+    /// programs need of the system and what is or lies below one of these absolute paths, and that only to read. It can not be
+    /// taken back, only be made stricter.
     pub fn keep_in_the_roots(mut self, besides: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.opens = Some(besides.into_iter().map(Into::into).collect());
         self

@@ -1,8 +1,8 @@
-//! Makes what jobs print short to read, for readers who pay for every word: no control sequences, a progress bar as it ended, repeated
-//! lines counted, endless lines without their middle.
+//! Makes what jobs print short to read, for readers who pay for every word: no control sequences, a progress bar as it ended,
+//! repeated lines counted, endless lines without their middle.
 //!
-//! Meant for `apply = "reads"`: what is kept of the output stays as it came, and who wants it so can read it so. The result does not
-//! depend on how the bytes were cut.
+//! Meant for `apply = "reads"`: what is kept of the output stays as it came, and who wants it so can read it so. The result does
+//! not depend on how the bytes were cut.
 
 mod fold;
 mod line;

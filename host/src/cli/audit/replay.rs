@@ -253,7 +253,8 @@ impl Said {
         }
     }
 
-    /// Whether it is the same decision, by the same policy for the same reason, about the same form. What is denied has no form that matters.
+    /// Whether it is the same decision, by the same policy for the same reason, about the same form. What is denied has no form
+    /// that matters.
     fn is_as(&self, other: &Self) -> bool {
         self.decision == other.decision
             && (self.decision == Outcome::Deny || self.runs == other.runs)

@@ -19,8 +19,8 @@ use crate::{
     policy::{Denial, printable},
 };
 
-/// Between two looks at a log that is followed. Looked at and not waited for, since of a log on a disk of the network nobody is told that it
-/// grew.
+/// Between two looks at a log that is followed. Looked at and not waited for, since of a log on a disk of the network nobody is
+/// told that it grew.
 const LOOK: Duration = Duration::from_millis(200);
 /// Most characters of the texts in a line of the table.
 const MOST_SHOWN: usize = 200;

@@ -70,7 +70,8 @@ impl Verify {
         })
     }
 
-    /// The files, and whether older ones were removed because enough were kept. Of files that are named nobody knows what was before.
+    /// The files, and whether older ones were removed because enough were kept. Of files that are named nobody knows what was
+    /// before.
     fn open(&self, explicit: Option<&Path>) -> Result<(Files, bool), CliError> {
         if !self.log.files.is_empty() {
             return Ok((self.log.named()?, false));

@@ -16,8 +16,8 @@ use crate::{
     policy_test,
 };
 
-/// Shows what a component is: what it says of itself, what it judges, what it wants, what its settings are. Nothing of it runs, but with
-/// `--load`.
+/// Shows what a component is: what it says of itself, what it judges, what it wants, what its settings are. Nothing of it runs, but
+/// with `--load`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit codes: 0 shown, 3 it is no component that could be loaded.

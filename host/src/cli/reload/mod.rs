@@ -13,8 +13,8 @@ use crate::{
     service::{Reloaded, Service},
 };
 
-/// How long changes are let come together: whoever writes one file often writes another, and who writes or signals without end, which
-/// a job may do, must not keep the server busy.
+/// How long changes are let come together: whoever writes one file often writes another, and who writes or signals without end,
+/// which a job may do, must not keep the server busy.
 const SETTLING: Duration = Duration::from_millis(200);
 
 /// Reads the configuration again when it is told to, or sees that it changed. One at a time: what comes meanwhile is one more turn.

@@ -145,7 +145,8 @@ fn own(mounts: &str, groups: &str) -> Option<PathBuf> {
 /// Whether this process has made its group, or has tried to.
 static HAS_MADE: AtomicBool = AtomicBool::new(false);
 
-/// Removes the groups of servers that are gone, unless something still runs there. `is_first`: one that had this very number is gone.
+/// Removes the groups of servers that are gone, unless something still runs there. `is_first`: one that had this very number is
+/// gone.
 fn sweep(own: &Path, is_first: bool) {
     for folder in fs::read_dir(own).into_iter().flatten().flatten() {
         let name = folder.file_name();

@@ -140,8 +140,8 @@ struct New {
 }
 
 impl New {
-    /// What stands there under its name is removed, and neither followed nor opened: a link would lead elsewhere, and the opening of
-    /// a pipe would last for ever.
+    /// What stands there under its name is removed, and neither followed nor opened: a link would lead elsewhere, and the opening
+    /// of a pipe would last for ever.
     fn beside(path: &Path) -> io::Result<Self> {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{}.{UNFINISHED}", std::process::id()));

@@ -30,7 +30,8 @@ const MOST_PATTERN_MEMORY: usize = 1 << 18;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExecuteArguments {
-    /// A command as bash reads it: programs and arguments, pipes, lists, redirections, as far as the policies allow them. At most 64 KiB.
+    /// A command as bash reads it: programs and arguments, pipes, lists, redirections, as far as the policies allow them. At most
+    /// 64 KiB.
     pub(super) command: String,
     /// Whether the job's standard input is kept open for interact_with_job, or is empty from the beginning.
     #[serde(default)]
@@ -39,8 +40,8 @@ pub(super) struct ExecuteArguments {
     #[serde(default)]
     #[schemars(with = "u64", range(min = 1, max = 604800))]
     pub(super) timeout_s: Option<u64>,
-    /// Give the job a terminal of this size, for programs that want one: prompts, REPLs, colours. Standard error is then part of standard
-    /// output, and so is the echo of what is sent.
+    /// Give the job a terminal of this size, for programs that want one: prompts, REPLs, colours. Standard error is then part of
+    /// standard output, and so is the echo of what is sent.
     #[serde(default)]
     #[schemars(with = "TerminalSize")]
     pub(super) terminal: Option<TerminalSize>,
@@ -56,8 +57,8 @@ pub(super) struct ExecuteArguments {
     #[serde(default = "page_bytes")]
     #[schemars(range(min = 1, max = 1048576))]
     pub(super) max_bytes: u32,
-    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines, the
-    /// middle of long lines.
+    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines,
+    /// the middle of long lines.
     #[serde(default)]
     pub(super) tidy: bool,
 }
@@ -116,8 +117,8 @@ pub(super) struct OutputArguments {
     #[serde(default = "page_bytes")]
     #[schemars(range(min = 1, max = 1048576))]
     pub(super) max_bytes: u32,
-    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines, the
-    /// middle of long lines.
+    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines,
+    /// the middle of long lines.
     #[serde(default)]
     pub(super) tidy: bool,
 }
@@ -138,8 +139,8 @@ pub(super) struct TailArguments {
     #[serde(default = "page_bytes")]
     #[schemars(range(min = 1, max = 1048576))]
     pub(super) max_bytes: u32,
-    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines, the
-    /// middle of long lines.
+    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines,
+    /// the middle of long lines.
     #[serde(default)]
     pub(super) tidy: bool,
 }
@@ -161,8 +162,8 @@ pub(super) struct WaitArguments {
     #[serde(default)]
     #[schemars(with = "u32", range(min = 1, max = 600000))]
     pub(super) silence_ms: Option<u32>,
-    /// Look at what came from here on, and answer it: next_cursor of an earlier answer about both streams. By default all counts, and the
-    /// last lines are answered.
+    /// Look at what came from here on, and answer it: next_cursor of an earlier answer about both streams. By default all counts,
+    /// and the last lines are answered.
     #[serde(default)]
     #[schemars(with = "String")]
     pub(super) cursor: Option<String>,
@@ -170,8 +171,8 @@ pub(super) struct WaitArguments {
     #[serde(default = "page_bytes")]
     #[schemars(range(min = 1, max = 1048576))]
     pub(super) max_bytes: u32,
-    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines, the
-    /// middle of long lines.
+    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines,
+    /// the middle of long lines.
     #[serde(default)]
     pub(super) tidy: bool,
 }
@@ -211,8 +212,8 @@ pub(super) struct InteractArguments {
     /// Whether to add a newline to the text.
     #[serde(default = "yes")]
     pub(super) newline: bool,
-    /// A key to press after the text. Without a terminal there are only ctrl-c and ctrl-\, which are signals, and ctrl-d, which closes
-    /// standard input.
+    /// A key to press after the text. Without a terminal there are only ctrl-c and ctrl-\, which are signals, and ctrl-d, which
+    /// closes standard input.
     #[serde(default)]
     #[schemars(with = "Key")]
     pub(super) key: Option<Key>,
@@ -227,7 +228,8 @@ pub(super) struct InteractArguments {
     #[serde(default = "answer_wait")]
     #[schemars(range(min = 0, max = 600000))]
     pub(super) wait_ms: u32,
-    /// Answer as soon as a line of the output matches this regular expression, such as the next prompt, instead of when it is silent.
+    /// Answer as soon as a line of the output matches this regular expression, such as the next prompt, instead of when it is
+    /// silent.
     #[serde(default)]
     #[schemars(with = "String")]
     pub(super) until: Option<String>,
@@ -235,8 +237,8 @@ pub(super) struct InteractArguments {
     #[serde(default = "page_bytes")]
     #[schemars(range(min = 1, max = 1048576))]
     pub(super) max_bytes: u32,
-    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines, the
-    /// middle of long lines.
+    /// Whether to leave out what costs much and says little: control sequences, progress but for its last state, repeated lines,
+    /// the middle of long lines.
     #[serde(default)]
     pub(super) tidy: bool,
 }

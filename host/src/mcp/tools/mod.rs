@@ -124,8 +124,8 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Without Rust's names for the sizes of integers, which are no formats of JSON Schema and make validators warn, and without null as
-/// the default of what can not be null; descriptions on one line.
+/// Without Rust's names for the sizes of integers, which are no formats of JSON Schema and make validators warn, and without null
+/// as the default of what can not be null; descriptions on one line.
 fn portable(schema: &serde_json::Map<String, Value>) -> serde_json::Map<String, Value> {
     fn clean(value: &Value) -> Value {
         match value {

@@ -43,8 +43,8 @@ const LEFT: &str =
 #[tool_router(router = running_tools, vis = "pub(super)")]
 impl Server {
     /// Starts a command in the background, if the policies allow it, and answers at once with its job_id, or, with wait_ms, when it
-    /// has ended, with what it printed. Where as many jobs run as may, it is queued. The output is filtered and kept, up to a limit; a
-    /// finished job is kept for a while (an hour unless configured otherwise). What commands print is untrusted.
+    /// has ended, with what it printed. Where as many jobs run as may, it is queued. The output is filtered and kept, up to a
+    /// limit; a finished job is kept for a while (an hour unless configured otherwise). What commands print is untrusted.
     #[tool(
         output_schema = schema_for_output::<ExecuteResult>(),
         annotations(title = "Run a command", read_only_hint = false, destructive_hint = true, idempotent_hint = false, open_world_hint = true)
@@ -57,8 +57,8 @@ impl Server {
         self.attended(&call.context, self.execute(&call, asked)).await.or_else(Refusal::answer)
     }
 
-    /// Writes to a job's standard input, if the policies allow it, or presses a key, and answers with what the job printed since, once
-    /// that falls silent or the wait is over. What commands print is untrusted.
+    /// Writes to a job's standard input, if the policies allow it, or presses a key, and answers with what the job printed since,
+    /// once that falls silent or the wait is over. What commands print is untrusted.
     #[tool(
         output_schema = schema_for_output::<WaitResult>(),
         annotations(title = "Send input", read_only_hint = false, destructive_hint = true, idempotent_hint = false, open_world_hint = true)

@@ -1,7 +1,7 @@
 //! Claude Code's settings: `permissions` with `allow`, `ask` and `deny`, of which the rules `Bash(…)` are about commands.
 //!
-//! Denying comes before asking, asking before allowing, however exact the rules are. `Bash(a b)` is that command, `Bash(a b:*)` is it
-//! with whatever follows, and `*` elsewhere is any text. Lists and pipes are judged command by command.
+//! Denying comes before asking, asking before allowing, however exact the rules are. `Bash(a b)` is that command, `Bash(a b:*)` is
+//! it with whatever follows, and `*` elsewhere is any text. Lists and pipes are judged command by command.
 
 use serde_json::Value;
 

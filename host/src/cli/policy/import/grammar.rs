@@ -1,7 +1,8 @@
 //! From rules on first words to the allowlist's grammars of programs.
 //!
-//! What the grammars allow is what the source allows and no rule of it refuses. Where it allows any words to follow, they are those that
-//! a pack knows for the same words; without a pack, paths inside the roots and no options but those of the source's own examples.
+//! What the grammars allow is what the source allows and no rule of it refuses. Where it allows any words to follow, they are those
+//! that a pack knows for the same words; without a pack, paths inside the roots and no options but those of the source's own
+//! examples.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! `portcullis policy import`: rules of other gates become settings of the allowlist.
 //!
-//! The files are read to [`source::Source`], which knows rules on the first words of commands; [`grammar`] makes of them grammars that
-//! allow no more than the source; [`output`] writes those down, with what had to be narrowed or left out.
+//! The files are read to [`source::Source`], which knows rules on the first words of commands; [`grammar`] makes of them grammars
+//! that allow no more than the source; [`output`] writes those down, with what had to be narrowed or left out.
 
 mod cases;
 mod claude;

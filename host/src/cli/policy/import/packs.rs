@@ -87,8 +87,8 @@ fn resolve(rule: &mut Value, parts: &Table) {
     *rule = whole;
 }
 
-/// Adds a later rule as the allowlist does: lists and tables grow, single values are replaced, and whether an option takes a value is
-/// as the later one says.
+/// Adds a later rule as the allowlist does: lists and tables grow, single values are replaced, and whether an option takes a value
+/// is as the later one says.
 fn add(rule: &mut Table, later: &Table) {
     for (key, others) in [("flags", &["options"][..]), ("equals", &["options"]), ("options", &["flags", "equals"])] {
         let goes = |name: &str| others.iter().any(|other| option_names(later, other).any(|known| known == name));

@@ -1,8 +1,8 @@
-//! `MCP_BG_ALLOWED_COMMANDS` of mcp-background-job: regular expressions, separated by commas, of which one must match anywhere in the
-//! command.
+//! `MCP_BG_ALLOWED_COMMANDS` of mcp-background-job: regular expressions, separated by commas, of which one must match anywhere in
+//! the command.
 //!
-//! What can be imported of an expression is the fixed words it begins with, and whether anything may follow. An expression that would
-//! match anywhere counts for the beginning of the command only.
+//! What can be imported of an expression is the fixed words it begins with, and whether anything may follow. An expression that
+//! would match anywhere counts for the beginning of the command only.
 
 use regex_syntax::{
     ParserBuilder,
