@@ -229,5 +229,9 @@ mod tests {
         sessions.close_session(&last.0).await.unwrap();
         assert!(last.1.inner.cancel_token().is_cancelled());
         assert_eq!(sessions.living().len(), MOST - 1);
+        assert!(sessions.has_ended(&last.0) && !sessions.has_ended(&first));
+        // It is known for a moment longer than it lives.
+        sessions.living()[&first].session.end();
+        assert!(sessions.has_ended(&first));
     }
 }
