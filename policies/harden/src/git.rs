@@ -189,7 +189,7 @@ impl Kept<'_> {
 /// What calls of git may execute besides git.
 #[derive(Debug)]
 pub enum Programs {
-    /// What git is made of, and only where it enters other repositories, for which it starts itself anew.
+    /// Git, and only where it enters other repositories, for which it starts itself anew.
     Own,
     /// What lies at these paths.
     Listed(Vec<String>),
@@ -206,8 +206,8 @@ impl Programs {
     }
 }
 
-/// Where git's own programs lie: wherever it was installed, one of these, and sometimes both.
-const OWN_PROGRAMS: [&str; 2] = ["lib/git-core", "libexec/git-core"];
+/// As what git starts itself: wherever it was installed, one of these, and sometimes both. What lies beside it speaks to networks.
+const OWN_PROGRAMS: [&str; 2] = ["lib/git-core/git", "libexec/git-core/git"];
 
 /// What was installed with a program, by the place of its `bin`.
 fn around<'a>(program: &str, parts: &'a [&str]) -> impl Iterator<Item = String> + use<'a> {

@@ -74,7 +74,7 @@ struct Settings {
     #[serde(default = "yes")]
     confine: bool,
     /// What calls of git may execute besides git, as absolute paths of files and directories. If left out: for calls that enter other
-    /// repositories the programs of git's own (`lib/git-core` and `libexec/git-core` beside its `bin`), for others nothing.
+    /// repositories git (`lib/git-core/git` and `libexec/git-core/git` beside its `bin`), for others nothing.
     exec_paths: Option<Vec<String>>,
     /// What calls of git may read outside of the roots besides, as absolute paths of files and directories: what the user's own
     /// configuration includes, for instance, or where credentials for a remote lie.

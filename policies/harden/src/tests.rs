@@ -100,7 +100,7 @@ fn executes(request: &Request) -> Option<Vec<&str>> {
 
 #[test]
 fn git_executes_git_alone_and_only_where_it_must() {
-    let own = Some(vec!["/usr/lib/git-core", "/usr/libexec/git-core"]);
+    let own = Some(vec!["/usr/lib/git-core/git", "/usr/libexec/git-core/git"]);
     for (command, expected) in [
         (&["git", "status"][..], Some(vec![])),
         (&["git", "--no-pager", "log", "-3"], Some(vec![])),
@@ -125,7 +125,7 @@ fn what_is_confined_is_confined_no_less() {
         rewritten(&policy(settings), request).nodes[0].executes.clone().unwrap()
     };
     assert_eq!(hardened(&[], "{}"), [""; 0]);
-    assert_eq!(hardened(&["/usr/lib"], "{}"), ["/usr/lib/git-core"]);
+    assert_eq!(hardened(&["/usr/lib"], "{}"), ["/usr/lib/git-core/git"]);
     assert_eq!(hardened(&["/usr/lib/git-core/git"], "{}"), ["/usr/lib/git-core/git"]);
     assert_eq!(hardened(&["/opt"], r#"{"exec_paths":["/usr/bin"]}"#), [""; 0]);
 }
