@@ -534,6 +534,7 @@ fn values_of_variables_are_redacted_in_all_forms() {
         "Zebra/9%20of%20%22x%22?",
         "Zebra/9 of \\\"x\\\"?",
         "Zebra\\/9 of \\\"x\\\"?",
+        "Zebra/9 of \"\"x\"\"?",
         "Zebra/9 \x1b[01;31m\x1b[Kof\x1b[m\x1b[K \"x\"?",
         "Zebra/9 \x1b[1mof\x1b(B\x1b[m \"x\"\x1b]0;title\x07?",
     ];
@@ -819,6 +820,7 @@ fn values_are_found_as_programs_write_them_in_json() {
         (value, r#"Zq&<\u00e9\t/>=\"'+\u20ac\ud83d\ude00\u2028\\x1"#.to_owned()),
         (value, r#"Zq&<\u00e9\t\/>=\"'+\u20ac\ud83d\ude00\u2028\\x1"#.to_owned()),
         (value, r#"Zq\u0026\u003cé\t/\u003e\u003d\"\u0027+€😀\u2028\\x1"#.to_owned()),
+        (value, r#"Zq\u0026\u003c\u00e9\t/\u003e=\u0022\u0027\u002b\u20ac\ud83d\ude00\u2028\\x1"#.to_owned()),
         (value, r#"Zq\u0026\u003C\u00E9\t/\u003E=\u0022\u0027\u002B\u20AC\uD83D\uDE00\u2028\\x1"#.to_owned()),
         (control, r"Zebra9\b\f\u001b".to_owned() + "\u{7f}x"),
         (control, r"Zebra9\b\f\u001b\u007fx".to_owned()),
