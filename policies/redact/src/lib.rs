@@ -5,6 +5,7 @@
 mod code;
 mod colours;
 mod filter;
+mod joints;
 mod keys;
 mod named;
 mod places;

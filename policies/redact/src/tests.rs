@@ -420,6 +420,27 @@ fn each_byte_of_a_line_is_looked_at_a_few_times_at_most() {
         "password: !!aaaaaaaaaaaaaaaa",
         "password string = ",
         "+set password ",
+        "password: [-x ",
+        "password: {+x+} ",
+        "password: [-x-]{+",
+        "password: \"[-x\"-]{+",
+        "password: x-]{+",
+        "password=\"\"",
+        "password: \"\"\"x ",
+        "password='''x'",
+        "password || ",
+        "(password') || \"",
+        ".password(\"",
+        ">password</td>",
+        ">password</td><td><td>",
+        " key=\"password\" ",
+        "type=\"password\" ",
+        "(setq password ",
+        "char password[",
+        "**password**",
+        "password:</b>",
+        "password=\\",
+        "\0p\0",
         "1:token ",
         ":_authToken ",
         "key_key_key_key_key_key_key_key_key_key_key_key_key_key_key_file=x ",
@@ -768,6 +789,33 @@ fn what_other_programs_make_of_a_line_hides_nothing() {
     }
 }
 
+#[test]
+fn a_value_and_what_it_was_changed_into_are_taken_out_in_colours() {
+    let (old, new, off) = ("\x1b[31m", "\x1b[32m", "\x1b[m");
+    for (text, expected) in [
+        (format!("password: {old}\"x7x7x7x7\"{off}{new}\"y8y8y8y8\"{off}\n"), "password: \"[redacted: assignment]\"\n"),
+        (
+            format!("{{\"password\": {old}\"x7x7x7x7\",{off}{new}\"y8y8y8y8\",{off} \"a\": 1}}\n"),
+            "{\"password\": \"[redacted: assignment]\", \"a\": 1}\n",
+        ),
+        (format!("  secret = {old}'x7x7x7x7';{off}{new}'plainword';{off}\n"), "  secret = '[redacted: assignment]';\n"),
+        (format!("password: {old}\"x7x7x7x7\"{off}{new}y8y8y8y8{off}\n"), "password: \"[redacted: assignment]\n"),
+        (format!("password: {old}x7x7x7x7{off}{new}\"y8y8y8y8\"{off}\n"), "password: [redacted: assignment]\"\n"),
+        (format!("password: {old}\"\"{off}{new}\"y8y8y8y8\"{off}\n"), "password: \"\"\"[redacted: assignment]\"\n"),
+        (
+            format!("token: {old}\"{}\"{off}{new}\"{}\"{off}\n", "x7".repeat(10), "y8".repeat(10)),
+            "token: \"[redacted: assignment]\"\n",
+        ),
+    ] {
+        let out = redacted(&text);
+        assert_eq!(uncoloured(&out), expected, "{text:?}");
+        assert_eq!(redacted(&out), out, "filtered text filters to itself");
+    }
+    // As `jq` colours an object: the next string is a name.
+    let object = "{\x1b[34;1m\"password\"\x1b[0m\x1b[1;39m:\x1b[0m\x1b[0;32m\"x7x7x7x7\"\x1b[0m\x1b[1;39m,\x1b[0m\x1b[34;1m\"user\"\x1b[0m\x1b[1;39m:\x1b[0m\x1b[0;32m\"bob\"\x1b[0m}\n";
+    assert_eq!(uncoloured(&redacted(object)), "{\"password\":\"[redacted: assignment]\",\"user\":\"bob\"}\n");
+}
+
 /// What a filter of these variables and exceptions makes of a text.
 fn shown(variables: &[(&str, &str)], settings: &str, text: &str) -> String {
     let policy: &'static Redact = Box::leak(Box::new(with_variables(variables, || configure(settings)).expect("good variables")));
@@ -894,6 +942,13 @@ fn pauses_change_nothing() {
         "<add key=\"ApiKey\" value=\"hunter22\" />\n",
         "ALTER USER u IDENTIFIED BY 'hunter 22' x\n",
         "define('DB_PASSWORD', 'hunter22'); x\n",
+        "password: [-hunter22-]{+hunter33+} x\n",
+        "{\"password\": \x1b[31m\"hunter22\",\x1b[m\x1b[32m\"hunter33\",\x1b[m \"a\": 1}\n",
+        "process.env.DB_PASSWORD || \"hunter22\"; x\n",
+        "<tr><td>password</td><td>hunter22</td></tr>\n",
+        "password = \"\"\"hunter22\"\"\" x\n",
+        "password = \"hunter22\"\"hunter33\" x\n",
+        "- **Password**: `hunter22` x\n",
     ];
     for line in lines {
         for cut in 1..line.len() {
