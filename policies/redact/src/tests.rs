@@ -816,6 +816,33 @@ fn a_value_and_what_it_was_changed_into_are_taken_out_in_colours() {
     assert_eq!(uncoloured(&redacted(object)), "{\"password\":\"[redacted: assignment]\",\"user\":\"bob\"}\n");
 }
 
+/// A text in UTF-16, the lower byte first or last.
+fn wide(text: &str, is_low_first: bool) -> Vec<u8> {
+    text.encode_utf16().flat_map(|unit| if is_low_first { unit.to_le_bytes() } else { unit.to_be_bytes() }).collect()
+}
+
+fn narrow(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes.iter().copied().filter(|byte| *byte != 0).collect::<Vec<_>>()).into_owned()
+}
+
+#[test]
+fn text_in_utf_16_is_judged_like_any_other() {
+    for is_low_first in [true, false] {
+        for (kind, marked) in families().step_by(3) {
+            let text = format!("\u{feff}first\r\n{}\r\nlast\r\n", uncoloured(&marked.replace(['«', '»'], "")));
+            let out = filter(&*REDACT, &[&wide(&text, is_low_first)]);
+            assert!(narrow(&out).ends_with(&redacted(&text)[3..]), "{kind}: {text:?} -> {:?}", narrow(&out));
+            assert_eq!(filter(&*REDACT, &[&out]), out, "{kind}: filtered text filters to itself");
+        }
+        let plain = wide("\u{feff}the task-local-storage-of-the-implementation, and the password\r\n", is_low_first);
+        assert_eq!(filter(&*REDACT, &[&plain]), plain);
+        let value = filter(granted(&[("V", "Zebra/9 of it")]), &[&wide("\u{feff}a Zebra/9 of it b\r\n", is_low_first)]);
+        assert!(narrow(&value).contains("a [redacted: env-v] b\r\n"));
+    }
+    let zeros = b"a\0b\0token\0PATH=/x\0HOME=/y\0\0\0p\0\0\0";
+    assert_eq!(filter(&*REDACT, &[zeros]), zeros);
+}
+
 /// What a filter of these variables and exceptions makes of a text.
 fn shown(variables: &[(&str, &str)], settings: &str, text: &str) -> String {
     let policy: &'static Redact = Box::leak(Box::new(with_variables(variables, || configure(settings)).expect("good variables")));
@@ -980,7 +1007,7 @@ fn pauses_change_nothing() {
 #[test]
 fn triggers_are_few_and_valid() {
     let triggers = REDACT.triggers();
-    assert!(triggers.len() <= 256, "{}", triggers.len());
+    assert!(triggers.len() <= 320, "{}", triggers.len());
     assert!(triggers.iter().all(|trigger| (3..=64).contains(&trigger.text.len())));
     assert!(triggers.iter().filter(|trigger| trigger.ignore_case).count() <= 10);
 }
