@@ -185,15 +185,18 @@ pub fn until_changed(text: Text, start: usize, end: usize) -> usize {
     }
 }
 
-/// Where a string from `start` to `end` is cut by what it was changed into with its `name`, as in `[-K="a-]{+K="b+} c"`.
-pub fn until_renamed(text: Text, name: &[u8], start: usize, end: usize) -> usize {
+/// Where a string from `start` to `end`, whose name begins at `name`, is cut by what it was changed into with its name, as in
+/// `[-K="a-]{+K="b+} c"`.
+pub fn until_renamed(text: Text, name: usize, start: usize, end: usize) -> usize {
     let value = text.between(start, end);
     let change = value.windows(4).position(|window| window == b"-]{+");
     if let Some(at) = change.filter(|at| !value[..*at].windows(2).any(|window| window == b"[-")) {
         return start + at;
     }
-    let mut again = value.windows(name.len().max(1)).enumerate().filter(|(_, window)| *window == name);
-    again.find(|(at, _)| text.is_parted(start + at)).map_or(end, |(at, _)| start + at)
+    // In colours, with the same name, sign and quote once more.
+    let again = (end + 1).saturating_sub(start - name);
+    let is_again = again > start && text.is_parted(again) && text.between(again, end + 1) == text.between(name, start);
+    if is_again { again } else { end }
 }
 
 /// Whether a secret is a word that was taken away with the rest of its line: what came in its place is in one of the next.
@@ -239,8 +242,9 @@ pub fn beside(text: Text, start: usize, end: usize, quoted: bool) -> usize {
                 }
                 (end, quote) = (value.end, Some(sign));
             }
-            Some(byte) if is_other && quote.is_some() && byte.is_ascii_alphanumeric() => {
-                return crate::named::unquoted(text, next).end;
+            Some(byte) if is_other && next == closed && quote.is_some() && byte.is_ascii_alphanumeric() => {
+                let word = crate::named::unquoted(text, next).end;
+                return if text.byte(word).is_some_and(is_quote) { end } else { word };
             }
             _ => return end,
         }

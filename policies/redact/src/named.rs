@@ -105,14 +105,9 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
     let item = flow_item(text, joint, at);
     let mut value = item.map_or_else(|| retyped(text, joint, value(text, joint, at)), |at| word(text.until(at + JUDGED), at));
     if value.quoted {
-        value.end = joints::until_renamed(text, written, value.start, value.end);
+        value.end = joints::until_renamed(text, start, value.start, value.end);
     }
-    let is_open = text.byte(end).is_none_or(|byte| !b"\\\"'`".contains(&byte));
-    let is_behind = value.quoted
-        && !matches!(joint, Joint::Element | Joint::Cell)
-        && is_open
-        && code::is_behind_string(text.between(value.start, value.end));
-    if is_behind || keys::may_begin(text.from(value.start)) {
+    if is_behind_string(text, joint, end, &value) || keys::may_begin(text.from(value.start)) {
         return None;
     }
     let shape = Shape { text, name, joint, start, written };
@@ -130,6 +125,13 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
         value.end = text.run(value.end, |byte| !b"\r\n".contains(&byte));
     }
     Some(Found { start: value.start, end: value.end, rule: ASSIGNMENT })
+}
+
+/// Whether a quote closed the string in which the name stands that ends at `end`, rather than opened the value.
+fn is_behind_string(text: Text, joint: Joint, end: usize, value: &Value) -> bool {
+    let is_open = text.byte(end).is_none_or(|byte| !b"\\\"'`".contains(&byte));
+    let is_text = matches!(joint, Joint::Element | Joint::Cell);
+    value.quoted && !is_text && is_open && code::is_behind_string(text.between(value.start, value.end))
 }
 
 /// Where the number of `Unseal Key 1` ends, as the vault prints its keys.
@@ -329,7 +331,7 @@ fn joint(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
     let sign = text.blanks(closed);
     let behind = match text.from(sign) {
         [b'=', b'=' | b'~', ..] | [b':', b':', ..] => return None,
-        [b'=', b'>', ..] | [b':', b'=', ..] => sign + 2,
+        [b'=', b'>', ..] | [b':' | b'?', b'=', ..] => sign + 2,
         [b'=' | b':', ..] => sign + 1,
         [b'%', b'3', b'D' | b'd', ..] => return Some((Joint::Tight, sign + b"%3D".len())),
         _ => return option(text, start, end, sign).or_else(|| apart(text, start, end)).or_else(|| strange(text, start, end)),
@@ -339,12 +341,10 @@ fn joint(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
     if emphasis > end && text.byte(emphasis - 1) == Some(b'*') || shown > behind && value > shown {
         return Some((Joint::Apart, value));
     }
-    if let Some(value) = joints::bracketed(text, value) {
-        return Some((Joint::String, value));
-    }
     let is_joined = |from, to| !text.between(from, to).iter().any(u8::is_ascii_whitespace);
     let tight = text.byte(sign) == Some(b'=') && is_joined(closed, sign) && is_joined(behind, value);
-    Some((if tight { Joint::Tight } else { Joint::Loose }, value))
+    let bracketed = || joints::bracketed(text, value).map(|value| (Joint::String, value));
+    Some(if tight { (Joint::Tight, value) } else { bracketed().unwrap_or((Joint::Loose, value)) })
 }
 
 /// Where a value begins whose name is in a call, an expression or an element of its own.
@@ -1058,47 +1058,65 @@ pub fn behind_listing(text: Text, at: usize) -> usize {
 /// What the line at `at` holds of it, if it does.
 pub fn below_item(text: Text, at: usize, below: Below) -> Option<Found<'static>> {
     let indented = text.blanks(at);
-    let found = |start: usize, end: usize| {
-        let bytes = text.between(start, end);
-        let found = bytes.len() >= 3 && is_literal(bytes, text.from(start)) && !keys::may_begin(bytes);
-        found.then_some(Found { start, end, rule: ASSIGNMENT })
-    };
     let line = text.run(indented, |byte| !b"\r\n".contains(&byte));
-    if below == Below::Block {
-        return found(indented, line);
+    match below {
+        Below::Block => below_found(text, indented, line),
+        Below::Value => below_value(text, indented, line),
+        Below::Continued => below_continued(text, indented),
+        Below::Element => below_element(text, indented),
+        Below::Default => below_default(text, indented),
+        Below::Added => below_found(text, indented, joints::added(text, indented, line)?),
+        Below::Items | Below::Plain => below_listed(text, at, below),
     }
-    if below == Below::Added {
-        return found(indented, joints::added(text, indented, line)?);
+}
+
+fn below_found(text: Text, start: usize, end: usize) -> Option<Found<'static>> {
+    let bytes = text.between(start, end);
+    let found = bytes.len() >= 3 && is_literal(bytes, text.from(start)) && !keys::may_begin(bytes);
+    found.then_some(Found { start, end, rule: ASSIGNMENT })
+}
+
+/// `value: v`.
+fn below_value(text: Text, indented: usize, line: usize) -> Option<Found<'static>> {
+    let name = text.run_within(indented, 1, |byte| byte == b'"');
+    let value = begins(text.from(name), b"value").then_some(name + b"value".len())?;
+    let sign = text.run_within(value, name - indented, |byte| byte == b'"');
+    let start = (text.byte(sign) == Some(b':')).then(|| text.blanks(sign + 1))?;
+    match text.byte(start) {
+        Some(quote @ (b'"' | b'\'')) => below_found(text, start + 1, quoted(text, start + 1, quote, false).end),
+        _ => below_found(text, start, line),
     }
-    if below == Below::Continued {
-        let value = value(text, Joint::Tight, indented);
-        let is_code = !value.quoted && is_code(text.between(value.start, value.end), text.from(value.start));
-        let is_option = text.byte(indented) == Some(b'-');
-        return found(value.start, value.end).filter(|_| !is_code && !is_option);
-    }
-    if below == Below::Element {
-        let value = element(text, joints::value_element(text, indented)?);
-        let bytes = text.between(value.start, value.end);
-        let is_secret = is_mixed(bytes, 6) && bytes.iter().any(u8::is_ascii_digit) && !bytes.contains(&b' ');
-        return found(value.start, value.end).filter(|_| is_secret);
-    }
-    if below == Below::Default {
-        let sign = text.from(indented).starts_with(b"default").then(|| text.blanks(indented + b"default".len()))?;
-        let start = (text.byte(sign) == Some(b'=')).then(|| text.blanks(sign + 1))?;
-        return (text.byte(start) == Some(b'"'))
-            .then(|| quoted(text, start + 1, b'"', false))
-            .and_then(|value| found(value.start, value.end));
-    }
-    if below == Below::Value {
-        let name = text.run_within(indented, 1, |byte| byte == b'"');
-        let value = begins(text.from(name), b"value").then_some(name + b"value".len())?;
-        let sign = text.run_within(value, name - indented, |byte| byte == b'"');
-        let start = (text.byte(sign) == Some(b':')).then(|| text.blanks(sign + 1))?;
-        return match text.byte(start) {
-            Some(quote @ (b'"' | b'\'')) => found(start + 1, quoted(text, start + 1, quote, false).end),
-            _ => found(start, line),
-        };
-    }
+}
+
+/// The first word, if it is no option and no code.
+fn below_continued(text: Text, indented: usize) -> Option<Found<'static>> {
+    let value = value(text, Joint::Tight, indented);
+    let is_code = !value.quoted && is_code(text.between(value.start, value.end), text.from(value.start));
+    let is_option = text.byte(indented) == Some(b'-');
+    below_found(text, value.start, value.end).filter(|_| !is_code && !is_option)
+}
+
+/// `<string>v</string>`.
+fn below_element(text: Text, indented: usize) -> Option<Found<'static>> {
+    let value = element(text, joints::value_element(text, indented)?);
+    let bytes = text.between(value.start, value.end);
+    let is_secret = is_mixed(bytes, 6) && bytes.iter().any(u8::is_ascii_digit) && !bytes.contains(&b' ');
+    below_found(text, value.start, value.end).filter(|_| is_secret)
+}
+
+/// `default = "v"`.
+fn below_default(text: Text, indented: usize) -> Option<Found<'static>> {
+    let sign = text.from(indented).starts_with(b"default").then(|| text.blanks(indented + b"default".len()))?;
+    let start = (text.byte(sign) == Some(b'=')).then(|| text.blanks(sign + 1))?;
+    let value = (text.byte(start) == Some(b'"')).then(|| quoted(text, start + 1, b'"', false))?;
+    below_found(text, value.start, value.end)
+}
+
+/// A string or the item of a list in the line at `at`, or a word.
+fn below_listed(text: Text, at: usize, below: Below) -> Option<Found<'static>> {
+    let indented = text.blanks(at);
+    let line = text.run(indented, |byte| !b"\r\n".contains(&byte));
+    let found = |start: usize, end: usize| below_found(text, start, end);
     let item = if text.from(indented).starts_with(b"- ") { text.blanks(indented + 2) } else { indented };
     match text.byte(item) {
         Some(quote @ (b'"' | b'\'')) => {

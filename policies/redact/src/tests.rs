@@ -811,6 +811,16 @@ fn a_value_and_what_it_was_changed_into_are_taken_out_in_colours() {
         assert_eq!(uncoloured(&out), expected, "{text:?}");
         assert_eq!(redacted(&out), out, "filtered text filters to itself");
     }
+    let (old, new) = ("\x1b[31mK_TOKEN=\"x7x7x7x7\x1b[m", "\x1b[32mK_TOKEN=\"y8y8y8y8\x1b[m");
+    let out = uncoloured(&redacted(&format!("export {old}{new} a\"\n")));
+    assert_eq!(out, "export K_TOKEN=\"[redacted: assignment]K_TOKEN=\"[redacted: assignment]\"\n");
+    // What `grep` points out is in the value too, or is the next name.
+    for text in [
+        "{\"\x1b[1mpassword\x1b[m\": \"my\x1b[1mpassword\x1b[mx7x7\"}\n",
+        "{password:\"x7x7x7x7\",\x1b[1mtoken\x1b[m:\"x7x7x7x7x7\"}\n",
+    ] {
+        assert!(!redacted(text).contains("x7"), "{}", redacted(text));
+    }
     // As `jq` colours an object: the next string is a name.
     let object = "{\x1b[34;1m\"password\"\x1b[0m\x1b[1;39m:\x1b[0m\x1b[0;32m\"x7x7x7x7\"\x1b[0m\x1b[1;39m,\x1b[0m\x1b[34;1m\"user\"\x1b[0m\x1b[1;39m:\x1b[0m\x1b[0;32m\"bob\"\x1b[0m}\n";
     assert_eq!(uncoloured(&redacted(object)), "{\"password\":\"[redacted: assignment]\",\"user\":\"bob\"}\n");
