@@ -174,7 +174,7 @@ impl Fence {
         let found = executes.iter().flatten().filter_map(|path| program(path, roots).transpose());
         let (places, programs) = found.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
         let passes = Passes { places, roots: roots.to_owned() };
-        let reads = opens.iter().flatten().filter_map(|path| handle(&place_to_read(Path::new(path), roots)?).ok()).collect();
+        let reads = opens.iter().flatten().filter_map(|path| read(path, roots).transpose()).collect::<Result<_, _>>()?;
         let roots = if opens.is_some() { outermost(roots).map(held_root).collect::<Result<_, _>>()? } else { Vec::new() };
         Ok(Arc::new(Self { bounds: bounds.clone(), passes, programs, reads, roots }))
     }
@@ -216,7 +216,8 @@ impl Fence {
         self.reads.iter().try_for_each(|file| rules.allow(file, READ))?;
         for (paths, allowed) in [(SYSTEM, READ), (DEVICES, READ | WRITE_FILE)] {
             // What is not there is not needed either.
-            paths.iter().filter_map(|path| following(Path::new(path)).ok()).try_for_each(|file| rules.allow(&file, allowed))?;
+            let mut files = paths.iter().filter_map(|path| if_there(following(Path::new(path))).transpose());
+            files.try_for_each(|file| rules.allow(&file?, allowed))?;
         }
         Ok(rules.set)
     }
@@ -274,6 +275,22 @@ fn program(path: &str, roots: &[PathBuf]) -> Result<Option<(PathBuf, File)>, Ref
     let Some(place) = place_of_programs(Path::new(path), roots).map_err(refused)? else { return Ok(None) };
     let file = handle(&place).map_err(|error| refused(error.to_string()))?;
     Ok(Some((place, file)))
+}
+
+/// None: there is nothing, or what nobody can rely on.
+fn read(path: &str, roots: &[PathBuf]) -> Result<Option<File>, Refusal> {
+    let Some(place) = place_to_read(Path::new(path), roots) else { return Ok(None) };
+    let refused = |error| Refusal::new(REFUSED, format!("what a policy lets the command read, {path}, can not be opened: {error}"));
+    if_there(handle(&place)).map_err(refused)
+}
+
+/// None: there is nothing that this user could open. Other errors are the system's, and mean nothing of the kind.
+pub fn if_there<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
+    match opened.map_err(|error| (error.kind(), error)) {
+        Ok(opened) => Ok(Some(opened)),
+        Err((io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied, _)) => Ok(None),
+        Err((_, error)) => Err(error),
+    }
 }
 
 /// A root inside of another is allowed with that, and could be a link to elsewhere by now.

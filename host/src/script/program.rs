@@ -17,7 +17,7 @@ use super::{
     Lookups, PROGRAM_NOT_FOUND, Refusal, Site,
     held::{self, Identity},
 };
-use crate::policy::types::Program;
+use crate::{fence::if_there, policy::types::Program};
 
 /// How much of a file's first line is read to find its interpreter: what Linux reads.
 const SHEBANG_BYTES: u64 = 256;
@@ -92,7 +92,8 @@ impl ProgramFile {
                 Some(interpreter) => Some(interpreter),
                 None => loader(last)?,
             };
-            match named.filter(|path| path.starts_with('/')).and_then(|path| held::open(Path::new(&path)).ok()) {
+            let Some(path) = named.filter(|path| path.starts_with('/')) else { break };
+            match if_there(held::open(Path::new(&path)))? {
                 Some(file) => files.push(file),
                 None => break,
             }

@@ -203,12 +203,9 @@ impl<'a> Reader<'a> {
                     || program.env.get(name).is_some_and(|kind| self.fits(kind, Part::value(word)))
             };
             if !self.rules.iter().any(|rule| fits(rule.program)) {
-                let off = format!("`{}={}` in front of it", shown(name), shown(Part::value(word).shown()));
-                let add = format!(
-                    "`{} = {{ one-of = [{}] }}`",
-                    self.rules[0].key(&["env", name]),
-                    toml_text(Part::value(word).shown())
-                );
+                // Without the value, which may be a secret: what is said goes to logs too.
+                let off = format!("`{}=…` in front of it", shown(name));
+                let add = format!("`{} = \"any\"`, or a narrower kind", self.rules[0].key(&["env", name]));
                 return Err(self.rules[0].denied("assignment-not-allowed", &off, &add));
             }
         }

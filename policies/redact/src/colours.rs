@@ -1,11 +1,13 @@
-//! Lines without what sets colours in them, as they are judged: `grep` and others put it into the midst of words.
+//! Lines without what sets colours in them, as they are judged: `grep` and others put it into the midst of words. And without the
+//! zeros of UTF-16, at every second byte, so that such text is judged like any other.
 
 use std::ops::Range;
 
-use crate::text::Text;
+use crate::text::{Text, replacement};
 
-/// What begins such a sequence: an escape, the same in one character of eight bits, and the return from a second set of characters.
-const STARTS: &[u8] = &[0x1b, 0x9b, 0xc2, 0x0f];
+/// What begins such a sequence: an escape, the same in one character of eight bits, the return from a second set of characters, and
+/// half of a character in UTF-16.
+const STARTS: &[u8] = &[0x1b, 0x9b, 0xc2, 0x0f, 0];
 
 /// Most bytes between the two first and the last one of what sets colours: both of 24 bits, an underline, and more.
 const MOST_PARAMETERS: usize = 96;
@@ -55,7 +57,7 @@ impl Line {
         while at < piece.len() {
             let start = piece[at..].iter().position(|byte| STARTS.contains(byte)).map_or(piece.len(), |next| at + next);
             line.bytes.extend_from_slice(&piece[at..start]);
-            at = match sequence(&piece[start..]) {
+            at = match if is_half(piece, start) { whole(1) } else { sequence(&piece[start..]) } {
                 Sequence::Cut if goes_on => break,
                 Sequence::Whole { length, text } => {
                     line.leave_out(length);
@@ -106,6 +108,27 @@ impl Line {
     pub fn ends_parted(&self) -> bool {
         self.gaps.last().is_some_and(|gap| gap.at == self.bytes.len())
     }
+}
+
+/// Whether a zero stands at `at` that is half of a character: there is another one two bytes before or behind it, and none between. Or
+/// half of one beside what was taken out, or of the line's end.
+fn is_half(piece: &[u8], at: usize) -> bool {
+    let is_pair = |first: Option<usize>| match first.and_then(|first| piece.get(first..first + 3)) {
+        Some([0, between, 0]) => *between != 0,
+        _ => false,
+    };
+    let is_marked = || match piece[at + 1..].first() {
+        Some(b'\n') => true,
+        Some(b'[') => replacement(&piece[at + 1..]) > 0,
+        _ => piece[..at].ends_with(b"]"),
+    };
+    piece.get(at) == Some(&0) && (is_pair(Some(at)) || is_pair(at.checked_sub(2)) || is_marked())
+}
+
+/// Whether what is left out in front of this one of the bytes of a line sets a colour, and is not half of a character.
+pub fn sets_colour(gaps: &[Gap], gap: usize) -> bool {
+    let before = gap.checked_sub(1).map_or(0, |before| gaps[before].left_out);
+    gaps[gap].left_out - before != 1
 }
 
 /// These bytes without what sets colours.

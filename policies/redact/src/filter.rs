@@ -10,7 +10,7 @@ use crate::named::Below;
 use crate::text::{Found, Run, Text};
 use crate::tokens::Parts;
 use crate::values::Stand;
-use crate::{Beginning, Redact, Rule, named, places, tokens};
+use crate::{Beginning, Redact, Rule, joints, named, places, tokens};
 
 /// How far behind its beginning a secret may be recognised, in bytes without what sets colours: as much is held back where a line
 /// is cut. A value that is longer takes the rest of its line with it.
@@ -167,10 +167,22 @@ impl Redaction {
         let indent = piece.text.blanks(begins) - begins;
         let is_outside = listed.indent.is_some_and(|first| listed.below == Below::Block && indent < first);
         let found = named::below_item(piece.text, begins, listed.below);
+        let is_among = match listed.below {
+            Below::Default => piece.text.byte(begins + indent) != Some(b'}'),
+            Below::Added => piece.text.from(begins + indent).starts_with(b"[-"),
+            _ => false,
+        };
+        if found.is_none() && is_among && listed.left > 0 {
+            self.listed = Some(Listed { left: listed.left - 1, ..listed });
+        }
         if let Some(found) = found.filter(|_| !is_outside && listed.left > 0) {
             listed.left -= 1;
             listed.indent = listed.indent.or(Some(indent));
-            self.listed = Some(listed).filter(|listed| listed.below != Below::Value);
+            self.listed = match listed.below {
+                Below::Items | Below::Block => Some(listed),
+                Below::Plain => Some(Listed { below: Below::Items, ..listed }),
+                Below::Value | Below::Continued | Below::Element | Below::Default | Below::Added => None,
+            };
             let values = self.values(piece.at, &found, piece.text);
             self.replace(found, values, piece);
         }
@@ -270,11 +282,17 @@ impl Redaction {
         let found = match beginning.rule {
             Rule::Token(token) => token.find(text, at),
             Rule::JsonWebToken => tokens::json_web_token(text, at, &mut self.looked.parts),
-            Rule::Keyword => named::assignment(text, at, self.netrc).or_else(|| {
-                let below = named::below(text, at);
-                self.listed = below.map(|below| Listed { below, left: MAX_LISTED, indent: None }).or(self.listed);
-                None
-            }),
+            Rule::Keyword => named::assignment(text, at, self.netrc)
+                .inspect(|found| {
+                    let moved =
+                        joints::is_moved(text, found).then_some(Listed { below: Below::Added, left: MAX_LISTED, indent: None });
+                    self.listed = moved.or(self.listed);
+                })
+                .or_else(|| {
+                    let below = named::below(text, at);
+                    self.listed = below.map(|below| Listed { below, left: MAX_LISTED, indent: None }).or(self.listed);
+                    None
+                }),
             Rule::Bearer => named::bearer(text, at),
             Rule::Address => named::address(text, at + beginning.text.len()),
             Rule::Cookie => self.cookie(text, at + beginning.text.len()),
@@ -574,7 +592,7 @@ impl Redaction {
 
 /// Whether nothing stands behind `end` but what would be left out at the end of a value, and may be in the midst of it.
 fn may_go_on(text: Text, end: usize) -> bool {
-    text.from(end).iter().all(|byte| b" \t,;:)]}\\".contains(byte))
+    text.from(end).iter().all(|byte| b" \t,;:)]}\\\"'`-{+".contains(byte))
 }
 
 fn emission(out: Vec<u8>, given: &[u8]) -> Emission {

@@ -5,6 +5,7 @@
 mod code;
 mod colours;
 mod filter;
+mod joints;
 mod keys;
 mod named;
 mod places;
@@ -135,13 +136,16 @@ impl Policy for Redact {
 impl OutputPolicy for Redact {
     type Filter = Redaction;
 
-    /// Without those that begin with another trigger, which finds their lines too. What sets colours may part any of them.
+    /// Without those that begin with another trigger, which finds their lines too. What sets colours may part any of them, and in
+    /// UTF-16 the first character of each stands between zeros.
     fn triggers(&self) -> Vec<Trigger> {
         let covered = |this: usize, text: &[u8]| {
             self.beginnings.iter().enumerate().any(|(at, other)| at != this && other.text != text && other.is_prefix_of(text))
         };
         let colour = |text: &&str| Trigger { text: text.as_bytes().to_vec(), ignore_case: false };
         let mut triggers: Vec<Trigger> = colours::TRIGGERS.iter().map(colour).collect();
+        let is_first = |byte: &u8| !self.by_byte[usize::from(*byte)].is_empty();
+        triggers.extend((1..=u8::MAX).filter(is_first).map(|byte| Trigger { text: vec![0, byte, 0], ignore_case: false }));
         for (at, beginning) in self.beginnings.iter().enumerate() {
             if !covered(at, &beginning.text) && !triggers.iter().any(|known| known.text == beginning.text) {
                 triggers.push(Trigger { text: beginning.text.clone(), ignore_case: beginning.ignore_case });

@@ -1,7 +1,8 @@
 //! Secrets that are known by what they are called: assignments, headers, options, addresses with a password.
 
-use crate::code::{self, Around, is_code, segments};
+use crate::code::{self, Around, CLOSED_WITHIN, is_code, segments};
 use crate::filter::REACH;
+use crate::joints;
 use crate::keys;
 use crate::text::{Found, Text, is_replacement, replacement};
 use crate::tokens::{decoded, is_open_sequence};
@@ -70,6 +71,10 @@ enum Joint {
     Element,
     /// `name value`, where lines, tables or statements are so, or `("name", "value")`.
     Apart,
+    /// `name || "value"`, `.name("value")`, `name = ("value")`.
+    String,
+    /// `<td>name</td><td>value<`.
+    Cell,
 }
 
 /// A value and how it stands there.
@@ -91,15 +96,18 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
     let numbered = numbered_key(text, start, end);
     let (joint, at) = joint(text, start, numbered.unwrap_or(end))?;
     let name = numbered.map_or_else(|| judge(written), |_| Some(Name::Secret))?;
-    if name == Name::Authorization {
+    if name == Name::Authorization && joint != Joint::String {
         return authorization(text, at);
     }
+    if let found @ Some(_) = joints::changed(text, start, at, |text, at| assignment(text, at, netrc).is_some()) {
+        return found;
+    }
     let item = flow_item(text, joint, at);
-    let mut value = item.map_or_else(|| retyped(text, joint, value(text, joint, at)), |at| unquoted(text.until(at + JUDGED), at));
-    let is_open = text.byte(end).is_none_or(|byte| !b"\\\"'`".contains(&byte));
-    let is_behind =
-        value.quoted && joint != Joint::Element && is_open && code::is_behind_string(text.between(value.start, value.end));
-    if is_behind || keys::may_begin(text.from(value.start)) {
+    let mut value = item.map_or_else(|| retyped(text, joint, value(text, joint, at)), |at| word(text.until(at + JUDGED), at));
+    if value.quoted {
+        value.end = joints::until_renamed(text, start, value.start, value.end);
+    }
+    if is_behind_string(text, joint, end, &value) || keys::may_begin(text.from(value.start)) {
         return None;
     }
     let shape = Shape { text, name, joint, start, written };
@@ -110,12 +118,20 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
     if item.is_some() && !(matches!(name, Name::Secret | Name::Token) && is_listed(bytes)) {
         return None;
     }
-    let end = if value.quoted { value.end } else { unquoted(text, value.start).end };
+    let end = if value.quoted { value.end } else { word(text, value.start).end };
+    let end = joints::beside(text, value.start, end, value.quoted);
     value.end = if item.is_some() { flow_end(text, end) } else { list_end(text, at, end) };
     if shape.takes_the_line(&value) {
         value.end = text.run(value.end, |byte| !b"\r\n".contains(&byte));
     }
     Some(Found { start: value.start, end: value.end, rule: ASSIGNMENT })
+}
+
+/// Whether a quote closed the string in which the name stands that ends at `end`, rather than opened the value.
+fn is_behind_string(text: Text, joint: Joint, end: usize, value: &Value) -> bool {
+    let is_open = text.byte(end).is_none_or(|byte| !b"\\\"'`".contains(&byte));
+    let is_text = matches!(joint, Joint::Element | Joint::Cell);
+    value.quoted && !is_text && is_open && code::is_behind_string(text.between(value.start, value.end))
 }
 
 /// Where the number of `Unseal Key 1` ends, as the vault prints its keys.
@@ -302,19 +318,42 @@ fn joint(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
     if text.byte(end) == Some(b'>') && text.before(start).ends_with(b"<") {
         return Some((Joint::Element, end + 1));
     }
-    let closed = text.run(end, |byte| b"\\\"'`]".contains(&byte));
+    if text.from(end).starts_with(b":</")
+        && let Some(value) = joints::next_element(text, start, end)
+    {
+        return Some((Joint::Cell, value));
+    }
+    let closed = text.run(joints::array(text, start, end), |byte| b"\\\"'`]".contains(&byte));
+    let emphasis = joints::emphasis(text, closed);
+    // `name?: v` and `name!: v` of TypeScript.
+    let marked = text.run_within(emphasis, 1, |byte| b"?!".contains(&byte));
+    let closed = if marked > emphasis && text.byte(marked) == Some(b':') { marked } else { emphasis };
     let sign = text.blanks(closed);
     let behind = match text.from(sign) {
         [b'=', b'=' | b'~', ..] | [b':', b':', ..] => return None,
-        [b'=', b'>', ..] | [b':', b'=', ..] => sign + 2,
+        [b'=', b'>', ..] | [b':' | b'?', b'=', ..] => sign + 2,
         [b'=' | b':', ..] => sign + 1,
         [b'%', b'3', b'D' | b'd', ..] => return Some((Joint::Tight, sign + b"%3D".len())),
-        _ => return option(text, start, end, sign).or_else(|| apart(text, start, end)),
+        _ => return option(text, start, end, sign).or_else(|| apart(text, start, end)).or_else(|| strange(text, start, end)),
     };
-    let value = text.blanks(behind);
+    let shown = joints::emphasis(text, behind);
+    let value = text.blanks(shown);
+    if emphasis > end && text.byte(emphasis - 1) == Some(b'*') || shown > behind && value > shown {
+        return Some((Joint::Apart, value));
+    }
     let is_joined = |from, to| !text.between(from, to).iter().any(u8::is_ascii_whitespace);
     let tight = text.byte(sign) == Some(b'=') && is_joined(closed, sign) && is_joined(behind, value);
-    Some((if tight { Joint::Tight } else { Joint::Loose }, value))
+    let bracketed = || joints::bracketed(text, value).map(|value| (Joint::String, value));
+    Some(if tight { (Joint::Tight, value) } else { bracketed().unwrap_or((Joint::Loose, value)) })
+}
+
+/// Where a value begins whose name is in a call, an expression or an element of its own.
+fn strange(text: Text, start: usize, end: usize) -> Option<(Joint, usize)> {
+    let string = || joints::fallback(text, end).or_else(|| joints::argument(text, start, end)).map(|at| (Joint::String, at));
+    let cell = || joints::next_element(text, start, end).or_else(|| joints::keyed_element(text, start, end));
+    let lisp = || joints::lisp(text, start, end).map(|at| (Joint::Loose, at));
+    let field = || joints::field(text, start, end).map(|at| (Joint::Apart, at));
+    string().or_else(|| cell().map(|at| (Joint::Cell, at))).or_else(lisp).or_else(field)
 }
 
 fn option(text: Text, start: usize, end: usize, value: usize) -> Option<(Joint, usize)> {
@@ -377,7 +416,7 @@ fn declared(text: Text, end: usize) -> Option<usize> {
 
 /// Whether this is how a line begins that gives a value to the name behind it.
 fn is_set(before: &[u8]) -> bool {
-    const COMMANDS: [&[u8]; 5] = [b"set", b"setenv", b"set -x", b"set -gx", b"ENV"];
+    const COMMANDS: [&[u8]; 6] = [b"set", b"setx", b"setenv", b"set -x", b"set -gx", b"ENV"];
     let is_word = |rest: &[u8]| rest.last().is_none_or(u8::is_ascii_whitespace) || is_listing(rest);
     COMMANDS.iter().any(|command| before.strip_suffix(*command).is_some_and(is_word))
 }
@@ -427,10 +466,31 @@ fn value(text: Text, joint: Joint, at: usize) -> Value {
     let at = behind_prefix(text, at);
     let opened = text.run(at, |byte| byte == b'\\');
     match text.byte(opened) {
-        _ if joint == Joint::Element => element(text, at),
+        _ if matches!(joint, Joint::Element | Joint::Cell) => element(text, at),
+        Some(quote @ (b'"' | b'\'')) if opened == at && text.from(at).starts_with(&[quote; 3]) => tripled(text, at + 3, quote),
         Some(quote @ (b'"' | b'\'' | b'`')) => quoted(text, opened + 1, quote, opened > at),
-        _ => unquoted(text.until(at + JUDGED), at),
+        _ => word(text.until(at + JUDGED), at),
     }
+}
+
+/// Up to three quotes, or to one if there are no three; nothing of a text that goes on in the next line.
+fn tripled(text: Text, start: usize, quote: u8) -> Value {
+    let mut end = quoted(text, start, quote, false).end;
+    if !text.from(end).starts_with(&[quote; 3]) {
+        let line = text.run_within(start, CLOSED_WITHIN, |byte| !b"\r\n".contains(&byte));
+        let closed = text.between(start, line).windows(3).position(|window| window == [quote; 3]);
+        end = closed.map_or(end, |length| start + length);
+        if text.is_end(end) && text.between(start, end).contains(&b' ') {
+            end = start;
+        }
+    }
+    Value { start, end, quoted: true }
+}
+
+/// A word without quotes, but for the one that it was changed into.
+fn word(text: Text, at: usize) -> Value {
+    let value = unquoted(text, at);
+    Value { end: joints::until_changed(text, value.start, value.end), ..value }
 }
 
 /// Behind what a value is put into: the letters of `b"…"`, the bracket of `["…"]` and the calls of `Some(String::from("…"))` if a
@@ -624,8 +684,10 @@ impl Shape<'_> {
         let number = bytes.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.' || *byte == b',');
         let environment = self.joint == Joint::Tight && !self.written.iter().any(u8::is_ascii_lowercase);
         let code = is_code(bytes, self.text.from(value.start)) || (!environment && self.is_name(value, bytes));
-        if self.joint == Joint::Apart {
-            return self.fits_apart(value, bytes);
+        match self.joint {
+            Joint::Apart => return self.fits_apart(value, bytes),
+            Joint::String | Joint::Cell => return self.fits_strange(value, bytes),
+            _ => {}
         }
         if !value.quoted && (self.is_working_directory(bytes) || self.is_type(value, bytes)) {
             return false;
@@ -663,6 +725,19 @@ impl Shape<'_> {
                 looks_random(bytes) && bytes.iter().any(u8::is_ascii_digit) && !bytes.iter().any(|byte| b".:".contains(byte))
             }
             _ => false,
+        }
+    }
+
+    /// Where texts for people stand as often, a value must look like a secret, but for one of a variable of the environment.
+    fn fits_strange(&self, value: &Value, bytes: &[u8]) -> bool {
+        let name = self.written.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+        let is_variable = self.joint == Joint::String && !name.iter().any(u8::is_ascii_lowercase);
+        let is_word = value.quoted && !bytes.iter().any(u8::is_ascii_whitespace);
+        match self.name {
+            Name::Secret if is_variable => is_word && bytes.len() >= 3,
+            Name::Secret => is_word && is_mixed(bytes, 6) && bytes.iter().any(u8::is_ascii_digit),
+            Name::Token => is_word && looks_random(bytes) && bytes.len() >= 16,
+            Name::Maybe | Name::Authorization => false,
         }
     }
 
@@ -712,14 +787,15 @@ impl Shape<'_> {
 
     /// Whether nothing but punctuation or a comment follows in the line.
     fn is_last(&self, end: usize) -> bool {
-        let next = self.text.run(end, |byte| b" \t,;)]}\\\"'".contains(&byte));
+        let change = if [&b"+}"[..], b"-]"].iter().any(|close| self.text.from(end).starts_with(close)) { 2 } else { 0 };
+        let next = self.text.run(end + change, |byte| b" \t,;)]}\\\"'".contains(&byte));
         self.text.is_end(next) || (next > end && self.text.byte(next) == Some(b'#'))
     }
 
     /// Whether the line begins with the name, as in a file of settings.
     fn is_setting(&self) -> bool {
         let before = self.text.opening(self.start);
-        [&b""[..], b"-", b"export", b"set", b"{", b"+", b"\"", b"'"].contains(&before)
+        [&b""[..], b"-", b"export", b"set", b"{", b"+", b"\"", b"'", b"{+", b"[-"].contains(&before)
     }
 }
 
@@ -911,6 +987,16 @@ pub enum Below {
     Block,
     /// The value of a variable whose name stood alone: `value: v`.
     Value,
+    /// A word without quotes, or what [`Below::Items`] are.
+    Plain,
+    /// The word that a line goes on with: `NAME=\` and `v`.
+    Continued,
+    /// An element of its own: `<string>v</string>`.
+    Element,
+    /// What a variable of Terraform is without another value: `default = "v"`, among other lines.
+    Default,
+    /// What the value was changed into that the line ends with: `{+v+}`, behind other lines that were taken away.
+    Added,
 }
 
 /// What is in the lines below, if the line ends behind the name that has one of [`KEYWORDS`] at `at`, and the sign that joins.
@@ -924,14 +1010,29 @@ pub fn below(text: Text, at: usize) -> Option<Below> {
     let opened = text.blanks(text.run(some, |byte| b"[(|>-".contains(&byte)));
     let is_named = is_name_of_variable(text, start) && text.is_end(text.blanks(text.run_within(closed, 1, |byte| byte == b',')));
     let is_opened = joined > sign && text.is_end(opened);
-    if !(is_named || is_opened) || !matches!(judge(text.between(start, end)), Some(Name::Secret | Name::Token)) {
+    let is_joined = (joined > closed && value == joined && sign == closed) || (value > closed && text.byte(start) == Some(b'-'));
+    let is_continued = is_joined && text.byte(value) == Some(b'\\') && text.is_end(value + 1);
+    let is_element = joints::behind_element(text, start, end).is_some_and(|at| text.is_end(at));
+    let is_default =
+        text.byte(sign) == Some(b'{') && text.is_end(text.blanks(sign + 1)) && text.opening(start).ends_with(b"variable \"");
+    if !(is_named || is_opened || is_continued || is_element || is_default)
+        || !matches!(judge(text.between(start, end)), Some(Name::Secret | Name::Token))
+    {
         return None;
     }
     if is_named {
         return Some(Below::Value);
     }
+    let before = text.opening(start);
     let is_block = text.between(joined, opened).iter().any(|byte| b"|>".contains(byte));
-    Some(if is_block { Below::Block } else { Below::Items })
+    Some(match () {
+        () if is_continued => Below::Continued,
+        () if is_element => Below::Element,
+        () if is_default => Below::Default,
+        () if is_block => Below::Block,
+        () if opened == value && ([&b""[..], b"-", b"#"].contains(&before) || is_listing(before)) => Below::Plain,
+        () => Below::Items,
+    })
 }
 
 /// `- name: `, `"name": "`.
@@ -957,25 +1058,65 @@ pub fn behind_listing(text: Text, at: usize) -> usize {
 /// What the line at `at` holds of it, if it does.
 pub fn below_item(text: Text, at: usize, below: Below) -> Option<Found<'static>> {
     let indented = text.blanks(at);
-    let found = |start: usize, end: usize| {
-        let bytes = text.between(start, end);
-        let found = bytes.len() >= 3 && is_literal(bytes, text.from(start)) && !keys::may_begin(bytes);
-        found.then_some(Found { start, end, rule: ASSIGNMENT })
-    };
     let line = text.run(indented, |byte| !b"\r\n".contains(&byte));
-    if below == Below::Block {
-        return found(indented, line);
+    match below {
+        Below::Block => below_found(text, indented, line),
+        Below::Value => below_value(text, indented, line),
+        Below::Continued => below_continued(text, indented),
+        Below::Element => below_element(text, indented),
+        Below::Default => below_default(text, indented),
+        Below::Added => below_found(text, indented, joints::added(text, indented, line)?),
+        Below::Items | Below::Plain => below_listed(text, at, below),
     }
-    if below == Below::Value {
-        let name = text.run_within(indented, 1, |byte| byte == b'"');
-        let value = begins(text.from(name), b"value").then_some(name + b"value".len())?;
-        let sign = text.run_within(value, name - indented, |byte| byte == b'"');
-        let start = (text.byte(sign) == Some(b':')).then(|| text.blanks(sign + 1))?;
-        return match text.byte(start) {
-            Some(quote @ (b'"' | b'\'')) => found(start + 1, quoted(text, start + 1, quote, false).end),
-            _ => found(start, line),
-        };
+}
+
+fn below_found(text: Text, start: usize, end: usize) -> Option<Found<'static>> {
+    let bytes = text.between(start, end);
+    let found = bytes.len() >= 3 && is_literal(bytes, text.from(start)) && !keys::may_begin(bytes);
+    found.then_some(Found { start, end, rule: ASSIGNMENT })
+}
+
+/// `value: v`.
+fn below_value(text: Text, indented: usize, line: usize) -> Option<Found<'static>> {
+    let name = text.run_within(indented, 1, |byte| byte == b'"');
+    let value = begins(text.from(name), b"value").then_some(name + b"value".len())?;
+    let sign = text.run_within(value, name - indented, |byte| byte == b'"');
+    let start = (text.byte(sign) == Some(b':')).then(|| text.blanks(sign + 1))?;
+    match text.byte(start) {
+        Some(quote @ (b'"' | b'\'')) => below_found(text, start + 1, quoted(text, start + 1, quote, false).end),
+        _ => below_found(text, start, line),
     }
+}
+
+/// The first word, if it is no option and no code.
+fn below_continued(text: Text, indented: usize) -> Option<Found<'static>> {
+    let value = value(text, Joint::Tight, indented);
+    let is_code = !value.quoted && is_code(text.between(value.start, value.end), text.from(value.start));
+    let is_option = text.byte(indented) == Some(b'-');
+    below_found(text, value.start, value.end).filter(|_| !is_code && !is_option)
+}
+
+/// `<string>v</string>`.
+fn below_element(text: Text, indented: usize) -> Option<Found<'static>> {
+    let value = element(text, joints::value_element(text, indented)?);
+    let bytes = text.between(value.start, value.end);
+    let is_secret = is_mixed(bytes, 6) && bytes.iter().any(u8::is_ascii_digit) && !bytes.contains(&b' ');
+    below_found(text, value.start, value.end).filter(|_| is_secret)
+}
+
+/// `default = "v"`.
+fn below_default(text: Text, indented: usize) -> Option<Found<'static>> {
+    let sign = text.from(indented).starts_with(b"default").then(|| text.blanks(indented + b"default".len()))?;
+    let start = (text.byte(sign) == Some(b'=')).then(|| text.blanks(sign + 1))?;
+    let value = (text.byte(start) == Some(b'"')).then(|| quoted(text, start + 1, b'"', false))?;
+    below_found(text, value.start, value.end)
+}
+
+/// A string or the item of a list in the line at `at`, or a word.
+fn below_listed(text: Text, at: usize, below: Below) -> Option<Found<'static>> {
+    let indented = text.blanks(at);
+    let line = text.run(indented, |byte| !b"\r\n".contains(&byte));
+    let found = |start: usize, end: usize| below_found(text, start, end);
     let item = if text.from(indented).starts_with(b"- ") { text.blanks(indented + 2) } else { indented };
     match text.byte(item) {
         Some(quote @ (b'"' | b'\'')) => {
@@ -983,6 +1124,11 @@ pub fn below_item(text: Text, at: usize, below: Below) -> Option<Found<'static>>
             // Else it is a name.
             let is_item = text.byte(text.blanks(value.end + 1)) != Some(b':');
             found(value.start, value.end).filter(|_| is_item).map(|found| Found { end: strings_end(text, value.end), ..found })
+        }
+        _ if below == Below::Plain && item == indented && indented > at => {
+            let bytes = text.between(item, line);
+            let is_word = bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=_!@#$%^&*-".contains(byte));
+            found(item, line).filter(|_| is_word && looks_random(bytes))
         }
         _ if item > indented => {
             let bytes = text.between(item, line);

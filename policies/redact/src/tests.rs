@@ -420,6 +420,27 @@ fn each_byte_of_a_line_is_looked_at_a_few_times_at_most() {
         "password: !!aaaaaaaaaaaaaaaa",
         "password string = ",
         "+set password ",
+        "password: [-x ",
+        "password: {+x+} ",
+        "password: [-x-]{+",
+        "password: \"[-x\"-]{+",
+        "password: x-]{+",
+        "password=\"\"",
+        "password: \"\"\"x ",
+        "password='''x'",
+        "password || ",
+        "(password') || \"",
+        ".password(\"",
+        ">password</td>",
+        ">password</td><td><td>",
+        " key=\"password\" ",
+        "type=\"password\" ",
+        "(setq password ",
+        "char password[",
+        "**password**",
+        "password:</b>",
+        "password=\\",
+        "\0p\0",
         "1:token ",
         ":_authToken ",
         "key_key_key_key_key_key_key_key_key_key_key_key_key_key_key_file=x ",
@@ -534,6 +555,7 @@ fn values_of_variables_are_redacted_in_all_forms() {
         "Zebra/9%20of%20%22x%22?",
         "Zebra/9 of \\\"x\\\"?",
         "Zebra\\/9 of \\\"x\\\"?",
+        "Zebra/9 of \"\"x\"\"?",
         "Zebra/9 \x1b[01;31m\x1b[Kof\x1b[m\x1b[K \"x\"?",
         "Zebra/9 \x1b[1mof\x1b(B\x1b[m \"x\"\x1b]0;title\x07?",
     ];
@@ -767,6 +789,70 @@ fn what_other_programs_make_of_a_line_hides_nothing() {
     }
 }
 
+#[test]
+fn a_value_and_what_it_was_changed_into_are_taken_out_in_colours() {
+    let (old, new, off) = ("\x1b[31m", "\x1b[32m", "\x1b[m");
+    for (text, expected) in [
+        (format!("password: {old}\"x7x7x7x7\"{off}{new}\"y8y8y8y8\"{off}\n"), "password: \"[redacted: assignment]\"\n"),
+        (
+            format!("{{\"password\": {old}\"x7x7x7x7\",{off}{new}\"y8y8y8y8\",{off} \"a\": 1}}\n"),
+            "{\"password\": \"[redacted: assignment]\", \"a\": 1}\n",
+        ),
+        (format!("  secret = {old}'x7x7x7x7';{off}{new}'plainword';{off}\n"), "  secret = '[redacted: assignment]';\n"),
+        (format!("password: {old}\"x7x7x7x7\"{off}{new}y8y8y8y8{off}\n"), "password: \"[redacted: assignment]\n"),
+        (format!("password: {old}x7x7x7x7{off}{new}\"y8y8y8y8\"{off}\n"), "password: [redacted: assignment]\"\n"),
+        (format!("password: {old}\"\"{off}{new}\"y8y8y8y8\"{off}\n"), "password: \"\"\"[redacted: assignment]\"\n"),
+        (
+            format!("token: {old}\"{}\"{off}{new}\"{}\"{off}\n", "x7".repeat(10), "y8".repeat(10)),
+            "token: \"[redacted: assignment]\"\n",
+        ),
+    ] {
+        let out = redacted(&text);
+        assert_eq!(uncoloured(&out), expected, "{text:?}");
+        assert_eq!(redacted(&out), out, "filtered text filters to itself");
+    }
+    let (old, new) = ("\x1b[31mK_TOKEN=\"x7x7x7x7\x1b[m", "\x1b[32mK_TOKEN=\"y8y8y8y8\x1b[m");
+    let out = uncoloured(&redacted(&format!("export {old}{new} a\"\n")));
+    assert_eq!(out, "export K_TOKEN=\"[redacted: assignment]K_TOKEN=\"[redacted: assignment]\"\n");
+    // What `grep` points out is in the value too, or is the next name.
+    for text in [
+        "{\"\x1b[1mpassword\x1b[m\": \"my\x1b[1mpassword\x1b[mx7x7\"}\n",
+        "{password:\"x7x7x7x7\",\x1b[1mtoken\x1b[m:\"x7x7x7x7x7\"}\n",
+    ] {
+        assert!(!redacted(text).contains("x7"), "{}", redacted(text));
+    }
+    // As `jq` colours an object: the next string is a name.
+    let object = "{\x1b[34;1m\"password\"\x1b[0m\x1b[1;39m:\x1b[0m\x1b[0;32m\"x7x7x7x7\"\x1b[0m\x1b[1;39m,\x1b[0m\x1b[34;1m\"user\"\x1b[0m\x1b[1;39m:\x1b[0m\x1b[0;32m\"bob\"\x1b[0m}\n";
+    assert_eq!(uncoloured(&redacted(object)), "{\"password\":\"[redacted: assignment]\",\"user\":\"bob\"}\n");
+}
+
+/// A text in UTF-16, the lower byte first or last.
+fn wide(text: &str, is_low_first: bool) -> Vec<u8> {
+    text.encode_utf16().flat_map(|unit| if is_low_first { unit.to_le_bytes() } else { unit.to_be_bytes() }).collect()
+}
+
+fn narrow(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes.iter().copied().filter(|byte| *byte != 0).collect::<Vec<_>>()).into_owned()
+}
+
+#[test]
+fn text_in_utf_16_is_judged_like_any_other() {
+    for is_low_first in [true, false] {
+        for (kind, marked) in families().step_by(3) {
+            let text = format!("\u{feff}first\r\n{}\r\nlast\r\n", uncoloured(&marked.replace(['«', '»'], "")));
+            let out = filter(&*REDACT, &[&wide(&text, is_low_first)]);
+            assert!(narrow(&out).ends_with(&redacted(&text)[3..]), "{kind}: {text:?} -> {:?}", narrow(&out));
+            assert_eq!(filter(&*REDACT, &[&out]), out, "{kind}: filtered text filters to itself");
+        }
+        let plain = wide("\u{feff}the task-local-storage-of-the-implementation, and the password\r\n", is_low_first);
+        assert_eq!(filter(&*REDACT, &[&plain]), plain);
+        let value = filter(granted(&[("V", "Zebra/9 of it")]), &[&wide("\u{feff}a Zebra/9 of it b\r\n", is_low_first)]);
+        assert!(narrow(&value).contains("a [redacted: env-v] b\r\n"));
+    }
+    let zeros = b"a\0b\0token\0PATH=/x\0HOME=/y\0\0\0p\0\0\0";
+    assert_eq!(filter(&*REDACT, &[zeros]), zeros);
+}
+
 /// What a filter of these variables and exceptions makes of a text.
 fn shown(variables: &[(&str, &str)], settings: &str, text: &str) -> String {
     let policy: &'static Redact = Box::leak(Box::new(with_variables(variables, || configure(settings)).expect("good variables")));
@@ -819,6 +905,7 @@ fn values_are_found_as_programs_write_them_in_json() {
         (value, r#"Zq&<\u00e9\t/>=\"'+\u20ac\ud83d\ude00\u2028\\x1"#.to_owned()),
         (value, r#"Zq&<\u00e9\t\/>=\"'+\u20ac\ud83d\ude00\u2028\\x1"#.to_owned()),
         (value, r#"Zq\u0026\u003cé\t/\u003e\u003d\"\u0027+€😀\u2028\\x1"#.to_owned()),
+        (value, r#"Zq\u0026\u003c\u00e9\t/\u003e=\u0022\u0027\u002b\u20ac\ud83d\ude00\u2028\\x1"#.to_owned()),
         (value, r#"Zq\u0026\u003C\u00E9\t/\u003E=\u0022\u0027\u002B\u20AC\uD83D\uDE00\u2028\\x1"#.to_owned()),
         (control, r"Zebra9\b\f\u001b".to_owned() + "\u{7f}x"),
         (control, r"Zebra9\b\f\u001b\u007fx".to_owned()),
@@ -892,6 +979,13 @@ fn pauses_change_nothing() {
         "<add key=\"ApiKey\" value=\"hunter22\" />\n",
         "ALTER USER u IDENTIFIED BY 'hunter 22' x\n",
         "define('DB_PASSWORD', 'hunter22'); x\n",
+        "password: [-hunter22-]{+hunter33+} x\n",
+        "{\"password\": \x1b[31m\"hunter22\",\x1b[m\x1b[32m\"hunter33\",\x1b[m \"a\": 1}\n",
+        "process.env.DB_PASSWORD || \"hunter22\"; x\n",
+        "<tr><td>password</td><td>hunter22</td></tr>\n",
+        "password = \"\"\"hunter22\"\"\" x\n",
+        "password = \"hunter22\"\"hunter33\" x\n",
+        "- **Password**: `hunter22` x\n",
     ];
     for line in lines {
         for cut in 1..line.len() {
@@ -923,7 +1017,7 @@ fn pauses_change_nothing() {
 #[test]
 fn triggers_are_few_and_valid() {
     let triggers = REDACT.triggers();
-    assert!(triggers.len() <= 256, "{}", triggers.len());
+    assert!(triggers.len() <= 320, "{}", triggers.len());
     assert!(triggers.iter().all(|trigger| (3..=64).contains(&trigger.text.len())));
     assert!(triggers.iter().filter(|trigger| trigger.ignore_case).count() <= 10);
 }

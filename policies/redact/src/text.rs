@@ -1,6 +1,6 @@
 //! Looking at the bytes of a line.
 
-use crate::colours::Gap;
+use crate::colours::{Gap, sets_colour};
 
 #[cfg(test)]
 thread_local! {
@@ -36,7 +36,7 @@ impl<'a> Text<'a> {
 
     /// Whether something sets a colour in front of the byte at `at`, as around a word of its own.
     pub fn is_parted(self, at: usize) -> bool {
-        self.1.binary_search_by_key(&at, |gap| gap.at).is_ok()
+        self.1.binary_search_by_key(&at, |gap| gap.at).is_ok_and(|gap| sets_colour(self.1, gap))
     }
 
     /// What stands before `at`.

@@ -131,6 +131,9 @@ fn forms_of(name: &str, line: &str) -> Vec<Form> {
     for json in JSON {
         add(json.write(line), false);
     }
+    for quote in ["\"", "'"] {
+        add(line.replace(quote, &quote.repeat(2)).into_bytes(), false);
+    }
     forms
 }
 
@@ -181,6 +184,7 @@ const JSON: &[Json] = &[
     Json { signs: "<>&\u{2028}\u{2029}", foreign: false, slashes: false, capitals: false },
     Json { signs: "<>&='\u{2028}\u{2029}", foreign: false, slashes: false, capitals: false },
     Json { signs: "", foreign: true, slashes: false, capitals: true },
+    Json { signs: "\"<>&'+`\x7f", foreign: true, slashes: false, capitals: false },
     Json { signs: "\"<>&'+`\x7f", foreign: true, slashes: false, capitals: true },
 ];
 

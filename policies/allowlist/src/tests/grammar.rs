@@ -284,8 +284,8 @@ fn a_denial_names_the_rule_the_word_and_what_to_add() {
             "`./x` lies inside the working roots, where it can be changed; use an installed program. An operator who wants it all the same names it by its path: `[programs.\"./x\"]`",
         ),
         (
-            "A=1 ls",
-            r#"`A=1` in front of it is not allowed by the rule `programs.ls`; an operator who wants it adds `programs.ls.env.A = { one-of = ["1"] }`"#,
+            "DB_PASSWORD=hunter2secret9 ls",
+            r#"`DB_PASSWORD=…` in front of it is not allowed by the rule `programs.ls`; an operator who wants it adds `programs.ls.env.DB_PASSWORD = "any"`, or a narrower kind"#,
         ),
     ] {
         let words = super::split(line).unwrap();
