@@ -366,6 +366,26 @@ fn who_can_open_no_more_files_says_so() {
     assert!(said.contains("could not open") && said.contains("Too many open files"), "{said}");
 }
 
+/// A client whose jobs wait with all that they were judged by leaves the others room.
+#[test]
+fn the_server_opens_as_many_files_as_it_may_and_jobs_as_usual() {
+    let scene = Scene::open("");
+    let serve = scene.command(["serve"]);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -S -n 300; exec \"$0\" \"$@\""]).arg(serve.get_program()).args(serve.get_args());
+    command.current_dir(scene.root()).env_clear();
+    command.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut wire = Wire::over(&scene, command);
+    wire.initialize();
+    let job = wire.sh("ulimit -S -n");
+    wire.ended(&job);
+    assert_eq!(wire.output(&job)["stdout"], "300\n");
+    let limits = limits_of(&fs::read_to_string(format!("/proc/{}/limits", wire.pid())).unwrap());
+    let (_, soft, hard) = limits.into_iter().find(|(name, ..)| name == "Max open files").unwrap();
+    assert!(soft == hard && soft != "300", "{soft} of {hard}");
+    wire.close();
+}
+
 #[test]
 fn a_kill_finds_what_left_group_and_session() {
     let scene = Scene::open("grace_ms = 200");

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -42,6 +43,8 @@ impl Serve {
         let door = self.http.as_ref().map(|address| open(address, &config)).transpose()?;
         let keys = door.as_ref().map(|(_, keys)| keys.clone());
         let service = Service::open(&config, execution).map_err(start_error)?;
+        // Jobs have what this process had before: programs are written for as few as that.
+        open_as_many_as_may_be();
         let at = door.as_ref().map_or_else(|| "standard input and output".to_owned(), |(door, _)| door.address().to_string());
         tracing::info!(configuration = %config.origin, policies = config.policies.len(), "serving MCP on {at}");
         if self.dry_run {
@@ -65,6 +68,14 @@ impl Serve {
             mcp::Ended::ByClient => exit::OK,
             mcp::Ended::BySignal(signal) => exit_code(signal),
         })
+    }
+}
+
+/// What waits to be started holds the files that it was judged by, and all clients' is held here.
+fn open_as_many_as_may_be() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::info!(%error, "no more files than usual can be open");
     }
 }
 

@@ -280,7 +280,8 @@ fn program(path: &str, roots: &[PathBuf]) -> Result<Option<(PathBuf, File)>, Ref
 /// None: there is nothing, or what nobody can rely on.
 fn read(path: &str, roots: &[PathBuf]) -> Result<Option<File>, Refusal> {
     let Some(place) = place_to_read(Path::new(path), roots) else { return Ok(None) };
-    let refused = |error| Refusal::new(REFUSED, format!("what a policy lets the command read, {path}, can not be opened: {error}"));
+    let refused =
+        |error| Refusal::new(REFUSED, format!("what a policy lets the command read, {path}, can not be opened: {error}"));
     if_there(handle(&place)).map_err(refused)
 }
 

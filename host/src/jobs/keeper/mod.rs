@@ -43,7 +43,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, set_child_subreaper, setrlimit};
+use rustix::process::{Signal, getpid, set_child_subreaper};
 use tokio::{io::Interest, net::UnixStream, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -150,8 +150,6 @@ impl Keeper {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        // The keeper and its jobs have what this process had: programs are written for as few as that.
-        open_as_many_as_may_be();
         let socket = Arc::new(UnixStream::from_std(ours)?);
         let (lost, over) = (CancellationToken::new(), CancellationToken::new());
         tokio::spawn(over.clone().run_until_cancelled_owned(watch(socket.clone(), process, lost.clone(), groups)));
@@ -194,14 +192,6 @@ impl Keeper {
         handed_over.map_err(|_| StartError::KeeperLost)?;
         drop(its);
         Child::ready(UnixStream::from_std(ours)?).await
-    }
-}
-
-/// What waits to be started holds the files that it was judged by, for every client.
-fn open_as_many_as_may_be() {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        tracing::info!(%error, "no more files than usual can be open");
     }
 }
 
