@@ -34,6 +34,8 @@ pub enum Fault {
     Unreadable,
     /// The path of an entry, which could lead out of the working tree. git refuses to write such a one, and reads it unasked.
     Path(String),
+    /// The path of a directory or repository, which is no text, so that nobody here can look at it.
+    NoText(String),
 }
 
 impl Index {
@@ -59,7 +61,7 @@ impl Index {
             return Err(Fault::Unreadable);
         }
         let is_plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.eq_ignore_ascii_case(b".git");
-        let is_text = |path| str::from_utf8(path).map_err(|_| Fault::Path(String::from_utf8_lossy(path).into_owned()));
+        let is_text = |path| str::from_utf8(path).map_err(|_| Fault::NoText(String::from_utf8_lossy(path).into_owned()));
         if path.len() > MOST_PATH_BYTES || !path.split(|byte| *byte == b'/').all(is_plain) {
             return Err(Fault::Path(String::from_utf8_lossy(path).into_owned()));
         }

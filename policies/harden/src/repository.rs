@@ -307,6 +307,9 @@ impl<F: Files> Judge<'_, F> {
         let found = Index::read(&bytes, id_bytes).map_err(|fault| match fault {
             Fault::Unreadable => Refusal::unreadable(&index, "does not show which files git would look at"),
             Fault::Path(path) => Refusal::outside(&index, &format!("names `{}`, no path in the working tree", shown(&path))),
+            Fault::NoText(path) => {
+                Refusal::unreadable(&index, &format!("names the directory `{}`, which is no UTF-8", shown(&path)))
+            }
         })?;
         let directories = self.no_links_on_the_way(tree, &found)?;
         if self.visit.takes_changes && self.visit.look != Look::Everywhere {

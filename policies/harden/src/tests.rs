@@ -852,6 +852,17 @@ fn paths_of_an_index_stay_in_the_working_tree() {
     }
 }
 
+/// A file's own name matters to nobody here.
+#[test]
+fn directories_of_an_index_are_text() {
+    let bytes = |path: &str| index_of(&[path]).into_iter().map(|byte| if byte == b'#' { 0xe9 } else { byte }).collect::<Vec<_>>();
+    assert_eq!(Index::read(&bytes("d#/f"), 20), Err(Fault::NoText("d\u{fffd}".to_owned())));
+    assert!(Index::read(&bytes("d/f#"), 20).is_ok());
+    let scene = Scene::new();
+    scene.write("root/.git/index", bytes("d#/f"));
+    assert_eq!(scene.judge_as("root", Reach::Own).unwrap_err().code, "repository-unreadable");
+}
+
 /// git takes as many bytes for a path as the entry says, whatever is in them.
 #[test]
 fn a_path_of_an_index_is_as_long_as_it_says() {
