@@ -86,6 +86,18 @@ pub struct Value {
 
 /// The value of the name that has one of [`KEYWORDS`] at `at`. `netrc`: in a line of a netrc file, where a blank joins.
 pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> {
+    assigned(text, at, netrc, Words::Changed)
+}
+
+/// Whether words may stand there as changed ones.
+#[derive(Clone, Copy, PartialEq)]
+enum Words {
+    Changed,
+    /// In the line of one of them by itself, where another would be looked at once more for each that it stands in.
+    AsTheyAre,
+}
+
+fn assigned(text: Text, at: usize, netrc: bool, words: Words) -> Option<Found<'static>> {
     let at = text.run_within(at, 1, |byte| b"_;&?".contains(&byte));
     let (start, end) = name_at(text, at);
     let written = text.between(start, end);
@@ -99,7 +111,10 @@ pub fn assignment(text: Text, at: usize, netrc: bool) -> Option<Found<'static>> 
     if name == Name::Authorization && joint != Joint::String {
         return authorization(text, at);
     }
-    if let found @ Some(_) = joints::changed(text, start, at, |text, at| assignment(text, at, netrc).is_some()) {
+    let is_found = |text: Text, at| assigned(text, at, netrc, Words::AsTheyAre).is_some();
+    if words == Words::Changed
+        && let found @ Some(_) = joints::changed(text, start, at, is_found)
+    {
         return found;
     }
     let item = flow_item(text, joint, at);

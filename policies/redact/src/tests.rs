@@ -457,6 +457,7 @@ fn each_byte_of_a_line_is_looked_at_a_few_times_at_most() {
         "LS0tLS1CRUdJTi",
         "xox",
         "key",
+        "x_key_key_key_key_token=[- [- [- [- [- [- -]{+ [- [-+} -]{+ [- [-+} ",
     ];
     for part in PARTS {
         let line = part.repeat(LENGTH / part.len()) + "\n";
