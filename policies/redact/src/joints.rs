@@ -181,7 +181,12 @@ pub fn until_changed(text: Text, start: usize, end: usize) -> usize {
     match text.byte(end) {
         Some(b'}') if value.ends_with(b"+") && is_within(b"{+") => end - 1,
         Some(b']') if value.ends_with(b"-") && is_within(b"[-") => end - 1,
-        _ => value.windows(4).position(|window| window == b"-]{+").map_or(end, |length| start + length),
+        // A word that was taken away within the value is a part of it, and so is what came in its place.
+        _ => {
+            let change = value.windows(4).position(|window| window == b"-]{+");
+            let is_around = |at: &usize| is_within(b"[-") && !value[..*at].windows(2).any(|window| window == b"[-");
+            change.filter(is_around).map_or(end, |length| start + length)
+        }
     }
 }
 
