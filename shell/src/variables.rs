@@ -1,8 +1,8 @@
 //! Names of variables.
 
-/// Variables by which the shell decides what later text means, whose values it evaluates, or which lead it to its own messages, which it
-/// takes for formats. With all that begin with `BASH`,
-/// `COMP_`, `HIST` or `READLINE_`. From bash's manual, "Shell Variables".
+/// Variables by which the shell decides what later text means, whose values it evaluates, or which lead it to its own messages,
+/// which it takes for formats. With all that begin with `BASH`, `COMP_`, `HIST` or `READLINE_`. From bash's manual, "Shell
+/// Variables".
 const SHELL_VARIABLES: [&str; 55] = [
     "CDPATH",
     "CHILD_MAX",

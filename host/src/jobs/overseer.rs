@@ -53,7 +53,7 @@ impl Overseer {
         let Self { passes, ours, its } = self;
         // The other end is closed then when nobody has it any more.
         drop(its);
-        let watched = async { answer_all(&passes, listener(ours).await?).await };
+        let watched = async { answer_all(Arc::new(passes), listener(ours).await?).await };
         if let Err(error) = watched.await {
             tracing::error!(%error, "a confined command executes nothing any more");
         }
@@ -67,7 +67,7 @@ async fn listener(socket: StdStream) -> io::Result<Option<OwnedFd>> {
     Ok(handles.pop())
 }
 
-async fn answer_all(passes: &Passes, listener: Option<OwnedFd>) -> io::Result<()> {
+async fn answer_all(passes: Arc<Passes>, listener: Option<OwnedFd>) -> io::Result<()> {
     let Some(listener) = listener else { return Ok(()) };
     #[expect(unsafe_code, reason = "a descriptor could be closed elsewhere while it is waited for, which no type here rules out")]
     // SAFETY: it is owned, open, and given up with what waits for it.
