@@ -4,7 +4,6 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::Path,
-    process::Command,
 };
 
 use rstest::rstest;
@@ -239,13 +238,8 @@ fn what_is_forgotten_leaves_no_file() {
 #[test]
 fn a_disk_that_takes_no_more_loses_nothing_without_a_word() {
     let scene = Scene::open(SPILLING);
-    let server = scene.command(["serve"]);
     // No signal for a file that is too long: writing fails as on a full disk.
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(server.get_program()).args(server.get_args());
-    let variables = server.get_envs().filter_map(|(name, value)| Some((name, value?)));
-    limited.env_clear().envs(variables).current_dir(server.get_current_dir().unwrap());
-    let mut wire = Wire::over(&scene, limited);
+    let mut wire = Wire::over(&scene, scene.command_behind("trap '' XFSZ", ["serve"]));
     wire.initialize();
     let first = wire.execute("true");
     wire.ended(&first);

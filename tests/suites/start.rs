@@ -70,11 +70,7 @@ fn daemons(scene: &Scene, count: usize) -> Vec<u32> {
 #[case::group("002", "0022")]
 fn new_files_are_never_writable_by_others(#[case] servers: &str, #[case] jobs: &str) {
     let scene = Scene::open("");
-    let mut command = std::process::Command::new("sh");
-    let run = scene.command(["run", "--", "sh", "-c", "umask"]);
-    command.args(["-c", "umask $0; exec \"$@\"", servers]).arg(run.get_program()).args(run.get_args());
-    command.current_dir(scene.root()).env_clear();
-    command.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut command = scene.command_behind(&format!("umask {servers}"), ["run", "--", "sh", "-c", "umask"]);
     let done = crate::support::scene::Running::start(&mut command).done().expect(0);
     assert_eq!(done.stdout().trim(), jobs);
 }
@@ -356,11 +352,7 @@ fn who_can_open_no_more_files_says_so() {
     let scene = Scene::open(&format!("path = [{:?}]", folder.path()));
     let names: Vec<_> = (0..200).map(|number| format!("tool-{number}")).collect();
     names.iter().for_each(|name| symlink("/usr/bin/env", folder.path().join(name)).unwrap());
-    let mut command = std::process::Command::new("sh");
-    let check = scene.command(["check", &names.join("; ")]);
-    command.args(["-c", "ulimit -n 100; exec \"$0\" \"$@\""]).arg(check.get_program()).args(check.get_args());
-    command.current_dir(scene.root()).env_clear();
-    command.envs(check.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut command = scene.command_behind("ulimit -n 100", ["check", &names.join("; ")]);
     let done = crate::support::scene::Running::start(&mut command).done();
     let said = format!("{}{}", done.stdout(), done.stderr);
     assert!(said.contains("could not open") && said.contains("Too many open files"), "{said}");
@@ -370,12 +362,7 @@ fn who_can_open_no_more_files_says_so() {
 #[test]
 fn the_server_opens_as_many_files_as_it_may_and_jobs_as_usual() {
     let scene = Scene::open("");
-    let serve = scene.command(["serve"]);
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", "ulimit -S -n 300; exec \"$0\" \"$@\""]).arg(serve.get_program()).args(serve.get_args());
-    command.current_dir(scene.root()).env_clear();
-    command.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let mut wire = Wire::over(&scene, command);
+    let mut wire = Wire::over(&scene, scene.command_behind("ulimit -S -n 300", ["serve"]));
     wire.initialize();
     let job = wire.sh("ulimit -S -n");
     wire.ended(&job);

@@ -208,6 +208,16 @@ impl Scene {
         command
     }
 
+    /// The same, started by a shell that has done this first.
+    pub fn command_behind<A: AsRef<OsStr>>(&self, shell: &str, args: impl IntoIterator<Item = A>) -> Command {
+        let command = self.command(args);
+        let mut behind = Command::new("sh");
+        behind.arg("-c").arg(format!("{shell}; exec \"$0\" \"$@\"")).arg(command.get_program()).args(command.get_args());
+        behind.current_dir(self.root()).env_clear().stdin(Stdio::null());
+        behind.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        behind
+    }
+
     /// The program with these arguments, where the audit log has no room for another byte: its last record ends where the system
     /// allows no file of this user to grow further. The configuration must not have it rotated.
     pub fn command_with_a_full_log(&self, args: &[&str]) -> Command {
@@ -217,12 +227,7 @@ impl Scene {
         let mut log = File::create(self.audit_file()).unwrap();
         log.set_len(BLOCKS * 512 - record.len() as u64).unwrap();
         log.seek(SeekFrom::End(0)).and_then(|_| log.write_all(record.as_bytes())).unwrap();
-        let command = self.command(args);
-        let mut limited = Command::new("sh");
-        limited.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {BLOCKS}; exec \"$0\" \"$@\""));
-        limited.arg(command.get_program()).args(command.get_args()).current_dir(self.root()).env_clear().stdin(Stdio::null());
-        limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        limited
+        self.command_behind(&format!("trap '' XFSZ; ulimit -f {BLOCKS}"), args)
     }
 
     /// Runs the program with these arguments to its end.
